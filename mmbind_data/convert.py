@@ -1,0 +1,243 @@
+"""Convert a raw dataset to a store: scan, read unit by unit, window, assemble, rename once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+
+from .assemble import Plan, Progress, assemble
+from .datasets import load_descriptor, load_reader
+from .errors import OutputError, UsageError, problem, suggest
+from .integrity import canonical_json, text_digest
+from .rawfiles import RawListing, Unit, natural, scan
+from .spec import DatasetInfo, Preset
+from .spool import UnitResult, UnitTask, convert_unit
+from .staging import check_output, commit, make_folder, remove, staging_path
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished conversion: the store, what was resumed, and remarks for the user."""
+
+    path: Path
+    info: DatasetInfo
+    n_units: int
+    n_resumed: int
+    notes: tuple[str, ...]
+
+
+def plan_conversion(
+    name: str,
+    raw: str | Path,
+    *,
+    preset: str = "default",
+    subjects: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+) -> Plan:
+    """Find the raw files of a dataset and decide what to convert.
+
+    Parameters are those of `convert`.
+
+    Raises
+    ------
+    UsageError
+        Unknown dataset, preset, modality or subject.
+    RawLayoutError
+        The raw data is missing or not recognised.
+    """
+    descriptor = load_descriptor(name)
+    chosen_preset = _known(preset, descriptor.presets, "preset", name)
+    files = scan(Path(raw))
+    listing: RawListing = load_reader(name).find(files, preset)
+    chosen = tuple(modalities) if modalities else chosen_preset.modalities
+    for modality in chosen:
+        _known(modality, chosen_preset.windowing.length, "modality", f"{name}, preset {preset}")
+    found = {unit.fields["subject"] for unit in listing.units}
+    for subject in subjects or ():
+        if subject not in found:
+            raise UsageError(
+                problem(
+                    f"convert {name}",
+                    f"no subject {subject!r}",
+                    raw,
+                    f"one of {', '.join(sorted(found, key=natural))}",
+                    repr(subject),
+                )
+            )
+    units = tuple(unit for unit in listing.units if _wanted(unit, chosen_preset, subjects))
+    return Plan(descriptor, preset, chosen_preset, chosen, bool(modalities), listing, units)
+
+
+def convert(
+    name: str,
+    raw: str | Path,
+    out: str | Path,
+    *,
+    preset: str = "default",
+    subjects: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert a raw dataset to a `mmbind-dataset` store.
+
+    An interrupted conversion leaves a hidden folder beside the target; the same call resumes it.
+    The result does not depend on ``workers``, nor on whether the raw data is zipped.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id, see `mmbind_data.datasets.list_datasets`.
+    raw : path
+        The raw distribution: a folder, or a zip.
+    out : path
+        The store to write.
+    preset : str
+        A preset of the dataset's descriptor.
+    subjects : sequence of str, optional
+        Convert only these.
+    modalities : sequence of str, optional
+        Convert only these; by default those of the preset that the raw data holds.
+    workers : int
+        Processes that read and window; one more writes.
+    overwrite : bool
+        Replace a store that stands at ``out``.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    UsageError, RawLayoutError, OutputError
+    """
+    out = Path(out)
+    doing = f"convert {name}"
+    if workers < 1:
+        raise UsageError(problem(doing, "bad number", "--workers", "1 or more", str(workers)))
+    check_output(out, overwrite=overwrite, doing=doing)
+    plan = plan_conversion(name, raw, preset=preset, subjects=subjects, modalities=modalities)
+    staging = staging_path(out)
+    make_folder(staging / "units", doing=doing)
+    lock = filelock.FileLock(staging / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise OutputError(
+            problem(doing, "another conversion writes there", out, "no other", "a running one")
+        ) from error
+    try:
+        results = _convert_units(plan, staging / "units", workers, progress)
+        info, notes = assemble(plan, results, staging / "store", progress)
+        commit(staging / "store", out)
+        lock.release()
+        remove(staging)
+    except BaseException:
+        lock.release()
+        remove(staging / "store")
+        if not any((staging / "units").glob("*.npz")):
+            remove(staging)
+        raise
+    n_resumed = sum(result.resumed for result in results)
+    return Converted(out, info, len(results), n_resumed, (*plan.listing.notes, *notes))
+
+
+def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:
+    if name not in known:
+        raise UsageError(
+            problem("convert", f"unknown {what}", where, "a known one", repr(name),
+                    suggest(name, known))
+        )  # fmt: skip
+    return known[name]
+
+
+def _wanted(unit: Unit, preset: Preset, subjects: Sequence[str] | None) -> bool:
+    """Whether a unit can hold samples that were asked for, as far as its names tell."""
+    if subjects and unit.fields["subject"] not in subjects:
+        return False
+    label = unit.fields.get("label")
+    return label is None or preset.labels is None or label in preset.labels
+
+
+def _convert_units(
+    plan: Plan, folder: Path, workers: int, progress: Progress | None
+) -> list[UnitResult]:
+    descriptor, preset = plan.descriptor, plan.preset
+    config = {
+        "dataset": descriptor.dataset_id,
+        "reader": descriptor.reader_version,
+        "preset": preset.model_dump(mode="json"),
+        "modalities": sorted(plan.modalities),
+    }
+    tasks = [
+        UnitTask(
+            dataset=descriptor.dataset_id,
+            unit=unit,
+            preset=plan.preset_name,
+            modalities=plan.modalities,
+            kinds={name: stream.kind for name, stream in descriptor.streams.items()},
+            windowing=preset.windowing,
+            labels=preset.labels,
+            config_digest=text_digest(canonical_json(config)),
+            folder=folder,
+        )
+        for unit in plan.units
+    ]
+    results: dict[int, UnitResult] = {}
+    for index, result in _run(tasks, workers):
+        results[index] = result
+        if progress:
+            progress(len(results), len(tasks), tasks[index].unit.key)
+    return [results[index] for index in range(len(tasks))]
+
+
+def _run(tasks: list[UnitTask], workers: int) -> Iterator[tuple[int, UnitResult]]:
+    if workers == 1 or len(tasks) < 2:
+        for index, task in enumerate(tasks):
+            yield index, convert_unit(task)
+        return
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker
+    ) as pool:
+        futures: dict[Future[UnitResult], int] = {
+            pool.submit(convert_unit, task): index for index, task in enumerate(tasks)
+        }
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                problem(
+                    "convert",
+                    "a worker process died",
+                    "--workers",
+                    f"{workers} processes to finish",
+                    "fewer",
+                    "Probably out of memory: run the same command with fewer workers to resume.",
+                )
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and do not outlive it when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

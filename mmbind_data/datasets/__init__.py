@@ -1,0 +1,114 @@
+"""The known datasets: one reader module and one descriptor of the same stem each.
+
+Packages add datasets through the entry-point group ``mmbind.datasets``: the name is the dataset
+id, the value a module with ``find`` and ``read`` beside which a JSON of the same stem lies.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from pydantic import ValidationError
+
+from mmbind_data.errors import FormatError, UsageError, problem, suggest
+from mmbind_data.spec import Descriptor
+
+GROUP = "mmbind.datasets"
+
+
+def list_datasets() -> list[str]:
+    """Ids of all datasets that can be converted here, sorted."""
+    return sorted({*_built_in(), *_installed()})
+
+
+def load_descriptor(name: str) -> Descriptor:
+    """Load what is known about a dataset; no reader is imported.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name.
+    FormatError
+        The descriptor is missing or does not fit the schema.
+    """
+    path = _built_in().get(name) or _beside(_entry_point(name))
+    try:
+        descriptor = Descriptor.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        expected = "a JSON document after descriptor.schema.json"
+        message = problem(f"describe {name}", "broken descriptor", path, expected, str(error))
+        raise FormatError(message) from error
+    if descriptor.dataset_id != name:
+        message = problem(
+            f"describe {name}", "another dataset's descriptor", path, name, descriptor.dataset_id
+        )
+        raise FormatError(message)
+    return descriptor
+
+
+def load_reader(name: str) -> ModuleType:
+    """Import a dataset's reader: a module with the functions ``find`` and ``read``.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name.
+    FormatError
+        An installed reader cannot be imported or lacks one of the functions.
+    """
+    if name in _built_in():
+        return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    entry = _entry_point(name)
+    try:
+        reader = importlib.import_module(entry.module)
+    except ImportError as error:
+        message = problem(
+            f"read {name}", "reader", entry.value, "a module that can be imported", str(error)
+        )
+        raise FormatError(message) from error
+    missing = [word for word in ("find", "read") if not callable(getattr(reader, word, None))]
+    if missing:
+        message = problem(
+            f"read {name}", "reader", entry.value, "functions find and read", f"no {missing[0]}"
+        )
+        raise FormatError(message)
+    return reader
+
+
+def _built_in() -> dict[str, Path]:
+    return {path.stem.replace("_", "-"): path for path in Path(__file__).parent.glob("*.json")}
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _entry_point(name: str) -> EntryPoint:
+    installed = _installed()
+    if name not in installed:
+        known = list_datasets()
+        message = problem(
+            f"find dataset {name}", "unknown name", "mmbind datasets", "a known dataset", name
+        )
+        raise UsageError(f"{message} {suggest(name, known)}")
+    return installed[name]
+
+
+def _beside(entry: EntryPoint) -> Path:
+    try:
+        spec = find_spec(entry.module)
+    except ImportError as error:
+        message = problem(
+            f"describe {entry.name}", "reader", entry.value, "an installed module", str(error)
+        )
+        raise FormatError(message) from error
+    if spec is None or spec.origin is None:
+        message = problem(
+            f"describe {entry.name}", "reader", entry.value, "an installed module", "none"
+        )
+        raise FormatError(message)
+    return Path(spec.origin).with_suffix(".json")

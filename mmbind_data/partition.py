@@ -1,0 +1,178 @@
+"""Cut a node's own store out of a converted one: its subjects, its modalities, and nothing else.
+
+A node really lacks what it is said to lack: the arrays of the dropped modalities are not written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import UsageError, problem, suggest
+from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE, RAW_FILES, Store, open_store
+from .spec import DatasetInfo, PartitionInfo
+from .staging import check_output, staged
+from .writer import StoreContent, shard_rows, write_store
+
+
+def partition(
+    source: str | Path,
+    out: str | Path,
+    *,
+    subjects: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    labels: Literal["all", "none"] = "all",
+    node: str | None = None,
+    overwrite: bool = False,
+) -> DatasetInfo:
+    """Write the store of one node.
+
+    Parameters
+    ----------
+    source : path
+        A converted store, or a partition of one.
+    out : path
+        The node's store.
+    subjects : sequence of str, optional
+        Subjects whose samples the node owns; all by default.
+    modalities : sequence of str, optional
+        Modalities that the node measures; all by default. Samples that carry none are left out.
+    labels : {"all", "none"}
+        "none": the node has no labels.
+    node : str, optional
+        The node's name; by default the file name without its ending.
+    overwrite : bool
+
+    Returns
+    -------
+    DatasetInfo
+        Attributes of the written store.
+
+    Raises
+    ------
+    UsageError
+        Unknown subject or modality, or nothing is left.
+    FormatError, OutputError
+    """
+    out = Path(out)
+    check_output(out, overwrite=overwrite, doing="partition")
+    store = open_store(source)
+    kept = _choose(store, modalities, store.info.modalities, "modality")
+    chosen = _choose(store, subjects, store.info.subjects, "subject")
+    rows = select_rows(store, chosen, kept)
+    if not len(rows):
+        raise UsageError(
+            problem(
+                "partition",
+                "no sample is left",
+                store.path,
+                "at least one",
+                f"none with subjects {', '.join(chosen)} and modalities {', '.join(kept)}",
+            )
+        )
+    content = _content(store, rows, kept, labels)
+    info = content.info.model_copy(
+        update={
+            "partition": PartitionInfo(
+                node=node or out.stem,
+                parent_digest=store.info.content_digest,
+                subjects=None if subjects is None else tuple(chosen),
+                modalities=tuple(kept),
+                dropped=_dropped(store, kept),
+                labels=labels,
+            )
+        }
+    )
+    with staged(out, overwrite=overwrite, doing="partition") as folder:
+        return write_store(folder, replace(content, info=info))
+
+
+def select_rows(store: Store, subjects: Sequence[str], modalities: Sequence[str]) -> np.ndarray:
+    """Rows of the given subjects that carry at least one of the modalities, ascending."""
+    names = store.names("subject")
+    own = np.isin(store.column("subject"), [names.index(subject) for subject in subjects])
+    carried = np.logical_or.reduce([store.present(name) for name in modalities])
+    return np.flatnonzero(own & carried)
+
+
+def _choose(store: Store, wanted: Sequence[str] | None, known: Any, what: str) -> list[str]:
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(
+                problem(
+                    "partition",
+                    f"unknown {what}",
+                    store.path,
+                    f"one of {', '.join(known)}",
+                    repr(name),
+                    suggest(name, known),
+                )
+            )
+    return [name for name in known if wanted is None or name in wanted]
+
+
+def _dropped(store: Store, kept: Sequence[str]) -> tuple[str, ...]:
+    before = store.info.partition.dropped if store.info.partition else ()
+    return (*before, *(name for name in store.info.modalities if name not in kept))
+
+
+def _content(
+    store: Store, rows: np.ndarray, kept: Sequence[str], labels: Literal["all", "none"]
+) -> StoreContent:
+    columns = {name: (store.column(name)[rows], store.names(name)) for name in CODED_COLUMNS}
+    samples = store.samples().take(pa.array(rows))
+    samples = _replace(samples, "row", pa.array(range(len(rows)), type=pa.int64()))
+    if labels == "none":
+        columns["label"] = (np.full(len(rows), -1, dtype=np.int32), columns["label"][1])
+        samples = _replace(samples, "label", pa.array(columns["label"][0]))
+        samples = _replace(samples, "label_text", pa.nulls(len(rows), pa.string()))
+    present = {name: store.present(name)[rows] for name in kept}
+
+    def blocks(modality: str) -> Iterator[np.ndarray]:
+        row_bytes = 4 * int(np.prod(store.info.modalities[modality].shape))
+        step = shard_rows(row_bytes, len(rows))
+        for start in range(0, len(rows), step):
+            yield store.load(modality, rows[start : start + step])
+
+    return StoreContent(
+        info=_describe(store, samples, present),
+        columns=columns,
+        samples=samples,
+        raw_files=pq.read_table(store.path / RAW_FILES),
+        present=present,
+        blocks=blocks,
+        documents={
+            DESCRIPTOR: store.document(DESCRIPTOR),
+            PROVENANCE: {
+                "command": "partition",
+                "mmbind": version("mmbind"),
+                "parent_digest": store.info.content_digest,
+                "parent": store.document(PROVENANCE),
+            },
+        },
+    )
+
+
+def _describe(store: Store, samples: pa.Table, present: dict[str, np.ndarray]) -> DatasetInfo:
+    subjects, labels = (Counter(samples[name].to_pylist()) for name in ("subject", "label_text"))
+    return store.info.model_copy(
+        update={
+            "n_samples": samples.num_rows,
+            "modalities": {name: store.info.modalities[name] for name in present},
+            "n_present": {name: int(mask.sum()) for name, mask in present.items()},
+            "subjects": {name: subjects[name] for name in store.info.subjects if subjects[name]},
+            "labels": {name: labels[name] for name in store.info.labels if labels[name]},
+        }
+    )
+
+
+def _replace(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)

@@ -1,0 +1,270 @@
+"""The nouns of mmbind as frozen values: what a dataset, a store and a table are made of.
+
+The JSON Schemas in schemas/ are generated from these models (``python -m mmbind_data.spec``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+DATASET_SPEC = "mmbind-dataset"
+BOUND_SPEC = "mmbind-bound"
+SPEC_VERSION = "1.0"
+
+ModalityKind = Literal["inertial", "skeleton", "image", "depth_video", "point_cloud", "csi", "text"]
+Evidence = Literal["measured", "documented", "claimed"]
+Verdict = Literal["allow", "forbid", "unknown"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+DatasetId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+
+
+class Model(BaseModel):
+    """A frozen value whose unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fact(Model):
+    """One statement about a dataset and where it comes from."""
+
+    value: JsonValue
+    source: str = Field(min_length=1, description="document, file or measurement behind the value")
+    evidence: Evidence
+
+
+class Licence(Model):
+    """What the owner of the data allows."""
+
+    name: str
+    spdx: str | None = None
+    redistribution: Verdict = Field(description="may adapted data be passed on?")
+    source: str = Field(min_length=1)
+
+
+class Axis(Model):
+    """One array axis behind the sample axis."""
+
+    name: Literal["time", "channel", "joint", "coordinate", "height", "width"]
+    size: int = Field(ge=1)
+    names: tuple[str, ...] | None = Field(default=None, description="one per index, if they differ")
+
+
+class Modality(Model):
+    """One measured stream as it is stored: shape, unit and rate are fixed."""
+
+    kind: ModalityKind
+    unit: str
+    axes: tuple[Axis, ...]
+    rate_hz: float | None = Field(default=None, description="null: stretched, no common rate")
+    root: str | None = Field(default=None, description="the joint that others are centred on")
+    background: float | None = Field(default=None, description="value of pixels without reading")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, time first."""
+        return tuple(axis.size for axis in self.axes)
+
+
+class RawStream(Model):
+    """One modality as it is distributed, and how it becomes SI."""
+
+    kind: ModalityKind
+    optional: bool = Field(default=False, description="left out unless asked for by name")
+    raw_unit: Fact
+    unit: str
+    scale: float = Field(description="stored = scale * raw")
+    raw_rate_hz: Fact
+    channels: tuple[Axis, ...] = Field(description="axes behind time")
+    root: str | None = None
+    background: float | None = None
+
+
+class Windowing(Model):
+    """How a recording becomes samples.
+
+    ``cut``: consecutive windows of ``length`` frames every ``step`` frames, the rest is dropped.
+    ``stretch``: the whole recording resampled to a fixed number of frames per modality.
+    """
+
+    mode: Literal["cut", "stretch"]
+    length: dict[Name, int] = Field(description="frames per sample for each modality")
+    step: int | None = Field(default=None, ge=1, description="cut only")
+    rate_hz: float | None = Field(default=None, description="cut only: frames per second")
+
+
+class Preset(Model):
+    """A named way to convert a dataset."""
+
+    summary: str
+    windowing: Windowing
+    modalities: tuple[Name, ...]
+    labels: tuple[str, ...] | None = Field(default=None, description="null: all labels")
+    source: str
+
+
+class Descriptor(Model):
+    """Everything that is known about a raw dataset, each fact with its source."""
+
+    dataset_id: DatasetId
+    title: str
+    version: str
+    homepage: Fact
+    citation: Fact
+    licence: Licence
+    raw_layout: Fact
+    n_subjects: Fact
+    labels: dict[str, str] = Field(description="raw code -> label text, in label order")
+    labels_source: str
+    streams: dict[Name, RawStream]
+    presets: dict[Name, Preset]
+    verified: tuple[str, ...] = Field(description="what was checked on real bytes")
+    unverified: tuple[str, ...] = Field(description="what was not")
+    quirks: tuple[Fact, ...] = ()
+    reader_version: int = Field(ge=1, description="raised when the same bytes convert differently")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One raw uninterrupted capture, in SI units, at its native rate.
+
+    ``streams`` maps a modality to an array of shape (n_frames, ...) float32; a modality that was
+    not captured is absent from the mapping. ``key`` names the recording within its dataset on
+    every machine; ``raw_files`` are the canonical paths of the files it was read from.
+    """
+
+    key: str
+    subject: str
+    label: str | None
+    streams: Mapping[str, np.ndarray]
+    raw_files: tuple[str, ...]
+    session: str | None = None
+    trial: str | None = None
+    placement: str | None = None
+    environment: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class PartitionInfo(Model):
+    """How a node's store was cut out of a converted one."""
+
+    node: str
+    parent_digest: str
+    subjects: tuple[str, ...] | None
+    modalities: tuple[Name, ...]
+    dropped: tuple[Name, ...]
+    labels: Literal["all", "none"]
+
+
+class DatasetInfo(Model):
+    """``attributes.mmbind`` of a converted store's root."""
+
+    spec: Literal["mmbind-dataset"] = "mmbind-dataset"
+    spec_version: Literal["1.0"] = "1.0"
+    kind: Literal["converted"] = "converted"
+    dataset_id: DatasetId
+    dataset_version: str
+    title: str
+    preset: str
+    modalities: dict[Name, Modality]
+    n_samples: int = Field(ge=0)
+    subjects: dict[str, int] = Field(description="subject -> samples")
+    labels: dict[str, int] = Field(description="label -> samples; unlabelled ones are not counted")
+    n_present: dict[Name, int] = Field(description="samples that carry the modality")
+    licence: Licence
+    partition: PartitionInfo | None = None
+    content_digest: str
+
+
+class SourceInfo(Model):
+    """One store that a bound dataset refers to."""
+
+    source_id: str
+    dataset_id: DatasetId
+    dataset_version: str
+    content_digest: str
+    n_samples: int
+    modalities: dict[Name, Modality]
+    subjects: tuple[str, ...]
+    partition: PartitionInfo | None = None
+    licence: Licence
+    path: str = Field(description="relative to the folder that holds the bound store")
+    convert: str = Field(description="the command that makes the store anew")
+
+
+class BinderInfo(Model):
+    """How partners were found."""
+
+    shared: str
+    recipe: str
+    embedding: dict[str, JsonValue]
+    metric: Literal["cosine"]
+    match: Literal["best"]
+    weight_rule: Literal["minmax_mean1", "raw", "softmax", "none"]
+    seed: int
+
+
+class BoundInfo(Model):
+    """``attributes.mmbind`` of a bound store's root."""
+
+    spec: Literal["mmbind-bound"] = "mmbind-bound"
+    spec_version: Literal["1.0"] = "1.0"
+    kind: Literal["bound"] = "bound"
+    mode: Literal["linked", "index-only", "self-contained"]
+    shared: tuple[str, ...]
+    binder: tuple[BinderInfo, ...]
+    sources: tuple[SourceInfo, ...]
+    modalities: tuple[Name, ...]
+    n_rows: dict[Literal["pseudo", "incomplete", "natural"], int]
+    similarity: dict[Literal["min", "median", "max"], float]
+    pairing_accuracy: float | None = Field(description="null where labels are missing")
+    reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")
+    content_digest: str
+
+
+class ManifestEntry(Model):
+    """One file of a store."""
+
+    path: str
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(Model):
+    """``meta/MANIFEST.json``: every file of a store but itself and SHA256SUMS."""
+
+    spec: Literal["mmbind-manifest"] = "mmbind-manifest"
+    spec_version: Literal["1.0"] = "1.0"
+    files: tuple[ManifestEntry, ...]
+    tree_sha256: str = Field(description="sha256 over the lines '<sha256>  <path>' in path order")
+
+
+SCHEMAS: Mapping[str, type[Model]] = {
+    "descriptor": Descriptor,
+    "dataset": DatasetInfo,
+    "bound": BoundInfo,
+    "manifest": Manifest,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one document, by its name in `SCHEMAS`."""
+    schema = SCHEMAS[name].model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text(name: str) -> str:
+    """The exact text of schemas/<name>.schema.json."""
+    return json.dumps(json_schema(name), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    for schema_name in SCHEMAS:
+        path = Path(__file__).parent.parent / "schemas" / f"{schema_name}.schema.json"
+        path.write_text(schema_text(schema_name))

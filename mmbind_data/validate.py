@@ -1,0 +1,228 @@
+"""Check a store on four levels: meta, structure, bytes, values. Each includes those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from .errors import FormatError, IntegrityError, UsageError, problem, suggest
+from .integrity import (
+    MANIFEST,
+    ArrayDigest,
+    content_digest,
+    file_digest,
+    store_files,
+    table_line,
+)
+from .layout import (
+    CODED_COLUMNS,
+    DESCRIPTOR,
+    PROVENANCE,
+    RAW_FILES,
+    SAMPLES,
+    Bound,
+    Store,
+    data_path,
+    open_any,
+    valid_path,
+)
+from .spec import Descriptor, Manifest
+from .writer import digest_facts
+
+LEVELS = ("meta", "structure", "bytes", "values")
+SAMPLE_COLUMNS = (
+    "row", "uid", "subject", "session", "trial", "placement", "environment", "label",
+    "label_text", "raw_file", "raw_start", "raw_end", "t_start", "t_end", "window_index",
+)  # fmt: skip
+ROWS_PER_BLOCK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: a stable code, where, what is wrong and what to do."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+    fix: str = "Convert the raw data again."
+
+
+def validate(path: str | Path, *, level: str = "structure") -> list[Problem]:
+    """Find everything that is wrong with a store.
+
+    Parameters
+    ----------
+    path : path
+    level : {"meta", "structure", "bytes", "values"}
+        meta: documents; structure: arrays, shapes, tables, files; bytes: sha256 of every file;
+        values: every value is decoded, masks, codes and the content digest are checked.
+
+    Returns
+    -------
+    list of Problem
+        Empty when all is well.
+
+    Raises
+    ------
+    UsageError
+        Unknown level.
+    FormatError
+        There is no store at all.
+    """
+    if level not in LEVELS:
+        raise UsageError(
+            problem("validate", "unknown level", "--level", ", ".join(LEVELS), repr(level),
+                    suggest(level, LEVELS))
+        )  # fmt: skip
+    store = open_any(path)
+    depth = LEVELS.index(level)
+    problems: list[Problem] = []
+    checks = (_check_meta, _check_structure, _check_bytes, _check_values)
+    for check in checks[: depth + 1]:
+        problems += check(store)
+        if any(found.severity == "error" for found in problems):
+            break  # deeper checks would only repeat the same finding in other words
+    return problems
+
+
+def _check_meta(store: Store | Bound) -> Iterator[Problem]:
+    documents = {MANIFEST: Manifest, DESCRIPTOR: Descriptor, PROVENANCE: None}
+    if isinstance(store, Bound):
+        documents = {MANIFEST: Manifest, PROVENANCE: None}
+    for name, model in documents.items():
+        path = store.path / name
+        if not path.is_file():
+            yield Problem("meta-missing", "error", name, "document missing")
+            continue
+        try:
+            if model is not None:
+                model.model_validate_json(path.read_text())
+        except ValidationError as error:
+            yield Problem("meta-invalid", "error", name, str(error.errors()[0]["msg"]))
+
+
+def _check_structure(store: Store | Bound) -> Iterator[Problem]:
+    manifest = Manifest.model_validate_json((store.path / MANIFEST).read_text())
+    listed = {entry.path: entry.bytes for entry in manifest.files}
+    found = set(store_files(store.path))
+    for path in sorted(listed.keys() - found):
+        yield Problem("file-missing", "error", path, "listed in the manifest, but not there")
+    for path in sorted(found - listed.keys()):
+        yield Problem("file-unknown", "error", path, "not listed in the manifest", "Remove it.")
+    for path in sorted(found & listed.keys()):
+        size = (store.path / path).stat().st_size
+        if size != listed[path]:
+            yield Problem("file-size", "error", path, f"{size} bytes, manifest says {listed[path]}")
+    if listed.keys() == found and isinstance(store, Store):
+        yield from _check_arrays(store)
+
+
+def _check_arrays(store: Store) -> Iterator[Problem]:
+    expected = {name: ("int32", ("sample",), (len(store),)) for name in CODED_COLUMNS}
+    for name, modality in store.info.modalities.items():
+        dimensions = ("sample", *(axis.name for axis in modality.axes))
+        expected[data_path(name)] = ("float32", dimensions, (len(store), *modality.shape))
+        expected[valid_path(name)] = ("bool", ("sample",), (len(store),))
+    for path, (dtype, dimensions, shape) in expected.items():
+        try:
+            array = store.group[path]
+        except KeyError:
+            yield Problem("array-missing", "error", path, "array missing")
+            continue
+        got = (str(array.dtype), array.metadata.dimension_names, array.shape)
+        if got != (dtype, dimensions, shape):
+            yield Problem(
+                "array-shape", "error", path, f"expected {(dtype, dimensions, shape)}, got {got}"
+            )
+    try:
+        table = store.samples()
+    except IntegrityError as error:
+        yield Problem("table-unreadable", "error", SAMPLES, str(error))
+        return
+    missing = [name for name in SAMPLE_COLUMNS if name not in table.column_names]
+    if missing:
+        yield Problem("column-missing", "error", SAMPLES, f"columns missing: {', '.join(missing)}")
+    if table.num_rows != len(store):
+        message = f"{table.num_rows} rows, the store has {len(store)} samples"
+        yield Problem("table-rows", "error", SAMPLES, message)
+    if not (store.path / RAW_FILES).is_file():
+        yield Problem("table-missing", "error", RAW_FILES, "table missing")
+
+
+def _check_bytes(store: Store | Bound) -> Iterator[Problem]:
+    manifest = Manifest.model_validate_json((store.path / MANIFEST).read_text())
+    for entry in manifest.files:
+        if file_digest(store.path / entry.path) != entry.sha256:
+            yield Problem(
+                "file-changed", "error", entry.path, "its sha256 differs from the manifest's"
+            )
+
+
+def _check_values(store: Store | Bound) -> Iterator[Problem]:
+    if isinstance(store, Bound):
+        from .bound_checks import check_bound_values
+
+        yield from check_bound_values(store)
+        return
+    try:
+        yield from _check_codes(store)
+        lines = list(digest_facts(store.info, {name: store.names(name) for name in CODED_COLUMNS}))
+        for name in CODED_COLUMNS:
+            digest = ArrayDigest("<i4", ())
+            digest.update(store.column(name))
+            lines.append(digest.line(name))
+        for name in store.info.modalities:
+            yield from _check_modality(store, name, lines)
+    except (IntegrityError, FormatError) as error:
+        yield Problem("data-damaged", "error", str(store.path), str(error))
+        return
+    lines.append(table_line(SAMPLES, store.samples().to_pydict()))
+    if content_digest(lines) != store.info.content_digest:
+        yield Problem(
+            "digest-differs", "error", "zarr.json", "the values are not those of content_digest"
+        )
+
+
+def _check_modality(store: Store, name: str, lines: list[str]) -> Iterator[Problem]:
+    modality = store.info.modalities[name]
+    present = store.present(name)
+    mask, data = ArrayDigest("|b1", ()), ArrayDigest("<f4", modality.shape)
+    mask.update(present)
+    block = max(1, ROWS_PER_BLOCK_BYTES // (4 * int(np.prod(modality.shape))))
+    for start in range(0, len(store), block):
+        rows = store.load(name, slice(start, start + block))
+        data.update(rows)
+        flat = rows.reshape(len(rows), -1)
+        here = present[start : start + block]
+        broken = np.flatnonzero(here & ~np.isfinite(flat).all(axis=1))
+        if len(broken):
+            yield Problem(
+                "value-not-finite", "error", data_path(name), f"row {start + broken[0]} holds NaN"
+            )
+        filled = np.flatnonzero(~here & ~np.isnan(flat).all(axis=1))
+        if len(filled):
+            yield Problem(
+                "value-not-absent",
+                "error",
+                data_path(name),
+                f"row {start + filled[0]} is marked absent but holds values",
+            )
+    if int(present.sum()) != store.info.n_present[name]:
+        yield Problem("count-differs", "error", valid_path(name), "n_present differs from the mask")
+    lines += [mask.line(valid_path(name)), data.line(data_path(name))]
+
+
+def _check_codes(store: Store) -> Iterator[Problem]:
+    for name in CODED_COLUMNS:
+        codes, names = store.column(name), store.names(name)
+        if len(codes) and (codes.min() < -1 or codes.max() >= len(names)):
+            yield Problem("code-range", "error", name, f"codes outside -1..{len(names) - 1}")
+    uids = store.samples()["uid"].to_pylist()
+    if len(set(uids)) != len(uids):
+        yield Problem("uid-repeated", "error", SAMPLES, "a uid stands in two rows")

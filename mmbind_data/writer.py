@@ -1,0 +1,230 @@
+"""Write a converted store: streamed shard by shard, its digest taken from the values written."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .integrity import ArrayDigest, canonical_json, content_digest, table_line, write_manifest
+from .layout import (
+    ATTRIBUTE,
+    META,
+    RAW_FILES,
+    SAMPLES,
+    data_path,
+    valid_path,
+)
+from .spec import DatasetInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import zarr
+
+MIN_CHUNK_BYTES = 128 << 10
+MAX_CHUNK_ROWS = 1024
+MAX_SHARD_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class StoreContent:
+    """Everything that goes into a converted store.
+
+    Attributes
+    ----------
+    info : DatasetInfo
+        Complete but for ``content_digest``.
+    columns : mapping of str to (ndarray of int32, shape (n_samples,); names)
+        Coded columns, -1 = unknown.
+    samples, raw_files : pyarrow.Table
+    present : mapping of modality to ndarray of bool, shape (n_samples,)
+    blocks : callable
+        Gives a modality's rows in order as arrays of shape (any, *shape), NaN where absent.
+    documents : mapping of path to JSON value
+    """
+
+    info: DatasetInfo
+    columns: Mapping[str, tuple[np.ndarray, tuple[str, ...]]]
+    samples: pa.Table
+    raw_files: pa.Table
+    present: Mapping[str, np.ndarray]
+    blocks: Callable[[str], Iterator[np.ndarray]]
+    documents: Mapping[str, Any]
+
+
+def write_store(
+    root: Path, content: StoreContent, *, progress: Callable[[str], None] | None = None
+) -> DatasetInfo:
+    """Write a converted store into an empty folder.
+
+    Parameters
+    ----------
+    root : Path
+        Created if need be; the caller stages and renames it.
+    content : StoreContent
+    progress : callable, optional
+        Told the name of each modality when its writing begins.
+
+    Returns
+    -------
+    DatasetInfo
+        ``content.info`` with its content digest.
+    """
+    import zarr
+
+    info = content.info
+    group = zarr.create_group(root, overwrite=True)
+    lines = list(digest_facts(info, {name: names for name, (_, names) in content.columns.items()}))
+    for name, (codes, names) in content.columns.items():
+        lines.append(
+            _write_array(group, name, "<i4", (), ("sample",), [codes], len(codes), names=names)
+        )
+    group.create_group("modalities")
+    for name, modality in info.modalities.items():
+        if progress:
+            progress(name)
+        group.create_group(
+            f"modalities/{name}", attributes=modality.model_dump(mode="json", exclude_none=True)
+        )
+        dimensions = ("sample", *(axis.name for axis in modality.axes))
+        blocks = content.blocks(name)
+        lines.append(
+            _write_array(
+                group, data_path(name), "<f4", modality.shape, dimensions, blocks, info.n_samples
+            )
+        )
+        lines.append(
+            _write_array(
+                group,
+                valid_path(name),
+                "|b1",
+                (),
+                ("sample",),
+                [content.present[name]],
+                info.n_samples,
+            )
+        )
+    group.create_group(META)
+    lines.append(table_line(SAMPLES, content.samples.to_pydict()))
+    write_table(root / SAMPLES, content.samples)
+    write_table(root / RAW_FILES, content.raw_files)
+    for path, value in content.documents.items():
+        (root / path).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    complete = info.model_copy(update={"content_digest": content_digest(lines)})
+    finish_store(root, complete.model_dump(mode="json"))
+    return complete
+
+
+def finish_store(root: Path, attributes: Mapping[str, Any]) -> None:
+    """Write the root's attributes, consolidate the metadata and write the manifest."""
+    import zarr
+
+    group = zarr.open_group(root, mode="r+")
+    group.attrs[ATTRIBUTE] = dict(attributes)
+    with warnings.catch_warnings():
+        # Consolidated metadata is a cache outside the Zarr v3 specification, and zarr says so each
+        # time. Without it, listing a group warns of the plain files below meta/.
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(root)
+    write_manifest(root)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file whose bytes depend on its values alone."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd", compression_level=3, use_dictionary=True)
+
+
+def chunk_rows(row_bytes: int) -> int:
+    """Rows per chunk: the smallest power of two with >= 128 KiB, within 1..1024.
+
+    >>> chunk_rows(1200), chunk_rows(4), chunk_rows(1 << 20)
+    (128, 1024, 1)
+    """
+    rows = 1
+    while rows < MAX_CHUNK_ROWS and rows * row_bytes < MIN_CHUNK_BYTES:
+        rows *= 2
+    return rows
+
+
+def shard_rows(row_bytes: int, n_rows: int) -> int:
+    """Rows per shard: chunks doubled up to 32 MiB, but not beyond the array."""
+    chunk = chunk_rows(row_bytes)
+    rows = chunk
+    while rows * 2 * row_bytes <= MAX_SHARD_BYTES and rows < n_rows:
+        rows *= 2
+    return rows
+
+
+def _write_array(
+    group: zarr.Group,
+    path: str,
+    dtype: str,
+    row_shape: tuple[int, ...],
+    dimensions: tuple[str, ...],
+    blocks: Iterable[np.ndarray],
+    n_rows: int,
+    *,
+    names: tuple[str, ...] | None = None,
+) -> str:
+    """Create one array and fill it whole shards at a time; return its digest line."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    row_bytes = max(1, int(np.prod(row_shape))) * np.dtype(dtype).itemsize
+    shard = shard_rows(row_bytes, n_rows)
+    array = group.create_array(
+        path,
+        shape=(n_rows, *row_shape),
+        dtype=dtype,
+        chunks=(chunk_rows(row_bytes), *row_shape),
+        shards=(shard, *row_shape),
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        fill_value={"f": np.nan, "i": -1, "b": False}[np.dtype(dtype).kind],
+        dimension_names=dimensions,
+        attributes={"names": list(names)} if names is not None else {},
+        # An all-fill chunk is written too: a missing file is then always an error.
+        config={"write_empty_chunks": True},
+    )
+    digest = ArrayDigest(dtype, row_shape)
+    start = 0
+    for rows in regroup(blocks, shard):
+        array[start : start + len(rows)] = rows
+        digest.update(rows)
+        start += len(rows)
+    if start != n_rows:
+        message = f"{path}: {start} rows given, {n_rows} announced"
+        raise ValueError(message)
+    return digest.line(path)
+
+
+def regroup(blocks: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """Join and split blocks of rows into blocks of exactly ``n`` rows; the last may be shorter."""
+    held: list[np.ndarray] = []
+    n_held = 0
+    for block in blocks:
+        rest = block
+        while n_held + len(rest) >= n:
+            take = n - n_held
+            yield np.concatenate([*held, rest[:take]])
+            held, n_held, rest = [], 0, rest[take:]
+        if len(rest):
+            held.append(rest)
+            n_held += len(rest)
+    if held:
+        yield np.concatenate(held)
+
+
+def digest_facts(info: DatasetInfo, names: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Lines of the content digest that tell what the numbers mean."""
+    facts = info.model_dump(
+        mode="json", include={"dataset_id", "dataset_version", "preset", "modalities"}
+    )
+    yield f"facts {canonical_json(facts)}"
+    for column, texts in names.items():
+        yield f"names {column} {canonical_json(texts)}"

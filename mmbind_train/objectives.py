@@ -1,0 +1,148 @@
+"""Training objectives as pure functions of embeddings, masks and weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmbind_data.spec import Model
+
+TEMPERATURE = 0.07
+
+
+class LossOptions(Model):
+    """How eq. 3 is read. The defaults are the equation as printed; `ARTEFACT` is the other end.
+
+    Source: paper section 5.2.2, eq. 3; shared/facts/reference-utd-pamap2-cross.md 4.1.
+    """
+
+    positive_in_denominator: bool = Field(
+        default=False, description="add the positive to the sum that it is divided by"
+    )
+    denominator: Literal["pair", "pooled"] = Field(
+        default="pair",
+        description="pair: for the term (p, q) other rows' modality q; pooled: all modalities",
+    )
+    same_modality_negatives: bool = Field(
+        default=True,
+        description="other rows' embeddings of the anchor's own modality are negatives; "
+        "with denominator=pair these are the terms p = q of the printed double sum",
+    )
+    dummy_views: bool = Field(
+        default=False, description="embeddings of absent modalities count as views"
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="sum: as printed; mean: the same sum divided by its number of terms",
+    )
+
+
+ARTEFACT = LossOptions(positive_in_denominator=True, denominator="pooled", dummy_views=True)
+
+
+def weighted_info_nce(
+    z: Tensor,
+    present: Tensor,
+    weight: Tensor,
+    *,
+    temperature: float = TEMPERATURE,
+    exclude: Tensor | None = None,
+    options: LossOptions | None = None,
+) -> Tensor:
+    """Weighted multimodal InfoNCE over all ordered pairs of modalities of each row.
+
+    Parameters
+    ----------
+    z : Tensor, shape (B, M, F), float
+        Embeddings of unit norm, one per row and modality.
+    present : Tensor, shape (B, M), bool
+        Whether the row really has the modality. Without ``dummy_views`` an absent embedding has
+        no influence, whatever it holds.
+    weight : Tensor, shape (B,), float
+        Factor on all terms of an anchor row; it does not change the row's part as a negative.
+    temperature : float
+        Divides the inner products.
+    exclude : Tensor, shape (B, B), bool, optional
+        ``exclude[i, j]``: row j is no negative of anchor row i. The diagonal is always excluded.
+    options : LossOptions, optional
+        How the equation is read.
+
+    Returns
+    -------
+    Tensor, shape (), float
+        The loss. A term whose anchor has no negative is left out of the sum and of the count;
+        without any term the loss is 0.
+
+    Notes
+    -----
+    Source: paper eq. 3. With `ARTEFACT` the function is the supervised-contrastive form of the
+    published code (shared/facts/reference-utd-pamap2-cross.md 4.1).
+    """
+    options = options or LossOptions()
+    views = torch.ones_like(present) if options.dummy_views else present
+    z = torch.where(views.unsqueeze(-1), z, torch.zeros_like(z))
+    logits = torch.einsum("ipf,jqf->ipjq", z, z) / temperature
+    negatives = _negatives(views, exclude)
+    if options.denominator == "pair":
+        terms, counted = _pair_terms(logits, views, negatives, options)
+    else:
+        terms, counted = _pooled_terms(logits, views, negatives, options)
+    total = (torch.where(counted, terms, 0.0).sum(dim=(1, 2)) * weight).sum()
+    return total if options.reduction == "sum" else total / counted.sum().clamp(min=1)
+
+
+def _negatives(views: Tensor, exclude: Tensor | None) -> Tensor:
+    """Mark as (B, B, M) bool whether modality q of row j is a negative of row i's views."""
+    other = ~torch.eye(len(views), dtype=torch.bool, device=views.device)
+    if exclude is not None:
+        other = other & ~exclude
+    return other.unsqueeze(-1) & views.unsqueeze(0)
+
+
+def _log_sum(logits: Tensor, kept: Tensor) -> Tensor:
+    """Log of the sum of exponentials over the last axis, over the kept entries only.
+
+    Entries left out get a huge negative, not an infinite, logit: a row without any kept entry
+    would otherwise make the gradient NaN although its term is not counted.
+    """
+    return logits.masked_fill(~kept, torch.finfo(logits.dtype).min / 2).logsumexp(dim=-1)
+
+
+def _pair_terms(
+    logits: Tensor, views: Tensor, negatives: Tensor, options: LossOptions
+) -> tuple[Tensor, Tensor]:
+    """Terms (B, M, M) of eq. 3 for anchor i, modalities p and q, and which of them count."""
+    n_modalities = views.shape[1]
+    by_pair = logits.permute(0, 1, 3, 2)  # i, p, q, j
+    kept = negatives.permute(0, 2, 1).unsqueeze(1).expand_as(by_pair)
+    positive = torch.einsum("ipiq->ipq", logits)
+    counted = views.unsqueeze(2) & views.unsqueeze(1) & kept.any(dim=-1)
+    if not options.same_modality_negatives:
+        counted = counted & ~torch.eye(n_modalities, dtype=torch.bool, device=views.device)
+    if options.positive_in_denominator:
+        by_pair = torch.cat([by_pair, positive.unsqueeze(-1)], dim=-1)
+        kept = torch.cat([kept, torch.ones_like(kept[..., :1])], dim=-1)
+    return _log_sum(by_pair, kept) - positive, counted
+
+
+def _pooled_terms(
+    logits: Tensor, views: Tensor, negatives: Tensor, options: LossOptions
+) -> tuple[Tensor, Tensor]:
+    """Terms (B, M, M) whose denominator runs over the views of all modalities at once."""
+    n_rows, n_modalities = views.shape
+    same = torch.eye(n_modalities, dtype=torch.bool, device=views.device)
+    kept = negatives.unsqueeze(1).expand_as(logits)
+    if not options.same_modality_negatives:
+        kept = kept & ~same.view(1, n_modalities, 1, n_modalities)
+    positive = torch.einsum("ipiq->ipq", logits)
+    is_pair = views.unsqueeze(2) & views.unsqueeze(1) & ~same
+    pool, pool_kept = logits.flatten(2), kept.flatten(2)
+    counted = is_pair & pool_kept.any(dim=-1, keepdim=True)
+    if options.positive_in_denominator:
+        pool = torch.cat([pool, positive], dim=-1)
+        pool_kept = torch.cat([pool_kept, is_pair], dim=-1)
+    log_sum = _log_sum(pool, pool_kept).view(n_rows, n_modalities, 1)
+    return log_sum - positive, counted

@@ -1,0 +1,262 @@
+"""Raw files: found wherever they lie, read whole or refused."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmbind_data.errors import RawLayoutError
+from mmbind_data.rawfiles import (
+    RawFile,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    scan,
+    spans,
+)
+
+CONTENTS = {"d/a1.csv": b"one" * 1000, "d/a2.csv": b"", "d/a10.csv": bytes(range(256)) * 40}
+
+
+def write_folder(root: Path) -> None:
+    for name, content in CONTENTS.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def write_zip(path: Path, method: int = zipfile.ZIP_DEFLATED, comment: bytes = b"") -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.comment = comment
+        archive.mkdir("d")
+        for name, content in CONTENTS.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_folder_and_zip_give_the_same_names_and_bytes(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw")
+    packed = write_zip(tmp_path / "raw.zip")
+    from_folder, from_zip = scan(tmp_path / "raw"), scan(packed)
+    # natural order: a2 before a10
+    assert [file.path for file in from_folder] == ["raw/d/a1.csv", "raw/d/a2.csv", "raw/d/a10.csv"]
+    assert [file.path for file in from_zip] == [f"raw.zip/{name}" for name in CONTENTS]
+    assert [file.read() for file in from_folder] == list(CONTENTS.values())
+    assert [file.read() for file in from_zip] == list(CONTENTS.values())
+    assert [file.size for file in from_zip] == [len(content) for content in CONTENTS.values()]
+    assert [file.size for file in from_folder] == [len(content) for content in CONTENTS.values()]
+    assert from_zip[0].member == "d/a1.csv"
+    assert from_folder[0].member is None
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zip_in_a_folder_is_opened(tmp_path: Path, method: int) -> None:
+    (tmp_path / "raw" / "part").mkdir(parents=True)
+    write_zip(tmp_path / "raw" / "part" / "X.ZIP", method, b"a comment behind the directory")
+    found = scan(tmp_path / "raw")
+    assert [file.path for file in found] == [f"raw/part/X.ZIP/{name}" for name in CONTENTS]
+    assert [file.read() for file in found] == list(CONTENTS.values())
+
+
+def test_zip_with_bytes_before_it_is_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip")
+    path.write_bytes(b"#!/bin/sh self-extracting\n" + path.read_bytes())
+    assert [file.read() for file in scan(path)] == list(CONTENTS.values())
+
+
+def test_raw_files_travel_to_workers(tmp_path: Path) -> None:
+    found = scan(write_zip(tmp_path / "x.zip"))
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_path_begins_with_the_name_of_the_folder_even_if_given_as_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "A_data")
+    monkeypatch.chdir(tmp_path / "A_data")
+    assert scan(Path())[0].path == "A_data/d/a1.csv"
+
+
+def test_what_operating_systems_add_is_left_out(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_folder(raw)
+    for name in ("__MACOSX/d/._a1.csv", "d/._a1.csv", ".DS_Store", "Thumbs.db", ".git/config"):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(b"junk")
+    with zipfile.ZipFile(raw / "x.zip", "w") as archive:
+        for name in ("__MACOSX/._a1.csv", "d/._a1.csv", "kept.csv"):
+            archive.writestr(name, "junk")
+    names = [file.path for file in scan(raw)]
+    assert names == ["raw/d/a1.csv", "raw/d/a2.csv", "raw/d/a10.csv", "raw/x.zip/kept.csv"]
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw")
+    write_folder(tmp_path / "elsewhere")
+    (tmp_path / "raw" / "link_to_folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "raw" / "link_to_file").symlink_to(tmp_path / "elsewhere" / "d" / "a1.csv")
+    (tmp_path / "raw" / "dangling").symlink_to(tmp_path / "raw" / "nowhere")
+    (tmp_path / "raw" / "inside").symlink_to(tmp_path / "raw" / "d" / "a1.csv")
+    assert [file.path for file in scan(tmp_path / "raw")] == [
+        "raw/d/a1.csv",
+        "raw/d/a2.csv",
+        "raw/d/a10.csv",
+        "raw/inside",
+    ]
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    write_folder(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert len(scan(tmp_path / "link")) == 3
+
+
+def test_missing_path(tmp_path: Path) -> None:
+    with pytest.raises(RawLayoutError, match=r"expected a folder or a \.zip file, got no such path"):
+        scan(tmp_path / "nowhere")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(RawLayoutError, match=r"expected raw files, got no file\. Links"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.csv", "x.rar"])
+def test_file_that_is_no_zip(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"<html>404</html>")
+    with pytest.raises(RawLayoutError, match=rf"broken or no zip at .*{name}.*16 bytes"):
+        scan(path)
+
+
+def test_truncated_zip_in_a_folder(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(RawLayoutError, match=r"broken or no zip at .*x\.zip: expected a whole \.zip"):
+        scan(tmp_path)
+
+
+@given(at=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_is_never_read_as_data(
+    tmp_path_factory: pytest.TempPathFactory, at: float, change: int
+) -> None:
+    path = write_zip(tmp_path_factory.mktemp("zip") / "x.zip")
+    found = scan(path)
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= change
+    path.write_bytes(bytes(content))
+    for file, expected in zip(found, CONTENTS.values(), strict=True):
+        try:
+            assert file.read() == expected
+        except RawLayoutError as error:
+            assert f"{path}:{file.member}" in str(error)
+
+
+def test_corrupt_member_names_zip_and_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace(b"oneone", b"oneeno", 1))
+    with pytest.raises(RawLayoutError, match=r"broken file at .*x\.zip:d/a1\.csv: expected CRC"):
+        scan(path)[0].read()
+
+
+def test_zip_that_shrank_after_the_scan(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", zipfile.ZIP_STORED)
+    found = scan(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(RawLayoutError, match=r"expected 3000 bytes, got 4\d\d bytes"):
+        found[0].read()
+    with pytest.raises(RawLayoutError, match=r"expected a zip member's header"):
+        found[2].read()
+
+
+def test_member_larger_than_its_directory_says_is_not_unpacked_whole(tmp_path: Path) -> None:
+    file = scan(write_zip(tmp_path / "x.zip"))[0]
+    lying = RawFile(file.path, file.container, file.member, 10, file.span)
+    with pytest.raises(RawLayoutError, match=r"expected 10 bytes, got 11 bytes"):
+        lying.read()
+
+
+def test_file_gone_after_the_scan(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    file = scan(tmp_path)[0]
+    file.container.unlink()
+    with pytest.raises(RawLayoutError, match=r"broken file at .*a1\.csv.*No such file"):
+        file.read()
+
+
+def test_other_compression_must_be_unpacked_by_the_user(tmp_path: Path) -> None:
+    file = scan(write_zip(tmp_path / "x.zip", zipfile.ZIP_BZIP2))[0]
+    with pytest.raises(RawLayoutError, match=r"compression method 12\. Unpack the zip first"):
+        file.read()
+
+
+def test_encrypted_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip")
+    content = bytearray(path.read_bytes())
+    first = content.index(b"d/a1.csv", content.index(b"PK\1\2"))
+    content[first - 46 + 8] |= 1  # general purpose flags of the directory entry
+    path.write_bytes(bytes(content))
+    with pytest.raises(RawLayoutError, match="an encrypted member"):
+        scan(path)[0].read()
+
+
+@given(st.lists(st.text(st.sampled_from("ab019_./")), max_size=20))
+def test_natural_order_is_total_and_keeps_numbers(texts: list[str]) -> None:
+    ordered = sorted(texts, key=natural)
+    assert sorted(ordered[::-1], key=natural) == ordered
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_natural_order_compares_numbers_as_numbers(a: int, b: int) -> None:
+    assert (natural(f"x{a}/y") < natural(f"x{b}/y")) == (a < b)
+
+
+@given(st.sets(st.integers(1, 40), min_size=1))
+def test_spans_name_each_number_once(numbers: set[int]) -> None:
+    named: list[int] = []
+    for run in spans(numbers).split(", "):
+        first, *last = run.split("-")
+        named += range(int(first), int((last or [first])[0]) + 1)
+    assert named == sorted(numbers)
+    assert spans(numbers).count(",") == sum(n + 1 not in numbers for n in numbers) - 1
+
+
+def test_of_two_copies_the_unpacked_one_is_used_and_it_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    write_zip(tmp_path / "a.zip")  # sorts before the folder
+    (tmp_path / "d" / "a1.csv").write_bytes(b"another size")
+    by_path, unknown, notes = recognise(
+        scan(tmp_path), lambda path: path[-6:] if path.endswith("1.csv") else None
+    )
+    assert [(path, file.path, file.member) for path, file in by_path.items()] == [
+        ("a1.csv"[-6:], "a1.csv", None)
+    ]
+    assert by_path["a1.csv"].read() == b"another size"
+    assert len(unknown) == 4
+    assert notes == [
+        f"1 files were found twice, e.g. a1.csv: used {tmp_path}/d/a1.csv, "
+        f"left {tmp_path}/a.zip:d/a1.csv; 1 of the copies differ in size"
+    ]
+
+
+def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw")
+    error = nothing_found("x", scan(tmp_path / "raw"), "b.mat", "Look again.")
+    assert str(error) == (
+        f"cannot convert x: nothing that belongs to it at {tmp_path}/raw/d: expected b.mat, "
+        "got 3 files such as raw/d/a1.csv. Look again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a/README.md", True), ("LICENSE", True), ("paper.PDF", True), ("readme.txt", True)]
+    + [("readings.csv", False), ("a.txt", False), ("source/a.csv", False)],
+)
+def test_is_document(path: str, expected: bool) -> None:
+    assert is_document(path) is expected
