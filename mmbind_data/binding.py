@@ -22,10 +22,17 @@ from .embed import (
     packaged_model,
 )
 from .errors import BindingError, UsageError, problem, suggest
-from .integrity import canonical_json, content_digest, table_line
 from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES, Store, open_store
 from .pairing_report import PairingReport, report_pairing
-from .pairs import Side, assemble_pairs, incomplete_rows, open_side, pseudo_rows, union
+from .pairs import (
+    Side,
+    assemble_pairs,
+    bound_digest,
+    incomplete_rows,
+    open_side,
+    pseudo_rows,
+    union,
+)
 from .similarity import Matches, best_matches, normalise_weights, spread_ties
 from .spec import BinderInfo, BoundInfo, PartitionInfo, SourceInfo
 from .staging import check_output, staged
@@ -303,14 +310,12 @@ def _describe(
         weight_rule=options.weight_rule,
         seed=options.seed,
     )
-    facts = {"shared": shared, "binder": binder.model_dump(mode="json")}
-    facts["sources"] = [side.store.info.content_digest for side in sides]
-    lines = [f"facts {canonical_json(facts)}", table_line(PAIRS, table.to_pydict())]
+    sources = tuple(_source_info(side, out) for side in sides)
     return BoundInfo(
         mode="linked",
         shared=(shared,),
         binder=(binder,),
-        sources=tuple(_source_info(side, out) for side in sides),
+        sources=sources,
         modalities=tuple(union(sides)),
         n_rows={
             "pseudo": kinds.count("pseudo"),
@@ -320,7 +325,7 @@ def _describe(
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
         reuse=report.reuse,
-        content_digest=content_digest(lines),
+        content_digest=bound_digest([shared], [binder], sources, table),
     )
 
 

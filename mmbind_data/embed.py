@@ -118,7 +118,7 @@ def embed_autoencoder(
         optimiser.step()
         schedule.step()
         if progress and (step + 1) % 50 == 0:
-            progress(step + 1, steps, f"autoencoder, loss {float(loss):.3f}")
+            progress(step + 1, steps, f"autoencoder, loss {loss.item():.3f}")
     encoder.eval()
     with torch.no_grad():
         parts = [encoder(scaled[start : start + 1024]) for start in range(0, len(scaled), 1024)]
@@ -129,7 +129,7 @@ def embed_autoencoder(
         "latent_dim": LATENT_DIM,
         "steps": steps,
         "seed": seed,
-        "final_loss": round(float(loss), 4),
+        "final_loss": round(loss.item(), 4),
         "mean": list(statistics.mean),
         "std": list(statistics.std),
     }
@@ -181,6 +181,9 @@ def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
         )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # our own output tells what is going on
 
     if folder.is_dir():
         try:

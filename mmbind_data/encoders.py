@@ -34,7 +34,7 @@ def _block(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
 
 
 class TemporalEncoder(nn.Module):
-    """Four temporal convolutions, segment means, one linear layer.
+    """Three temporal convolutions, segment means, one linear layer.
 
     Parameters
     ----------
@@ -49,9 +49,8 @@ class TemporalEncoder(nn.Module):
     def __init__(self, n_channels: int, width: int = WIDTH, feature_dim: int = FEATURE_DIM) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            _block(n_channels, width, 5, 1),
+            _block(n_channels, width, 7, 2),
             _block(width, 2 * width, 5, 2),
-            _block(2 * width, 2 * width, 3, 2),
             _block(2 * width, 2 * width, 3, 1),
         )
         self.project = nn.Linear(2 * width * SEGMENTS, feature_dim)

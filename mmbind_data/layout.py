@@ -1,7 +1,4 @@
-"""The only module that knows where things lie inside a store.
-
-Reading `read_info` needs neither zarr nor pyarrow: ``mmbind --help`` and ``mmbind info`` stay fast.
-"""
+"""Where things lie inside a store, and how to read them."""
 
 from __future__ import annotations
 
@@ -13,17 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
+from .attributes import ROOT, read_info
 from .errors import FormatError, IntegrityError, problem, suggest
-from .spec import BOUND_SPEC, DATASET_SPEC, SPEC_VERSION, BoundInfo, DatasetInfo, SourceInfo
+from .spec import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import zarr
 
-ROOT = "zarr.json"
-ATTRIBUTE = "mmbind"
 META = "meta"
 SAMPLES = "meta/samples.parquet"
 RAW_FILES = "meta/raw_files.parquet"
@@ -231,39 +226,6 @@ class Bound:
         return _same_content(open_store(place), source, way_out)
 
 
-def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
-    """What a store says about itself, from its root document alone.
-
-    Raises
-    ------
-    FormatError
-        Nothing there, not a store of mmbind, or of a specification that this version cannot read.
-    """
-    path = Path(path)
-    attributes = _root_attributes(path)
-    spec, version = attributes.get("spec"), attributes.get("spec_version")
-    models = {DATASET_SPEC: DatasetInfo, BOUND_SPEC: BoundInfo}
-    if spec not in models or version != SPEC_VERSION:
-        raise FormatError(
-            problem(
-                "open a store",
-                "unknown specification",
-                path,
-                f"{DATASET_SPEC} or {BOUND_SPEC} {SPEC_VERSION}",
-                f"{spec} {version}",
-                "A newer mmbind may be able to read it.",
-            )
-        )
-    try:
-        return models[spec].model_validate_json(json.dumps(attributes))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise FormatError(
-            problem("open a store", f"bad attribute {place}", path, first["msg"], "another value")
-        ) from error
-
-
 def open_store(path: str | Path) -> Store:
     """Open a converted store.
 
@@ -350,30 +312,6 @@ def _same_content(store: Store, source: SourceInfo, way_out: str) -> Store:
             )
         )
     return store
-
-
-def _root_attributes(path: Path) -> dict[str, Any]:
-    where = path / ROOT
-    try:
-        attributes = json.loads(where.read_text())["attributes"][ATTRIBUTE]
-    except FileNotFoundError:
-        got = "a file" if path.is_file() else "a folder without it" if path.is_dir() else "nothing"
-    except (OSError, ValueError, KeyError, TypeError):
-        got = "a document without mmbind's attributes"
-    else:
-        if isinstance(attributes, dict):
-            return attributes
-        got = "attributes of another shape"
-    raise FormatError(
-        problem(
-            "open a store",
-            "not a store of mmbind",
-            path,
-            f"a folder with {ROOT}",
-            got,
-            "Stores are made by mmbind convert, partition and bind.",
-        )
-    )
 
 
 def _read_table(path: Path) -> pa.Table:

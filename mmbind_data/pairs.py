@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from .layout import Store
+from .integrity import canonical_json, content_digest, table_line
+from .layout import PAIRS, Store
 from .similarity import Matches
+from .spec import BinderInfo, SourceInfo
 
 FIXED_COLUMNS = (
     "row", "kind", "anchor_source", "anchor_uid", "shared", "similarity", "weight", "rank", "hop",
@@ -112,6 +114,21 @@ def assemble_pairs(parts: Sequence[Rows], shared: str) -> pa.Table:
     table = pa.concat_tables([_part_table(part, shared) for part in parts])
     row = pa.array(range(table.num_rows), type=pa.int64())
     return table.add_column(0, "row", row).unify_dictionaries()
+
+
+def bound_digest(
+    shared: Sequence[str],
+    binder: Sequence[BinderInfo],
+    sources: Sequence[SourceInfo],
+    table: pa.Table,
+) -> str:
+    """Content digest of a bound store: how it was bound, its sources' digests, its table."""
+    facts = {
+        "shared": list(shared),
+        "binder": [one.model_dump(mode="json") for one in binder],
+        "sources": [source.content_digest for source in sources],
+    }
+    return content_digest([f"facts {canonical_json(facts)}", table_line(PAIRS, table.to_pydict())])
 
 
 def _part_table(part: Rows, shared: str) -> pa.Table:

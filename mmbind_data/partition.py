@@ -64,20 +64,7 @@ def partition(
     """
     out = Path(out)
     check_output(out, overwrite=overwrite, doing="partition")
-    store = open_store(source)
-    kept = _choose(store, modalities, store.info.modalities, "modality")
-    chosen = _choose(store, subjects, store.info.subjects, "subject")
-    rows = select_rows(store, chosen, kept)
-    if not len(rows):
-        raise UsageError(
-            problem(
-                "partition",
-                "no sample is left",
-                store.path,
-                "at least one",
-                f"none with subjects {', '.join(chosen)} and modalities {', '.join(kept)}",
-            )
-        )
+    store, rows, kept, chosen = _select(source, subjects, modalities)
     content = _content(store, rows, kept, labels)
     info = content.info.model_copy(
         update={
@@ -93,6 +80,37 @@ def partition(
     )
     with staged(out, overwrite=overwrite, doing="partition") as folder:
         return write_store(folder, replace(content, info=info))
+
+
+def plan_partition(
+    source: str | Path,
+    *,
+    subjects: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+) -> tuple[int, list[str], list[str]]:
+    """What `partition` would keep: number of samples, modalities, dropped modalities."""
+    store, rows, kept, _ = _select(source, subjects, modalities)
+    return len(rows), kept, list(_dropped(store, kept))
+
+
+def _select(
+    source: str | Path, subjects: Sequence[str] | None, modalities: Sequence[str] | None
+) -> tuple[Store, np.ndarray, list[str], list[str]]:
+    store = open_store(source)
+    kept = _choose(store, modalities, store.info.modalities, "modality")
+    chosen = _choose(store, subjects, store.info.subjects, "subject")
+    rows = select_rows(store, chosen, kept)
+    if not len(rows):
+        raise UsageError(
+            problem(
+                "partition",
+                "no sample is left",
+                store.path,
+                "at least one",
+                f"none with subjects {', '.join(chosen)} and modalities {', '.join(kept)}",
+            )
+        )
+    return store, rows, kept, chosen
 
 
 def select_rows(store: Store, subjects: Sequence[str], modalities: Sequence[str]) -> np.ndarray:

@@ -224,11 +224,10 @@ def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:
     if not copies:
         return []
     used, left = copies[0]
-    note = f"{len(copies)} files were found twice, e.g. {used.path}: used {used.place}"
-    note += f", left {left.place}"
+    note = f"copies left aside: {len(copies)}, e.g. {left.place} (used: {used.place})"
     differing = sum(first.size != second.size for first, second in copies)
     if differing:
-        note += f"; {differing} of the copies differ in size"
+        note += f"; {differing} differ in size"
     return [note]
 
 

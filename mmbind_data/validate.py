@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -31,7 +29,9 @@ from .layout import (
     open_any,
     valid_path,
 )
+from .problems import Problem
 from .spec import Descriptor, Manifest
+from .validate_bound import check_bound_values, check_pairs_structure
 from .writer import digest_facts
 
 LEVELS = ("meta", "structure", "bytes", "values")
@@ -40,17 +40,6 @@ SAMPLE_COLUMNS = (
     "label_text", "raw_file", "raw_start", "raw_end", "t_start", "t_end", "window_index",
 )  # fmt: skip
 ROWS_PER_BLOCK_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One finding: a stable code, where, what is wrong and what to do."""
-
-    code: str
-    severity: Literal["error", "warning"]
-    where: str
-    message: str
-    fix: str = "Convert the raw data again."
 
 
 def validate(path: str | Path, *, level: str = "structure") -> list[Problem]:
@@ -119,8 +108,9 @@ def _check_structure(store: Store | Bound) -> Iterator[Problem]:
         size = (store.path / path).stat().st_size
         if size != listed[path]:
             yield Problem("file-size", "error", path, f"{size} bytes, manifest says {listed[path]}")
-    if listed.keys() == found and isinstance(store, Store):
-        yield from _check_arrays(store)
+    if listed.keys() == found:
+        check = check_pairs_structure if isinstance(store, Bound) else _check_arrays
+        yield from check(store)
 
 
 def _check_arrays(store: Store) -> Iterator[Problem]:
@@ -166,8 +156,6 @@ def _check_bytes(store: Store | Bound) -> Iterator[Problem]:
 
 def _check_values(store: Store | Bound) -> Iterator[Problem]:
     if isinstance(store, Bound):
-        from .bound_checks import check_bound_values
-
         yield from check_bound_values(store)
         return
     try:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .attributes import ATTRIBUTE
 from .integrity import ArrayDigest, canonical_json, content_digest, table_line, write_manifest
 from .layout import (
-    ATTRIBUTE,
     META,
     RAW_FILES,
     SAMPLES,

@@ -1,0 +1,1 @@
+"""Training on stores and evaluation that cannot leak. Importing this package imports no torch."""

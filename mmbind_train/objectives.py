@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from mmbind_data.spec import Model
+from .config import LossOptions
 
 TEMPERATURE = 0.07
-
-
-class LossOptions(Model):
-    """How eq. 3 is read. The defaults are the equation as printed; `ARTEFACT` is the other end.
-
-    Source: paper section 5.2.2, eq. 3; shared/facts/reference-utd-pamap2-cross.md 4.1.
-    """
-
-    positive_in_denominator: bool = Field(
-        default=False, description="add the positive to the sum that it is divided by"
-    )
-    denominator: Literal["pair", "pooled"] = Field(
-        default="pair",
-        description="pair: for the term (p, q) other rows' modality q; pooled: all modalities",
-    )
-    same_modality_negatives: bool = Field(
-        default=True,
-        description="other rows' embeddings of the anchor's own modality are negatives; "
-        "with denominator=pair these are the terms p = q of the printed double sum",
-    )
-    dummy_views: bool = Field(
-        default=False, description="embeddings of absent modalities count as views"
-    )
-    reduction: Literal["mean", "sum"] = Field(
-        default="mean",
-        description="sum: as printed; mean: the same sum divided by its number of terms",
-    )
-
-
-ARTEFACT = LossOptions(positive_in_denominator=True, denominator="pooled", dummy_views=True)
 
 
 def weighted_info_nce(
@@ -78,8 +45,8 @@ def weighted_info_nce(
 
     Notes
     -----
-    Source: paper eq. 3. With `ARTEFACT` the function is the supervised-contrastive form of the
-    published code (shared/facts/reference-utd-pamap2-cross.md 4.1).
+    Source: paper eq. 3. With `config.ARTEFACT` the function is the supervised-contrastive form of
+    the published code (shared/facts/reference-utd-pamap2-cross.md 4.1).
     """
     options = options or LossOptions()
     views = torch.ones_like(present) if options.dummy_views else present

@@ -222,7 +222,8 @@ def _streams(role: str, values: np.ndarray) -> dict[str, np.ndarray]:
     if role == "inertial":
         acc = STANDARD_GRAVITY * values[:, :3].astype(np.float64)
         gyro = np.deg2rad(values[:, 3:].astype(np.float64))
-        return {"acc": acc.astype(np.float32), "gyro": gyro.astype(np.float32)}
+        # order C: MATLAB's arrays come column by column
+        return {"acc": acc.astype(np.float32, "C"), "gyro": gyro.astype(np.float32, "C")}
     if role == "skeleton":
         frames_first = values.transpose(2, 0, 1)
         return {"skeleton": np.ascontiguousarray(frames_first, dtype=np.float32)}

@@ -1,0 +1,5 @@
+"""``python -m mmbind_cli``."""
+
+from .main import main
+
+main()

@@ -1,0 +1,83 @@
+"""mmbind bind --shared MODALITY A B -o OUT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .output import Report, Screen, reported
+
+
+@click.command("bind")
+@click.argument("stores", nargs=2, type=click.Path(), metavar="A B")
+@click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
+@click.option("--shared", required=True, help="A modality that both stores carry, or label.")
+@click.option(
+    "--embed",
+    type=click.Choice(["autoencoder", "raw"]),
+    default="autoencoder",
+    show_default=True,
+    help="How samples of a shared sensor are embedded.",
+)
+@click.option("--steps", default=1000, show_default=True, help="Autoencoder steps.")
+@click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
+@click.option(
+    "--label-text",
+    default="{label}",
+    show_default=True,
+    help="Text of a sample, from columns of its sample table.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["minmax_mean1", "raw", "softmax", "none"]),
+    default="minmax_mean1",
+    show_default=True,
+    help="How similarity becomes weight.",
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check the request, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@reported
+def command(
+    stores: tuple[str, str], out: str, shared: str, screen: Screen, dry_run: bool, overwrite: bool,
+    **chosen: Any,
+) -> Report:  # fmt: skip
+    """Pair each sample of A with its most similar one of B, and the reverse."""
+    from mmbind_data.binding import BindOptions, bind, check_request
+    from mmbind_data.embed import DEFAULT_LABEL_MODEL
+    from mmbind_data.layout import open_store
+
+    if dry_run:
+        sides = check_request([open_store(store) for store in stores], shared)
+        counts = {side.source_id: len(side.usable) for side in sides}
+        line = " and ".join(f"{count} samples of {name}" for name, count in counts.items())
+        return Report({"anchors": counts}, [f"would pair {line} by {shared}"])
+    options = BindOptions(
+        embed=chosen["embed"],
+        steps=chosen["steps"],
+        label_model=chosen["label_model"] or DEFAULT_LABEL_MODEL,
+        label_text=chosen["label_text"],
+        weight_rule=chosen["weights"],
+        seed=chosen["seed"],
+    )
+    with screen.progress(f"bind by {shared}") as progress:
+        info = bind(
+            *stores, out, shared=shared, options=options, overwrite=overwrite, progress=progress
+        )
+    result = {
+        "path": out,
+        "pairs": info.n_rows,
+        "similarity": info.similarity,
+        "pairing_accuracy": info.pairing_accuracy,
+        "reuse": info.reuse,
+        "content_digest": info.content_digest,
+    }
+    accuracy = info.pairing_accuracy
+    judged = "unknown" if accuracy is None else f"{accuracy:.1%}"
+    line = (
+        f"{out}: {info.n_rows['pseudo']} pseudo-paired and {info.n_rows['incomplete']} incomplete "
+        f"rows, median similarity {info.similarity['median']:.3f}, pairing accuracy {judged}, "
+        f"a partner is used {info.reuse['max']:.0f} times at most"
+    )
+    return Report(result, [line])

@@ -1,0 +1,74 @@
+"""mmbind datasets [NAME]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mmbind_data.spec import Descriptor
+
+from .output import Report, Screen, reported
+
+
+@click.command("datasets")
+@click.argument("name", required=False)
+@reported
+def command(name: str | None, screen: Screen) -> Report:
+    """List the known datasets, or show NAME in full: licence, raw layout, modalities."""
+    from mmbind_data.datasets import list_datasets, load_descriptor
+
+    del screen
+    if name is None:
+        known = [load_descriptor(dataset) for dataset in list_datasets()]
+        return Report([_row(descriptor) for descriptor in known], [_table(known)])
+    descriptor = load_descriptor(name)
+    return Report(descriptor.model_dump(mode="json"), _sheet(descriptor))
+
+
+def _row(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "dataset_id": descriptor.dataset_id,
+        "title": descriptor.title,
+        "modalities": list(descriptor.streams),
+        "presets": list(descriptor.presets),
+        "licence": descriptor.licence.name,
+        "redistribution": descriptor.licence.redistribution,
+    }
+
+
+def _table(known: list[Descriptor]) -> Any:
+    from rich.table import Table
+
+    table = Table("dataset", "title", "modalities", "presets", "redistribution", box=None)
+    for one in known:
+        names = ", ".join(one.streams)
+        table.add_row(
+            one.dataset_id, one.title, names, ", ".join(one.presets), one.licence.redistribution
+        )
+    return table
+
+
+def _sheet(one: Descriptor) -> list[str]:
+    lines = [
+        f"{one.dataset_id}: {one.title} (version {one.version})",
+        f"homepage        {one.homepage.value}",
+        f"citation        {one.citation.value}",
+        f"licence         {one.licence.name}; may adapted data be passed on: "
+        f"{one.licence.redistribution} ({one.licence.source})",
+        f"subjects        {one.n_subjects.value}",
+        f"labels          {', '.join(one.labels.values())}",
+        "modalities",
+    ]
+    for name, stream in one.streams.items():
+        shape = " x ".join(str(axis.size) for axis in stream.channels)
+        optional = ", only when asked for" if stream.optional else ""
+        lines.append(
+            f"  {name:<12}{stream.kind}, {shape}, {stream.unit} "
+            f"(raw {stream.raw_unit.value} at {stream.raw_rate_hz.value} Hz{optional})"
+        )
+    lines.append("presets")
+    lines += [f"  {name:<12}{preset.summary}" for name, preset in one.presets.items()]
+    lines += ["raw layout", *(f"  {line}" for line in str(one.raw_layout.value).splitlines())]
+    lines += ["verified on real bytes", *(f"  {text}" for text in one.verified)]
+    return [*lines, "not verified", *(f"  {text}" for text in one.unverified)]

@@ -1,0 +1,162 @@
+"""How commands speak: results on stdout (text or one JSON object), everything else on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from mmbind_data.errors import MMBindError
+
+SCHEMA = "mmbind-cli 1.0"
+INTERRUPTED = 130
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command found or made.
+
+    Attributes
+    ----------
+    result : JSON value behind ``--json``
+    lines : text for people
+    issues : remarks: dictionaries of code, severity, where, message, fix
+    exit_code : int
+    """
+
+    result: Any
+    lines: Sequence[Any] = ()
+    issues: Sequence[dict[str, str]] = field(default=())
+    exit_code: int = 0
+
+
+def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
+    """Remarks that are no problems."""
+    return [
+        {"code": code, "severity": "info", "where": "", "message": text, "fix": ""}
+        for text in texts
+    ]
+
+
+def reported(function: Callable[..., Report]) -> Callable[..., None]:
+    """Give a command ``--json`` and ``--quiet``, print its report, turn errors into exit codes."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
+    @functools.wraps(function)
+    def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> None:
+        screen = Screen(quiet=quiet)
+        try:
+            report = function(*args, screen=screen, **options)
+        except MMBindError as error:
+            _fail(error.code, str(error), error.exit_code, as_json=as_json)
+        except KeyboardInterrupt:
+            message = "interrupted: run the same command to resume."
+            _fail("interrupted", message, INTERRUPTED, as_json=as_json)
+        except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
+            _fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
+        else:
+            _print(report, as_json=as_json, quiet=quiet)
+            if report.exit_code:
+                sys.exit(report.exit_code)
+
+    return run
+
+
+def _fail(code: str, message: str, exit_code: int, *, as_json: bool) -> None:
+    issue = {"code": code, "severity": "error", "where": "", "message": message, "fix": ""}
+    if as_json:
+        _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
+    click.secho(f"error: {message}", fg="red", err=True)
+    sys.exit(exit_code)
+
+
+def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        ok = report.exit_code == 0
+        issues = list(report.issues)
+        _print_json({"schema": SCHEMA, "ok": ok, "result": report.result, "issues": issues})
+        return
+    if report.lines:
+        from rich.console import Console
+
+        console = Console(soft_wrap=True, highlight=False, markup=False)
+        for line in report.lines:
+            console.print(line)
+    if not quiet:
+        for issue in report.issues:
+            where = f"{issue['where']}: " if issue["where"] else ""
+            click.echo(f"{issue['severity']}: {where}{issue['message']}", err=True)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where progress goes: a bar with the time left on a terminal, plain lines elsewhere."""
+
+    quiet: bool = False
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress | None]:
+        """Give a callback ``(done, total, text)`` for the time of the block."""
+        if self.quiet:
+            yield None
+        elif sys.stderr.isatty():
+            with _bar(title) as update:
+                yield update
+        else:
+            yield _plain_lines(title)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, text="")
+
+        def update(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, text=text)
+
+        yield update
+
+
+def _plain_lines(title: str, every_s: float = 5.0) -> Progress:
+    last = time.monotonic()
+
+    def update(done: int, total: int, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every_s or done == total:
+            last = now
+            click.echo(f"{title}: {done} of {total}, {text}", err=True)
+
+    return update
+
+
+def comma_list(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> list[str] | None:
+    """Turn ``a,b`` into a list (a click callback)."""
+    del ctx, parameter
+    return [part.strip() for part in value.split(",") if part.strip()] if value else None

@@ -1,0 +1,61 @@
+"""mmbind partition IN OUT."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from .output import Report, Screen, comma_list, reported
+
+
+@click.command("partition")
+@click.argument("source", metavar="IN", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
+@click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
+@click.option("--labels", type=click.Choice(["all", "none"]), default="all", show_default=True)
+@click.option("--node", help="The node's name; by default OUT without its ending.")
+@click.option("--dry-run", is_flag=True, help="Say what would be kept, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@reported
+def command(
+    source: str,
+    out: str,
+    subjects: list[str] | None,
+    modalities: list[str] | None,
+    labels: Literal["all", "none"],
+    node: str | None,
+    dry_run: bool,
+    overwrite: bool,
+    screen: Screen,
+) -> Report:
+    """Write a node's store OUT: some subjects and modalities of the store IN, and nothing else."""
+    from mmbind_data.partition import partition, plan_partition
+
+    del screen
+    if dry_run:
+        n_samples, kept, dropped = plan_partition(source, subjects=subjects, modalities=modalities)
+        result = {"n_samples": n_samples, "modalities": kept, "dropped": dropped}
+        return Report(result, [f"would keep {n_samples} samples with {', '.join(kept)}"])
+    info = partition(
+        source,
+        out,
+        subjects=subjects,
+        modalities=modalities,
+        labels=labels,
+        node=node,
+        overwrite=overwrite,
+    )
+    result = {
+        "path": out,
+        "n_samples": info.n_samples,
+        "modalities": {key: [info.n_samples, *one.shape] for key, one in info.modalities.items()},
+        "subjects": info.subjects,
+        "content_digest": info.content_digest,
+    }
+    line = (
+        f"{out}: {info.n_samples} samples of {len(info.subjects)} subjects, "
+        f"{', '.join(info.modalities)}"
+    )
+    return Report(result, [line])

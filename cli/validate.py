@@ -1,0 +1,34 @@
+"""mmbind validate STORE."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from .output import Report, Screen, reported
+
+FAILED = 3
+
+
+@click.command("validate")
+@click.argument("store", type=click.Path())
+@click.option(
+    "--level",
+    type=click.Choice(["meta", "structure", "bytes", "values"]),
+    default="structure",
+    show_default=True,
+    help="Each level includes those before it.",
+)
+@reported
+def command(store: str, level: str, screen: Screen) -> Report:
+    """Check STORE: documents, arrays and files, every byte, every value."""
+    from mmbind_data.validate import validate
+
+    del screen
+    problems = validate(store, level=level)
+    failed = any(problem.severity == "error" for problem in problems)
+    found = [dataclasses.asdict(problem) for problem in problems]
+    lines = [f"{one.severity}: {one.code} at {one.where}: {one.message}" for one in problems]
+    lines = lines or [f"{store}: valid at level {level}"]
+    return Report({"problems": found}, lines, exit_code=FAILED if failed else 0)

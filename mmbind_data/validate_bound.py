@@ -1,0 +1,77 @@
+"""Check the values of a bound store: every row of the pairs table against its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .errors import FormatError, IntegrityError
+from .layout import PAIRS, Bound, Store
+from .pairs import FIXED_COLUMNS, bound_digest
+from .problems import Problem
+
+BIND_AGAIN = "Bind the stores again."
+
+
+def check_pairs_structure(bound: Bound) -> Iterator[Problem]:
+    """Columns and row counts of the pairs table."""
+    try:
+        table = bound.pairs()
+    except IntegrityError as error:
+        yield Problem("table-unreadable", "error", PAIRS, str(error), BIND_AGAIN)
+        return
+    columns = [*FIXED_COLUMNS]
+    for name in bound.info.modalities:
+        columns += [f"{name}.source", f"{name}.row", f"{name}.uid"]
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        text = f"columns missing: {', '.join(missing)}"
+        yield Problem("column-missing", "error", PAIRS, text, BIND_AGAIN)
+    elif table.num_rows != sum(bound.info.n_rows.values()):
+        text = f"{table.num_rows} rows, the attributes say {bound.info.n_rows}"
+        yield Problem("table-rows", "error", PAIRS, text, BIND_AGAIN)
+
+
+def check_bound_values(bound: Bound) -> Iterator[Problem]:
+    """Digest, ranges, and that every reference leads to the sample it names."""
+    table, info = bound.pairs(), bound.info
+    if bound_digest(info.shared, info.binder, info.sources, table) != info.content_digest:
+        text = "the values are not those of content_digest"
+        yield Problem("digest-differs", "error", PAIRS, text, BIND_AGAIN)
+    similarity = np.asarray(table["similarity"].drop_null())
+    if len(similarity) and np.abs(similarity).max() > 1.0 + 1e-6:
+        yield Problem("value-range", "error", PAIRS, "similarity outside -1..1", BIND_AGAIN)
+    if not np.isfinite(np.asarray(table["weight"])).all():
+        yield Problem("value-not-finite", "error", PAIRS, "a weight is not finite", BIND_AGAIN)
+    for source in bound.info.sources:
+        try:
+            store = bound.source(source.source_id)
+        except FormatError as error:
+            fix = f"Make it again: {source.convert}"
+            yield Problem("source-missing", "error", source.source_id, str(error), fix)
+            continue
+        yield from _check_references(bound, source.source_id, store, table)
+
+
+def _check_references(bound: Bound, source_id: str, store: Store, table: Any) -> Iterator[Problem]:
+    uids = np.array(store.samples()["uid"].to_pylist())
+    for name in bound.info.modalities:
+        here = np.flatnonzero(
+            np.array(table[f"{name}.source"].to_pylist(), dtype=object) == source_id
+        )
+        if not len(here):
+            continue
+        rows = np.asarray(table[f"{name}.row"].take(here))
+        if rows.min() < 0 or rows.max() >= len(uids) or name not in store.info.modalities:
+            text = f"rows of {source_id} that do not exist"
+            yield Problem("reference-broken", "error", f"{PAIRS} {name}", text, BIND_AGAIN)
+            continue
+        wrong = np.flatnonzero(uids[rows] != np.array(table[f"{name}.uid"].take(here).to_pylist()))
+        if len(wrong):
+            text = f"row {here[wrong[0]]} names another uid than its source has"
+            yield Problem("reference-broken", "error", f"{PAIRS} {name}", text, BIND_AGAIN)
+        if not store.present(name)[rows].all():
+            text = f"refers to samples of {source_id} that lack the modality"
+            yield Problem("reference-absent", "error", f"{PAIRS} {name}", text, BIND_AGAIN)

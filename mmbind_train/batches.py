@@ -1,0 +1,306 @@
+"""The training set D_S in memory: every source sample once, and rows that point at samples.
+
+Source: paper section 5.2.1. A row without a modality has index -1 there; it enters as zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem, suggest
+from mmbind_data.layout import Bound, Store
+from mmbind_data.spec import DatasetInfo, Modality, Model
+from mmbind_data.window import stretch
+
+Recentre = Literal["frame", "first", "none"]
+SMALLEST_STD = 1e-6
+
+
+class Statistics(Model):
+    """Mean and standard deviation of one modality, one value per entry of the last axis."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows over samples that are held once.
+
+    Attributes
+    ----------
+    modalities : mapping of name to Modality
+        In the order of the columns of `index`; all samples of a modality have its shape.
+    values : mapping of name to ndarray, shape (n_samples, *shape), float32
+        The modality's unit; skeletons relative to their root if that was asked for.
+    index : ndarray, shape (n_rows, n_modalities), int64
+        Row of `values`, -1 = the row lacks the modality.
+    sample : ndarray, shape (n_rows, n_modalities), int64
+        Code of the source sample (equal uid = equal code), -1 where `index` is -1.
+    kind : ndarray of str, shape (n_rows,)
+        pseudo, incomplete or natural.
+    weight : ndarray, shape (n_rows,), float32
+    label : ndarray, shape (n_rows,), int64
+        Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
+    label_names : tuple of str
+    subjects : mapping of dataset id to the subjects whose samples were seen
+    stretched : mapping of "source/modality" to (frames stored, frames used), where they differ
+    """
+
+    modalities: Mapping[str, Modality]
+    values: Mapping[str, np.ndarray]
+    index: np.ndarray
+    sample: np.ndarray
+    kind: np.ndarray
+    weight: np.ndarray
+    label: np.ndarray
+    label_names: tuple[str, ...]
+    subjects: Mapping[str, tuple[str, ...]]
+    stretched: Mapping[str, tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def present(self) -> np.ndarray:
+        """Presence mask, shape (n_rows, n_modalities), bool."""
+        present: np.ndarray = self.index >= 0
+        return present
+
+    def select(self, chosen: np.ndarray) -> Rows:
+        """Keep some rows, given by index or by mask; the samples stay."""
+        columns = {
+            name: getattr(self, name)[chosen]
+            for name in ("index", "sample", "kind", "weight", "label")
+        }
+        return replace(self, **columns)
+
+
+def gather_bound(bound: Bound, *, recentre: Recentre = "frame") -> Rows:
+    """Read the rows of a bound store and each sample that they point at, once.
+
+    Parameters
+    ----------
+    bound : Bound
+    recentre : {"frame", "first", "none"}
+        Skeletons relative to the root joint of every frame, of the first frame, or not.
+
+    Returns
+    -------
+    Rows
+        A modality whose length differs between sources has the longest of them.
+
+    Raises
+    ------
+    FormatError
+        The sources disagree about the axes of a modality.
+    IntegrityError
+        A sample is not finite, or the table points outside of its source.
+    """
+    table = bound.pairs()
+    stores = {source.source_id: bound.source(source.source_id) for source in bound.info.sources}
+    names = bound.info.modalities
+    modalities = {name: _common_modality(name, stores) for name in names}
+    index, values, stretched = np.full((len(table), len(names)), -1, np.int64), {}, {}
+    for column, name in enumerate(names):
+        owner = np.array(table[f"{name}.source"].to_pylist(), dtype=object)
+        row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
+        blocks, offset = [], 0
+        for source_id, store in stores.items():
+            mine = np.flatnonzero(owner == source_id)
+            used, inverse = np.unique(row[mine], return_inverse=True)
+            if len(used) == 0:
+                continue
+            if used[0] < 0 or used[-1] >= len(store):
+                raise IntegrityError(
+                    problem("train", "the table of pairs points outside of its source", bound.path,
+                            f"rows 0 to {len(store) - 1} of {source_id}",
+                            f"{name}.row {used[0]} to {used[-1]}", "Bind again.")
+                )  # fmt: skip
+            blocks.append(_load(store, name, used, modalities[name], recentre))
+            index[mine, column] = offset + inverse
+            offset += len(used)
+            stored = store.info.modalities[name].shape[0]
+            if stored != modalities[name].shape[0]:
+                stretched[f"{source_id}/{name}"] = (stored, modalities[name].shape[0])
+        values[name] = np.concatenate(blocks or [np.empty((0, *modalities[name].shape), "f4")])
+    return Rows(
+        modalities=modalities,
+        values=values,
+        index=index,
+        sample=_sample_codes(table, names),
+        kind=np.array(table["kind"].to_pylist(), dtype=object),
+        weight=table["weight"].to_numpy().astype(np.float32),
+        label=np.full(len(table), -1, np.int64),
+        label_names=(),
+        subjects=_subjects([source.info for source in stores.values()]),
+        stretched=stretched,
+    )
+
+
+def gather_store(
+    store: Store,
+    modalities: Sequence[str] | None = None,
+    *,
+    like: Mapping[str, Modality] | None = None,
+    recentre: Recentre = "frame",
+    rows: np.ndarray | None = None,
+) -> Rows:
+    """Read a converted store as naturally paired rows.
+
+    Parameters
+    ----------
+    store : Store
+    modalities : sequence of str, optional
+        Columns of the result, in this order; all that the store has by default.
+    like : mapping of name to Modality, optional
+        What the samples are stretched to; as stored by default.
+    recentre : {"frame", "first", "none"}
+    rows : ndarray of int, shape (n,), optional
+        Rows of the store in the order wanted; all by default.
+
+    Returns
+    -------
+    Rows
+        With labels; weight 1.
+
+    Raises
+    ------
+    UsageError
+        The store lacks a modality.
+    FormatError
+        The store's axes differ from `like`.
+    """
+    names = tuple(modalities or store.info.modalities)
+    for name in names:
+        if name not in store.info.modalities:
+            raise UsageError(
+                problem("read a store", "no such modality", store.path,
+                        f"one of {', '.join(store.info.modalities)}", repr(name),
+                        suggest(name, store.info.modalities))
+            )  # fmt: skip
+    wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
+    index, values, found, stretched = [], {}, {}, {}
+    for name in names:
+        own = store.info.modalities[name]
+        found[name] = like[name] if like and name in like else own
+        _check_axes(name, own, found[name], store)
+        here = store.present(name)[wanted]
+        values[name] = _load(store, name, wanted[here], found[name], recentre)
+        index.append(np.where(here, np.cumsum(here) - 1, -1))
+        if own.shape[0] != found[name].shape[0]:
+            stretched[f"{store.info.dataset_id}/{name}"] = (own.shape[0], found[name].shape[0])
+    filled = np.stack(index, axis=1).astype(np.int64)
+    return Rows(
+        modalities=found,
+        values=values,
+        index=filled,
+        sample=np.where(filled >= 0, wanted[:, None], -1),
+        kind=np.full(len(wanted), "natural", dtype=object),
+        weight=np.ones(len(wanted), np.float32),
+        label=store.column("label")[wanted].astype(np.int64),
+        label_names=store.names("label"),
+        subjects=_subjects([store.info]),
+        stretched=stretched,
+    )
+
+
+def measure_statistics(rows: Rows) -> dict[str, Statistics]:
+    """Mean and standard deviation per channel over the samples that the rows point at.
+
+    Inertial streams: per channel. Skeletons: per coordinate, over all joints. Depth: one value
+    over the pixels with a reading. A modality that no row has gets mean 0 and deviation 1.
+    """
+    found = {}
+    for column, name in enumerate(rows.modalities):
+        used = np.unique(rows.index[:, column])
+        values = rows.values[name][used[used >= 0]]
+        if rows.modalities[name].kind == "depth_video":
+            values = values[values != rows.modalities[name].background].reshape(-1, 1)
+        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        if len(flat) == 0:
+            flat = np.array([[-1.0], [1.0]]).repeat(values.shape[-1], axis=1)
+        std = np.maximum(flat.std(axis=0), SMALLEST_STD)
+        found[name] = Statistics(mean=tuple(flat.mean(axis=0).tolist()), std=tuple(std.tolist()))
+    return found
+
+
+def row_batches(n_rows: int, batch: int, seed: int) -> Iterator[np.ndarray]:
+    """Batches of row numbers without end; the order is a pure function of seed and epoch.
+
+    A last batch that is not full is left out, unless all rows fit into one batch.
+    """
+    epoch = 0
+    while n_rows:
+        order = np.random.default_rng((seed, epoch)).permutation(n_rows)
+        for start in range(0, max(1, n_rows - batch + 1), batch):
+            yield order[start : start + batch]
+        epoch += 1
+
+
+def _common_modality(name: str, stores: Mapping[str, Store]) -> Modality:
+    """Describe a modality as it enters the network: the longest of the sources' lengths."""
+    holders = [store for store in stores.values() if name in store.info.modalities]
+    longest = max(holders, key=lambda store: store.info.modalities[name].shape[0])
+    common = longest.info.modalities[name]
+    for store in holders:
+        _check_axes(name, store.info.modalities[name], common, store)
+    return common
+
+
+def _check_axes(name: str, own: Modality, common: Modality, store: Store) -> None:
+    if (own.kind, own.shape[1:], own.unit) != (common.kind, common.shape[1:], common.unit):
+        raise FormatError(
+            problem("train", f"{name} differs between the stores", store.path,
+                    f"{common.kind} {common.shape[1:]} behind time, in {common.unit}",
+                    f"{own.kind} {own.shape[1:]} in {own.unit}")
+        )  # fmt: skip
+
+
+def _load(
+    store: Store, name: str, rows: np.ndarray, common: Modality, recentre: Recentre
+) -> np.ndarray:
+    """Read samples, put skeletons on their root, stretch to the common length."""
+    values = store.load(name, rows)
+    if not np.isfinite(values).all():
+        raise IntegrityError(
+            problem("train", "values that are not finite", f"{store.path} modality {name}",
+                    "numbers where the store says that the modality is present", "NaN or infinity",
+                    "Run mmbind validate --level values.")
+        )  # fmt: skip
+    own = store.info.modalities[name]
+    if own.kind == "skeleton" and recentre != "none":
+        root = _root_joint(own)
+        frames = slice(None) if recentre == "frame" else slice(0, 1)
+        values = values - values[:, frames, root : root + 1]
+    n_frames = common.shape[0]
+    if own.shape[0] == n_frames:
+        return values
+    return np.ascontiguousarray(stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1))
+
+
+def _root_joint(modality: Modality) -> int:
+    """Index of the joint that the skeleton is centred on; the first where none is named."""
+    names = next((axis.names or () for axis in modality.axes if axis.name == "joint"), ())
+    return names.index(modality.root) if modality.root in names else 0
+
+
+def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """Code of each row's source sample per modality, equal for equal uids of whatever column."""
+    uids = np.array([table[f"{name}.uid"].to_pylist() for name in names], dtype=object).T
+    known = {uid: code for code, uid in enumerate(dict.fromkeys(uids.ravel().tolist()))}
+    codes = [[-1 if uid is None else known[uid] for uid in row] for row in uids]
+    return np.array(codes, dtype=np.int64).reshape(len(table), len(names))
+
+
+def _subjects(infos: Sequence[DatasetInfo]) -> dict[str, tuple[str, ...]]:
+    """Subjects per dataset id."""
+    found: dict[str, set[str]] = {}
+    for info in infos:
+        found.setdefault(info.dataset_id, set()).update(info.subjects)
+    return {dataset: tuple(sorted(subjects)) for dataset, subjects in found.items()}

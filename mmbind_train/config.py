@@ -1,0 +1,134 @@
+"""Everything that a training or an evaluation depends on besides the data, as frozen values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mmbind_data.spec import Model
+
+
+class LossOptions(Model):
+    """How eq. 3 is read. The defaults are the equation as printed; `ARTEFACT` is the other end.
+
+    Source: paper section 5.2.2, eq. 3; shared/facts/reference-utd-pamap2-cross.md 4.1.
+    """
+
+    positive_in_denominator: bool = Field(
+        default=False, description="add the positive to the sum that it is divided by"
+    )
+    denominator: Literal["pair", "pooled"] = Field(
+        default="pair",
+        description="pair: for the term (p, q) other rows' modality q; pooled: all modalities",
+    )
+    same_modality_negatives: bool = Field(
+        default=True,
+        description="other rows' embeddings of the anchor's own modality are negatives; "
+        "with denominator=pair these are the terms p = q of the printed double sum",
+    )
+    dummy_views: bool = Field(
+        default=False, description="embeddings of absent modalities count as views"
+    )
+    reduction: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="sum: as printed; mean: the same sum divided by its number of terms",
+    )
+
+
+ARTEFACT = LossOptions(positive_in_denominator=True, denominator="pooled", dummy_views=True)
+
+
+class NetworkOptions(Model):
+    """Encoders and projection heads, the same for every method."""
+
+    variant: Literal["compact", "reference"] = "compact"
+    width: int = Field(default=32, ge=8, multiple_of=8, description="first layer's channels")
+    feature_dim: int = Field(default=128, ge=8, description="length of a feature h")
+    embedding_dim: int = Field(default=128, ge=2, description="F: length of an embedding z")
+
+
+class Augmentation(Model):
+    """Random changes of the inputs while training; each strength 0 switches one off.
+
+    Applied to standardised inputs, to inertial and skeleton streams only.
+    """
+
+    rotation: float = Field(default=0.15, ge=0, description="standard deviation of the angle, rad")
+    warp: float = Field(default=0.3, ge=0, description="standard deviation of the log of speed")
+    gain: float = Field(default=0.1, ge=0, description="standard deviation of the gain around 1")
+    jitter: float = Field(default=0.05, ge=0, description="standard deviation of added noise")
+
+
+NO_AUGMENTATION = Augmentation(rotation=0, warp=0, gain=0, jitter=0)
+
+
+class Budget(Model):
+    """How long one training lasts and how fast it learns."""
+
+    steps: int | None = Field(default=None, ge=0, description="optimiser steps")
+    epochs: int | None = Field(default=None, ge=0, description="passes over the rows instead")
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: int = Field(default=20, ge=0, description="steps of linear rise; then half a cosine")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Budget:
+        if (self.steps is None) == (self.epochs is None):
+            message = "give either steps or epochs"
+            raise ValueError(message)
+        return self
+
+    def n_steps(self, n_rows: int) -> int:
+        """Optimiser steps for a training set of n_rows."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or 0) * max(1, n_rows // self.batch)
+
+
+class TrainConfig(Model):
+    """A pre-training."""
+
+    seed: int = Field(default=0, ge=0)
+    budget: Budget = Budget(steps=700)
+    network: NetworkOptions = NetworkOptions()
+    augmentation: Augmentation = Augmentation()
+    loss: LossOptions = LossOptions()
+    temperature: float = Field(default=0.07, gt=0)
+    mask_same_sample: bool = Field(
+        default=True, description="rows that hold the same source sample are no negatives"
+    )
+    recentre: Literal["frame", "first", "none"] = Field(
+        default="frame", description="skeletons relative to the root joint of which frame"
+    )
+
+
+class EvaluateConfig(Model):
+    """A fine-tuning and its test."""
+
+    modalities: tuple[str, ...] | None = Field(
+        default=None, description="null: all that the run, C and T have"
+    )
+    labels_per_class: int | None = Field(default=None, ge=1)
+    label_fraction: float | None = Field(default=None, gt=0, le=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    budget: Budget = Budget(steps=150)
+    augmentation: Augmentation = Augmentation()
+    encoder_rate: float = Field(
+        default=1.0, ge=0, description="learning rate of encoders over that of the classifier"
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="in front of the classifier")
+    statistics: Literal["finetune", "pretrain"] = Field(
+        default="finetune", description="which rows the inputs are standardised with"
+    )
+
+    @model_validator(mode="after")
+    def _one_label_budget(self) -> EvaluateConfig:
+        if self.labels_per_class is not None and self.label_fraction is not None:
+            message = "give labels_per_class or label_fraction, not both"
+            raise ValueError(message)
+        if len(set(self.seeds)) != len(self.seeds):
+            message = "a seed is given twice"
+            raise ValueError(message)
+        return self
