@@ -80,26 +80,10 @@ def assemble(
                 "none",
             )
         )
-    present = {
-        name: np.array([name in row["present"] for row in rows], dtype=bool)
-        for name in plan.modalities
-    }
-    notes = [
-        f"{name} is left out: no recording carries it"
-        for name, mask in present.items()
-        if not mask.any()
-    ]
-    if notes and plan.explicit:
-        raise RawLayoutError(
-            problem(
-                f"convert {plan.descriptor.dataset_id}", "modality asked for, but not there",
-                "--modalities", "raw files of it", "; ".join(notes),
-            )
-        )  # fmt: skip
-    present = {name: mask for name, mask in present.items() if mask.any()}
+    present, notes = _presence(plan, rows)
     too_short = sum(not table for table in tables)
     if too_short:
-        notes.append(f"{too_short} recordings are shorter than a window and give no sample")
+        notes.append(f"{too_short} recordings give no sample: shorter than a window")
     columns = _code_columns(plan, rows)
     info = _describe(plan, rows, present)
     remove(root)
@@ -110,22 +94,36 @@ def assemble(
                 shape = info.modalities[modality].shape
                 yield read_rows(result.spool, modality, table, shape)
 
-    content = StoreContent(
-        info=info,
-        columns=columns,
-        samples=_sample_table(rows, columns),
-        raw_files=_raw_file_table(results),
-        present=present,
-        blocks=blocks,
-        documents={
-            DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
-            PROVENANCE: _provenance(plan),
-        },
-    )
-    tell = (
-        (lambda name: progress(len(results), len(results), f"writing {name}")) if progress else None
-    )
+    documents = {
+        DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
+        PROVENANCE: _provenance(plan),
+    }
+    samples, raw_files = _sample_table(rows, columns), _raw_file_table(results)
+    content = StoreContent(info, columns, samples, raw_files, present, blocks, documents)
+    total = len(results)
+    tell = (lambda name: progress(total, total, f"writing {name}")) if progress else None
     return write_store(root, content, progress=tell), notes
+
+
+def _presence(plan: Plan, rows: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Which rows carry which modality; modalities that no row carries are left out, with a note."""
+    masks = {
+        name: np.array([name in row["present"] for row in rows], dtype=bool)
+        for name in plan.modalities
+    }
+    absent = [name for name, mask in masks.items() if not mask.any()]
+    if absent and plan.explicit:
+        raise RawLayoutError(
+            problem(
+                f"convert {plan.descriptor.dataset_id}",
+                "a modality was asked for that the raw data does not hold",
+                "--modalities",
+                f"raw files of {', '.join(absent)}",
+                "none",
+            )
+        )
+    notes = [f"{name} is left out: no recording carries it" for name in absent]
+    return {name: mask for name, mask in masks.items() if mask.any()}, notes
 
 
 def _code_columns(

@@ -1,4 +1,4 @@
-"""The adaptive network: an encoder and a projection head per modality, a classifier over any subset.
+"""The adaptive network: encoders and heads per modality, a classifier over any subset of them.
 
 Source: paper section 5.2.1 (adaptive architecture) and 5.2.2 (heads onto the unit sphere, F=128).
 """

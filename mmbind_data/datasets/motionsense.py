@@ -234,9 +234,10 @@ def _read_columns(file: RawFile, columns: tuple[str, ...]) -> dict[str, np.ndarr
     The index has an empty name in the header and counts the rows from 0.
     """
     content = file.read()
-    header = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip().split(",")
     if not content.strip():
         raise _bad(file, "empty file", "a header and rows", f"{len(content)} bytes")
+    first_line = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip()
+    header = next(csv.reader([first_line]), [])
     for column in ("", *columns):
         if column not in header:
             what = f"no column {column}" if column else "no index column (empty name)"

@@ -53,6 +53,8 @@ def write(
             path = root / folder / f"{key}_{folder.lower()}.mat"
             path.parent.mkdir(parents=True, exist_ok=True)
             scipy.io.savemat(path, {name: array}, do_compression=True)
+            # scipy writes the time of day into the free text of the header
+            path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + path.read_bytes()[116:])
             files.append(f"{folder}/{path.name}")
         recordings.append(
             Recording(

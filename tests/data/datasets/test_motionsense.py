@@ -45,12 +45,9 @@ def test_writer_varies_what_must_not_matter(truth: Truth) -> None:
     """The truth is worth something only if the files differ where a reader can slip."""
     default, paper = truth.recordings["default"], truth.recordings["paper"]
     assert len({len(one.streams["acc"]) for one in default}) > 3
-    assert all(
-        len(p.streams["acc"]) != len(d.streams["acc"])
-        for p in paper
-        for d in default
-        if p.key == d.key
-    )
+    # the cut pair of B and C is not as long as A
+    lengths = {one.key: len(one.streams["acc"]) for one in default}
+    assert any(len(one.streams["acc"]) != lengths[one.key] for one in paper)
     assert (truth.root / "data_subjects_info.csv").read_bytes()[:3] == b"\xef\xbb\xbf"
     assert list((truth.root / "__MACOSX").rglob("._sub_1.csv"))
 

@@ -1,0 +1,337 @@
+"""Fine-tune a run on a few labels and test it: the test store is read once, at the very end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+from torch.nn import functional
+
+from mmbind_data.errors import FormatError, UsageError, problem, suggest
+from mmbind_data.layout import Store, open_store
+from mmbind_data.spec import DatasetInfo, Model
+
+from .batches import Rows, Statistics, gather_store, measure_statistics
+from .config import EvaluateConfig
+from .fit import Group, Progress, fit
+from .guard import check_disjoint
+from .inputs import make_batch
+from .model import AdaptiveModel, Classifier
+from .runs import RunInfo, load_run
+
+TEST_BATCH = 256
+
+
+class SeedResult(Model):
+    """One fine-tuning."""
+
+    seed: int
+    accuracy: float
+    macro_f1: float
+    n_finetune: int
+    final_loss: float | None
+
+
+class Result(Model):
+    """What `evaluate` measured; accuracy and macro-F1 lie between 0 and 1."""
+
+    method: str
+    modalities: tuple[str, ...]
+    accuracy: float
+    accuracy_std: float | None
+    macro_f1: float
+    macro_f1_std: float | None
+    n_test: int
+    n_classes: int
+    per_seed: tuple[SeedResult, ...]
+    subjects: dict[str, dict[str, tuple[str, ...]]]
+    digests: dict[str, str]
+    config: EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned network, ready for the test."""
+
+    seed: int
+    model: AdaptiveModel
+    classifier: Classifier
+    statistics: Mapping[str, Statistics]
+    n_rows: int
+    loss: float | None
+
+
+def evaluate(
+    run: str | Path,
+    finetune: str | Path,
+    test: str | Path,
+    *,
+    config: EvaluateConfig | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Fine-tune a run on the labelled store C once per seed, then test all on the store T.
+
+    Parameters
+    ----------
+    run : path
+        The output of `train`.
+    finetune, test : path
+        Converted stores with labels. Their labels are matched by text.
+    config : EvaluateConfig, optional
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    Result
+        Means over the seeds, and each seed's figures.
+
+    Raises
+    ------
+    LeakError
+        A subject appears in two of pre-training, fine-tuning and test.
+    UsageError
+        A modality or a label that one side lacks.
+    FormatError, IntegrityError
+
+    Notes
+    -----
+    Source: paper section 6.1.2 and shared/PROTOCOLS.md section 2, rules 3, 5 and 6.
+    """
+    config = config or EvaluateConfig()
+    info, model = load_run(Path(run))
+    stores = {"finetune": open_store(finetune), "test": open_store(test)}
+    roles = {"pretrain": info.subjects} | {
+        role: {store.info.dataset_id: tuple(store.info.subjects)} for role, store in stores.items()
+    }
+    check_disjoint(roles)
+    modalities = choose_modalities(info, stores, config)
+    classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
+    rows = _labelled(stores["finetune"], info, modalities, classes)
+    tuned = []
+    for number, seed in enumerate(config.seeds):
+        report = _shift(progress, number, len(config.seeds))
+        tuned.append(_finetune(model, info, rows, classes, config, seed, report))
+    # From here on nothing is learnt or chosen any more: the test store may be read.
+    held_out = _labelled(stores["test"], info, modalities, classes)
+    scores = tuple(_score(one, held_out) for one in tuned)
+    accuracy, f1 = ([getattr(s, name) for s in scores] for name in ("accuracy", "macro_f1"))
+    return Result(
+        method=info.method,
+        modalities=modalities,
+        accuracy=float(np.mean(accuracy)),
+        accuracy_std=_std(accuracy),
+        macro_f1=float(np.mean(f1)),
+        macro_f1_std=_std(f1),
+        n_test=len(held_out),
+        n_classes=len(classes),
+        per_seed=scores,
+        subjects={role: dict(subjects) for role, subjects in roles.items()},
+        digests={"pretrain": info.data.content_digest}
+        | {role: store.info.content_digest for role, store in stores.items()},
+        config=config,
+    )
+
+
+def choose_modalities(
+    info: RunInfo, stores: Mapping[str, Store], config: EvaluateConfig
+) -> tuple[str, ...]:
+    """Modalities to fine-tune and test with: as asked, or all that everybody has."""
+    known = {"the run": set(info.modalities)} | {
+        str(store.path): set(store.info.modalities) for store in stores.values()
+    }
+    common = [name for name in info.modalities if all(name in has for has in known.values())]
+    for name in config.modalities or ():
+        for holder, has in known.items():
+            if name not in has:
+                raise UsageError(
+                    problem("evaluate", "no such modality", holder,
+                            f"one of {', '.join(sorted(has))}", repr(name), suggest(name, common))
+                )  # fmt: skip
+    chosen = tuple(name for name in common if not config.modalities or name in config.modalities)
+    if not chosen:
+        raise UsageError(
+            problem("evaluate", "no modality in common", ", ".join(known),
+                    "at least one that the run, C and T have", "none")
+        )  # fmt: skip
+    return chosen
+
+
+def match_labels(
+    finetune: DatasetInfo, test: DatasetInfo, stores: Mapping[str, Store]
+) -> tuple[str, ...]:
+    """Classes, by label text in the order of the fine-tuning store.
+
+    Raises
+    ------
+    UsageError
+        A store without labels, or a test label that cannot be learnt.
+    """
+    classes = tuple(text for text, count in finetune.labels.items() if count > 0)
+    tested = [text for text, count in test.labels.items() if count > 0]
+    for role, labels in (("finetune", classes), ("test", tested)):
+        if not labels:
+            raise UsageError(
+                problem("evaluate", "no labelled samples", stores[role].path, "labels", "none",
+                        "Cut the store without --labels none.")
+            )  # fmt: skip
+    unknown = [text for text in tested if text not in classes]
+    if unknown:
+        raise UsageError(
+            problem("evaluate", "test labels that the fine-tuning store does not have",
+                    stores["test"].path, f"labels among {', '.join(classes)}", ", ".join(unknown),
+                    suggest(unknown[0], classes))
+        )  # fmt: skip
+    return classes
+
+
+def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:
+    """Rows that count as labelled: the same share or number of every class.
+
+    Parameters
+    ----------
+    label : ndarray of int, shape (n,)
+        Class of each row, >= 0.
+    config : EvaluateConfig
+        Its labels_per_class or label_fraction (at least one row of each class).
+    seed : int
+
+    Returns
+    -------
+    ndarray of int
+        Ascending; a class with fewer rows than asked for gives all it has.
+    """
+    rng = np.random.default_rng((seed, 1))
+    chosen = []
+    for each in np.unique(label):
+        rows = rng.permutation(np.flatnonzero(label == each))
+        n = len(rows)
+        if config.labels_per_class is not None:
+            n = config.labels_per_class
+        elif config.label_fraction is not None:
+            n = max(1, round(config.label_fraction * len(rows)))
+        chosen.append(rows[:n])
+    return np.sort(np.concatenate(chosen))
+
+
+def _labelled(
+    store: Store, info: RunInfo, modalities: tuple[str, ...], classes: tuple[str, ...]
+) -> Rows:
+    """Rows of a store that have a label, in the run's shapes, labels as indices into classes."""
+    names, codes = store.names("label"), store.column("label")
+    place = {text: number for number, text in enumerate(classes)}
+    label = np.array([-1 if code < 0 else place.get(names[code], -1) for code in codes], np.int64)
+    kept = np.flatnonzero(label >= 0)
+    if len(kept) == 0:
+        raise FormatError(
+            problem("evaluate", "no labelled samples", store.path, ", ".join(classes), "none")
+        )
+    rows = gather_store(
+        store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept
+    )
+    return _in_columns(rows, info, label[kept], classes)
+
+
+def _in_columns(rows: Rows, info: RunInfo, label: np.ndarray, classes: tuple[str, ...]) -> Rows:
+    """Arrange the columns as the run's model has them; a modality not asked for is absent."""
+    given = tuple(rows.modalities)
+    absent = np.full(len(rows), -1, np.int64)
+    order = [given.index(name) if name in given else None for name in info.modalities]
+    index, sample = (
+        np.stack([absent if k is None else columns[:, k] for k in order], axis=1)
+        for columns in (rows.index, rows.sample)
+    )
+    values = {
+        name: rows.values[name] if name in given else np.empty((0, *modality.shape), np.float32)
+        for name, modality in info.modalities.items()
+    }
+    return Rows(
+        modalities=info.modalities, values=values, index=index, sample=sample, kind=rows.kind,
+        weight=rows.weight, label=label, label_names=classes, subjects=rows.subjects,
+        stretched=rows.stretched,
+    )  # fmt: skip
+
+
+def _finetune(
+    pretrained: AdaptiveModel,
+    info: RunInfo,
+    rows: Rows,
+    classes: tuple[str, ...],
+    config: EvaluateConfig,
+    seed: int,
+    progress: Progress | None,
+) -> Tuned:
+    """Train a classifier and the encoders of the modalities at hand on the chosen labels."""
+    chosen = rows.select(choose_labelled(rows.label, config, seed))
+    statistics: Mapping[str, Statistics] = info.statistics
+    if config.statistics == "finetune":
+        statistics = measure_statistics(chosen)
+    used = [name for column, name in enumerate(info.modalities) if chosen.present[:, column].any()]
+    rng = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = copy.deepcopy(pretrained).train()
+        classifier = Classifier(len(info.modalities), model.dim, len(classes), config.dropout)
+
+        def loss_of(picked: np.ndarray) -> Tensor:
+            batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
+            logits = classifier(model.features(batch.inputs, batch.present))
+            return functional.cross_entropy(logits, batch.label)
+
+        encoders = [model.encoders[name] for name in used]
+        loss = fit(
+            [Group([classifier]), Group(encoders, config.encoder_rate)],
+            loss_of,
+            n_rows=len(chosen),
+            n_steps=config.budget.n_steps(len(chosen)),
+            budget=config.budget,
+            seed=seed,
+            stage=f"finetune seed {seed}",
+            progress=progress,
+        )
+    return Tuned(seed, model.eval(), classifier.eval(), statistics, len(chosen), loss)
+
+
+def predict(tuned: Tuned, rows: Rows) -> np.ndarray:
+    """Class of each row, shape (n_rows,), int64."""
+    predicted = []
+    with torch.no_grad():
+        for start in range(0, len(rows), TEST_BATCH):
+            picked = np.arange(start, min(start + TEST_BATCH, len(rows)))
+            batch = make_batch(rows, picked, tuned.statistics)
+            logits = tuned.classifier(tuned.model.features(batch.inputs, batch.present))
+            predicted.append(logits.argmax(dim=1).numpy())
+    return np.concatenate(predicted)
+
+
+def _score(tuned: Tuned, rows: Rows) -> SeedResult:
+    predicted = predict(tuned, rows)
+    return SeedResult(
+        seed=tuned.seed,
+        accuracy=float(accuracy_score(rows.label, predicted)),
+        macro_f1=float(f1_score(rows.label, predicted, average="macro", zero_division=0.0)),
+        n_finetune=tuned.n_rows,
+        final_loss=tuned.loss,
+    )
+
+
+def _std(values: list[float]) -> float | None:
+    """Sample standard deviation; unknown from one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _shift(progress: Progress | None, number: int, n_seeds: int) -> Callable[..., None] | None:
+    """Let one seed's progress count as its part of all seeds'."""
+    if progress is None:
+        return None
+    report = progress
+
+    def shifted(done: int, total: int, text: str) -> None:
+        report(number * total + done, n_seeds * total, text)
+
+    return shifted

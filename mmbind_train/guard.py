@@ -1,0 +1,153 @@
+"""Refuses training and evaluation that would see what they must not see.
+
+A node physically lacks what it is said to lack; incomplete rows hold one source's own modalities;
+no subject is met twice.
+
+Source: shared/PROTOCOLS.md sections 1 and 2 (the published "incomplete" rows carried all
+modalities; that leak must be impossible here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from mmbind_data.errors import IntegrityError, LeakError, problem
+from mmbind_data.layout import Bound, Store, data_path
+from mmbind_data.spec import SourceInfo
+
+
+def check_bound(bound: Bound, *, method: str) -> None:
+    """Check the nodes on disk and the table of pairs before a method may read a bound store.
+
+    Raises
+    ------
+    LeakError
+        A source holds a modality that its partition dropped or that it did not have when it was
+        bound; a row that is not naturally paired holds samples that only a complete recording has;
+        or the store has natural rows.
+    IntegrityError
+        The table points at another sample than it names.
+    """
+    table = bound.pairs()
+    for source in bound.info.sources:
+        _check_node(bound.source(source.source_id), source, method)
+    kinds = set(table["kind"].to_pylist())
+    if "natural" in kinds:
+        raise LeakError(
+            problem(f"train {method}", "naturally paired rows in a bound store", bound.path,
+                    "pseudo and incomplete rows", ", ".join(sorted(kinds)),
+                    "Only upper_bound may see natural pairs; give it a converted store.")
+        )  # fmt: skip
+    _check_table(bound, table, method)
+
+
+def check_disjoint(
+    roles: Mapping[str, Mapping[str, Iterable[str]]], *, doing: str = "evaluate"
+) -> None:
+    """Check that no subject of a dataset appears in two roles.
+
+    Parameters
+    ----------
+    roles : mapping of role to mapping of dataset id to subjects
+        For example pretrain, finetune and test.
+
+    Raises
+    ------
+    LeakError
+        Naming both roles, the dataset and the subjects.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for role, datasets in roles.items():
+        for dataset, subjects in datasets.items():
+            for subject in sorted(subjects):
+                earlier = seen.setdefault((dataset, subject), role)
+                if earlier != role:
+                    raise LeakError(
+                        problem(doing, f"a subject is in {earlier} and in {role}", dataset,
+                                f"{earlier} and {role} without common subjects",
+                                f"subject {subject} in both",
+                                "Choose other subjects with mmbind partition --subjects.")
+                    )  # fmt: skip
+
+
+def held_modalities(store: Store, names: Iterable[str]) -> list[str]:
+    """Modalities that lie in the store's folder, whatever its attributes say."""
+    return [
+        name
+        for name in names
+        if name in store.info.modalities or (store.path / data_path(name)).parent.exists()
+    ]
+
+
+def _check_node(store: Store, source: SourceInfo, method: str) -> None:
+    """Look on disk for modalities that the node is said to lack."""
+    partition = source.partition
+    lacking = set(partition.dropped if partition else ())
+    lacking |= set(store.info.modalities) - set(source.modalities)
+    held = held_modalities(store, sorted(lacking))
+    if held:
+        raise LeakError(
+            problem(f"train {method}", "a node holds what it is said to lack", store.path,
+                    f"only {', '.join(source.modalities)}", f"also {', '.join(held)}",
+                    "Cut the node's store anew with mmbind partition and bind again.")
+        )  # fmt: skip
+
+
+def _check_table(bound: Bound, table: pa.Table, method: str) -> None:
+    """Check each row's references against the nodes that they point into."""
+    names = bound.info.modalities
+    kind = np.array(table["kind"].to_pylist(), dtype=object)
+    owner, uid, row = (
+        np.array([table[f"{name}.{part}"].to_pylist() for name in names], dtype=object).T
+        for part in ("source", "uid", "row")
+    )
+    anchor = np.array(table["anchor_source"].to_pylist(), dtype=object)
+    anchor_uid = np.array(table["anchor_uid"].to_pylist(), dtype=object)
+    given = owner != np.array(None)
+    incomplete = (kind == "incomplete")[:, None] & given
+    foreign = incomplete & ((owner != anchor[:, None]) | (uid != anchor_uid[:, None]))
+    _refuse(foreign, bound, names, method, "an incomplete row holds another sample's modality",
+            "its own source sample only")  # fmt: skip
+    for source in bound.info.sources:
+        mine = owner == source.source_id
+        lacks = np.array([name not in source.modalities for name in names])
+        _refuse(mine & lacks, bound, names, method,
+                f"a row takes from {source.source_id} what that node lacks",
+                f"only {', '.join(source.modalities)}")  # fmt: skip
+        _check_uids(bound, source.source_id, row[mine], uid[mine])
+    complete = np.array(
+        [
+            len(set(zip(sources[has], uids[has], strict=True))) > len(set(uids[has]))
+            for sources, uids, has in zip(owner, uid, given, strict=True)
+        ]
+    )
+    _refuse(complete[:, None] & given, bound, names, method,
+            "a pseudo-paired row is one recording put together again",
+            "samples of different recordings")  # fmt: skip
+
+
+def _refuse(
+    wrong: np.ndarray, bound: Bound, names: tuple[str, ...], method: str, what: str, expected: str
+) -> None:
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise LeakError(
+            problem(f"train {method}", what, f"{bound.path} pair row {row}", expected,
+                    f"{names[column]} in {int(wrong.any(axis=1).sum())} rows",
+                    "Bind again with mmbind bind.")
+        )  # fmt: skip
+
+
+def _check_uids(bound: Bound, source_id: str, row: np.ndarray, uid: np.ndarray) -> None:
+    """Compare the uids that the table names with those at the rows that it points to."""
+    stored = np.array(bound.source(source_id).samples()["uid"].to_pylist(), dtype=object)
+    row = row.astype(np.int64)
+    inside = (row >= 0) & (row < len(stored))
+    if not inside.all() or (stored[row] != uid).any():
+        raise IntegrityError(
+            problem("train", "the table of pairs points at another sample than it names",
+                    bound.path, f"the uids of {source_id}", "other rows or uids", "Bind again.")
+        )  # fmt: skip

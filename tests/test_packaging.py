@@ -1,0 +1,61 @@
+"""The wheel holds what it must, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"mmbind_cli": "cli", "mmbind_data.schemas": "schemas"}
+
+
+def declared() -> list[str]:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
+    return list(packages)
+
+
+def folder_of(package: str) -> Path:
+    return ROOT / FOLDERS.get(package, package.replace(".", "/"))
+
+
+def test_every_folder_of_modules_is_declared() -> None:
+    found = {
+        path.parent
+        for top in ("mmbind_data", "mmbind_train", "cli", "schemas")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert found == {folder_of(package) for package in declared()}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(out), str(ROOT)], check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_wheel_holds_every_module_and_document(wheel: Path) -> None:
+    expected = set()
+    for package in declared():
+        for path in folder_of(package).iterdir():
+            if path.suffix in (".py", ".json") or path.name == "py.typed":
+                expected.add(f"{package.replace('.', '/')}/{path.name}")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == expected
+    assert {"mmbind_data/schemas/bound.schema.json", "mmbind_data/py.typed"} <= names
+
+
+def test_version_has_one_source() -> None:
+    from importlib.metadata import version
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert version("mmbind") == project["version"]
