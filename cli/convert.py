@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .output import Report, Screen, comma_list, notes, reported
+from .options import comma_list
+from .output import Report, Screen, notes, reported
 
 
 @click.command("convert")

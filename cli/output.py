@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -46,13 +46,13 @@ def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
     ]
 
 
-def reported(function: Callable[..., Report]) -> Callable[..., None]:
+def reported(function: Callable[..., Report]) -> Callable[..., Report]:
     """Give a command ``--json`` and ``--quiet``, print its report, turn errors into exit codes."""
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
     @functools.wraps(function)
-    def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> None:
+    def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> Report:
         screen = Screen(quiet=quiet)
         try:
             report = function(*args, screen=screen, **options)
@@ -63,15 +63,15 @@ def reported(function: Callable[..., Report]) -> Callable[..., None]:
             _fail("interrupted", message, INTERRUPTED, as_json=as_json)
         except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
             _fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
-        else:
-            _print(report, as_json=as_json, quiet=quiet)
-            if report.exit_code:
-                sys.exit(report.exit_code)
+        _print(report, as_json=as_json, quiet=quiet)
+        if report.exit_code:
+            sys.exit(report.exit_code)
+        return report
 
     return run
 
 
-def _fail(code: str, message: str, exit_code: int, *, as_json: bool) -> None:
+def _fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     issue = {"code": code, "severity": "error", "where": "", "message": message, "fix": ""}
     if as_json:
         _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
@@ -152,11 +152,3 @@ def _plain_lines(title: str, every_s: float = 5.0) -> Progress:
             click.echo(f"{title}: {done} of {total}, {text}", err=True)
 
     return update
-
-
-def comma_list(
-    ctx: click.Context, parameter: click.Parameter, value: str | None
-) -> list[str] | None:
-    """Turn ``a,b`` into a list (a click callback)."""
-    del ctx, parameter
-    return [part.strip() for part in value.split(",") if part.strip()] if value else None

@@ -6,7 +6,8 @@ from typing import Literal
 
 import click
 
-from .output import Report, Screen, comma_list, reported
+from .options import comma_list
+from .output import Report, Screen, reported
 
 
 @click.command("partition")

@@ -29,7 +29,10 @@ def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
     path = Path(path)
     attributes = _root_attributes(path)
     spec, version = attributes.get("spec"), attributes.get("spec_version")
-    models = {DATASET_SPEC: DatasetInfo, BOUND_SPEC: BoundInfo}
+    models: dict[Any, type[DatasetInfo] | type[BoundInfo]] = {
+        DATASET_SPEC: DatasetInfo,
+        BOUND_SPEC: BoundInfo,
+    }
     if spec not in models or version != SPEC_VERSION:
         raise FormatError(
             problem(
@@ -55,7 +58,7 @@ def _root_attributes(path: Path) -> dict[str, Any]:
     where = path / ROOT
     try:
         attributes = json.loads(where.read_text())["attributes"][ATTRIBUTE]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         got = "a file" if path.is_file() else "a folder without it" if path.is_dir() else "nothing"
     except (OSError, ValueError, KeyError, TypeError):
         got = "a document without mmbind's attributes"

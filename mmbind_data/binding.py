@@ -118,7 +118,7 @@ def bind(
     """
     out = Path(out)
     options = options or BindOptions()
-    check_output(out, overwrite=overwrite, doing="bind")
+    check_output(out, overwrite=overwrite, doing="bind", inputs=[a, b])
     stores = [open_store(a), open_store(b)]
     sides = check_request(stores, shared)
     if shared == "label":
@@ -280,8 +280,12 @@ def _match_labels(
         unique, group = np.unique(filled, return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
-    embedded = embed_texts([*texts[0], *texts[1]], packaged_model(options.label_model))
-    embedded = Embedded(embedded.vectors, {**embedded.config, "label_text": options.label_text})
+    model = packaged_model(options.label_model)
+    embedded = embed_texts([*texts[0], *texts[1]], model)
+    config = {**embedded.config, "label_text": options.label_text}
+    if model != options.label_model:  # the package's name says more than that of its folder
+        config["model"] = options.label_model
+    embedded = Embedded(embedded.vectors, config)
     n_first = len(texts[0])
     to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
     rng = np.random.default_rng(options.seed)
@@ -341,7 +345,8 @@ def _source_info(side: Side, out: Path) -> SourceInfo:
         subjects=tuple(info.subjects),
         partition=info.partition,
         licence=info.licence,
-        path=Path(os.path.relpath(side.store.path, out.parent)).as_posix(),
+        # Resolved, because ".." behind a link leads to the parent of what it points to.
+        path=Path(os.path.relpath(side.store.path.resolve(), out.parent.resolve())).as_posix(),
         convert=rebuild_command(info.dataset_id, info.preset, info.partition),
     )
 

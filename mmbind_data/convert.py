@@ -17,7 +17,7 @@ import filelock
 
 from .assemble import Plan, Progress, assemble
 from .datasets import load_descriptor, load_reader
-from .errors import OutputError, UsageError, problem, suggest
+from .errors import OutputError, RawLayoutError, UsageError, problem, suggest
 from .integrity import canonical_json, text_digest
 from .rawfiles import RawListing, Unit, natural, scan
 from .spec import DatasetInfo, Preset
@@ -61,7 +61,7 @@ def plan_conversion(
     chosen_preset = _known(preset, descriptor.presets, "preset", name)
     files = scan(Path(raw))
     listing: RawListing = load_reader(name).find(files, preset)
-    chosen = tuple(modalities) if modalities else chosen_preset.modalities
+    chosen = tuple(dict.fromkeys(modalities or chosen_preset.modalities))
     for modality in chosen:
         _known(modality, chosen_preset.windowing.length, "modality", f"{name}, preset {preset}")
     found = {unit.fields["subject"] for unit in listing.units}
@@ -146,11 +146,14 @@ def convert(
         commit(staging / "store", out)
         lock.release()
         remove(staging)
-    except BaseException:
+    except BaseException as error:
         lock.release()
         remove(staging / "store")
         if not any((staging / "units").glob("*.npz")):
             remove(staging)
+        elif isinstance(error, RawLayoutError):
+            kept = f"What is done is kept in {staging}: run the same command to go on."
+            raise RawLayoutError(f"{error} {kept}") from error
         raise
     n_resumed = sum(result.resumed for result in results)
     return Converted(out, info, len(results), n_resumed, (*plan.listing.notes, *notes))
@@ -240,4 +243,9 @@ def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -114,7 +114,7 @@ def embed_autoencoder(
         batch = scaled[rows]
         loss = torch.nn.functional.mse_loss(decoder(encoder(batch)), batch)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         if progress and (step + 1) % 50 == 0:
@@ -180,15 +180,16 @@ def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
             )
         )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # our own output tells what is going on
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # our own output tells what is going on
 
     if folder.is_dir():
         try:
             loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
                 problem("embed labels", "broken model", model, "a sentence-transformers model",
                         _first_line(error))
@@ -255,7 +256,7 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
         return template.format_map(
             {key: "" if value is None else value for key, value in row.items()}
         )
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise UsageError(
             problem(
                 "embed labels",

@@ -14,7 +14,6 @@ from .spec import Manifest, ManifestEntry
 
 MANIFEST = "meta/MANIFEST.json"
 SUMS = "meta/SHA256SUMS"
-BLOCK_BYTES = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
@@ -95,6 +94,11 @@ def store_files(root: Path) -> Iterator[str]:
             yield path
 
 
+def manifest_lines(entries: Iterable[ManifestEntry]) -> str:
+    """Text of SHA256SUMS, whose own sha256 is the manifest's ``tree_sha256``."""
+    return "".join(f"{entry.sha256}  {entry.path}\n" for entry in entries)
+
+
 def write_manifest(root: Path) -> Manifest:
     """Write meta/MANIFEST.json and meta/SHA256SUMS for every file of a finished store.
 
@@ -107,7 +111,7 @@ def write_manifest(root: Path) -> Manifest:
         )
         for path in store_files(root)
     )
-    lines = "".join(f"{entry.sha256}  {entry.path}\n" for entry in entries)
+    lines = manifest_lines(entries)
     manifest = Manifest(files=entries, tree_sha256=hashlib.sha256(lines.encode()).hexdigest())
     (root / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     (root / SUMS).write_text(lines)

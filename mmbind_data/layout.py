@@ -67,7 +67,7 @@ class Store:
         ----------
         modality : str
         rows : ndarray of int, slice or None
-            Rows in the order wanted; None reads all.
+            Rows in the order wanted, 0 to n_samples - 1; None reads all.
 
         Returns
         -------
@@ -80,6 +80,8 @@ class Store:
             The store does not hold the modality.
         IntegrityError
             A chunk is missing or damaged.
+        IndexError
+            A row that the store does not have, or a mask instead of rows.
         """
         array = self._array(data_path(self._known(modality)))
         if rows is None or isinstance(rows, slice):
@@ -87,7 +89,7 @@ class Store:
             if step == 1:
                 return self._read(array, start, max(start, stop))
             rows = np.arange(start, stop, step)
-        rows = np.asarray(rows, dtype=np.int64)
+        rows = self._row_numbers(rows)
         result = np.empty((len(rows), *array.shape[1:]), dtype=np.float32)
         row_bytes = max(1, int(np.prod(array.shape[1:])) * 4)
         block = max(array.chunks[0], READ_BYTES // row_bytes // array.chunks[0] * array.chunks[0])
@@ -108,7 +110,8 @@ class Store:
 
     def names(self, column: str) -> tuple[str, ...]:
         """Texts of a column's codes: ``names("label")[code]``."""
-        return tuple(self._array(column).attrs["names"])
+        names: Any = self._array(column).attrs["names"]
+        return tuple(names)
 
     def samples(self) -> pa.Table:
         """One row per sample: uid, subject, label, raw file and span."""
@@ -138,6 +141,14 @@ class Store:
                 )
             )
         return modality
+
+    def _row_numbers(self, rows: np.ndarray) -> np.ndarray:
+        rows = np.asarray(rows)
+        if rows.dtype == bool or (len(rows) and not 0 <= rows.min() <= rows.max() < len(self)):
+            got = "a mask" if rows.dtype == bool else f"{rows.min()} to {rows.max()}"
+            message = f"expected row numbers 0 to {len(self) - 1}, got {got}"
+            raise IndexError(message)
+        return rows.astype(np.int64)
 
     def _array(self, path: str) -> zarr.Array[Any]:
         import zarr
@@ -217,7 +228,7 @@ class Bound:
                 )
             )
         source = known[source_id]
-        place = self.overrides.get(source_id, self.path.parent / source.path)
+        place = self.overrides.get(source_id, self.path.resolve().parent / source.path)
         way_out = f"Say where it is with --source {source_id}=PATH, or make it: {source.convert}"
         if not (place / ROOT).is_file():
             raise FormatError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from .pairs import Side
 from .similarity import Matches
 
-N_BINS = 40
+N_BINS = 200  # of 0.01 each
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def report_pairing(sides: Sequence[Side], matches: Sequence[Matches]) -> Pairing
         _judge(sides[1], sides[0], matches[1]),
     ]
     similarity = np.concatenate([match.similarity for match in matches])
-    counts, edges = np.histogram(similarity, bins=N_BINS)
+    counts, edges = np.histogram(similarity, bins=N_BINS, range=(-1.0, 1.0))
     uses = np.concatenate([direction.uses for direction in directions])
     judged = sum(direction.n_judged for direction in directions)
     equal = sum(direction.n_equal for direction in directions)
@@ -130,4 +130,4 @@ def _judge(anchor: Side, partner: Side, matches: Matches) -> _Direction:
 def _label_texts(side: Side) -> np.ndarray:
     """Label text of every sample, empty where there is none."""
     names = np.array([*side.store.names("label"), ""])
-    return names[side.store.column("label")]
+    return np.asarray(names[side.store.column("label")])

@@ -63,18 +63,20 @@ def partition(
     FormatError, OutputError
     """
     out = Path(out)
-    check_output(out, overwrite=overwrite, doing="partition")
+    check_output(out, overwrite=overwrite, doing="partition", inputs=[source])
     store, rows, kept, chosen = _select(source, subjects, modalities)
     content = _content(store, rows, kept, labels)
+    before = store.info.partition
+    everyone = subjects is None and (before is None or before.subjects is None)
     info = content.info.model_copy(
         update={
             "partition": PartitionInfo(
                 node=node or out.stem,
                 parent_digest=store.info.content_digest,
-                subjects=None if subjects is None else tuple(chosen),
+                subjects=None if everyone else tuple(chosen),
                 modalities=tuple(kept),
                 dropped=_dropped(store, kept),
-                labels=labels,
+                labels=before.labels if before and before.labels == "none" else labels,
             )
         }
     )

@@ -46,7 +46,7 @@ def centre(values: np.ndarray, modality: Modality) -> np.ndarray:
         return values
     joints = modality.axes[1].names or ()
     root = joints.index(modality.root)
-    return values - values[:, :1, root : root + 1]
+    return np.asarray(values - values[:, :1, root : root + 1])
 
 
 def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
@@ -60,7 +60,7 @@ def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
     """
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for block in samples:
-        rows = block[np.isfinite(block.reshape(len(block), -1)).all(axis=1)]
+        rows = block[np.isfinite(block).all(axis=tuple(range(1, block.ndim)))]
         wide = rows.reshape(-1, _n_channels(rows, modality)).astype(np.float64)
         count += len(wide)
         total = total + wide.sum(axis=0)

@@ -76,7 +76,8 @@ def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         message = "embeddings hold values that are not finite"
         raise ValueError(message)
-    left, right = unit_rows(a) * np.float32(MILLIONTHS), unit_rows(b)
+    unit, right = unit_rows(a), unit_rows(b)
+    left = unit * np.float32(MILLIONTHS)
     row_best = np.full(len(left), -np.inf, dtype=np.float32)
     row_partner = np.zeros(len(left), dtype=np.int64)
     column_best = np.full(len(right), -np.inf, dtype=np.float32)
@@ -98,7 +99,7 @@ def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
             column_best[columns] = np.where(better, value, column_best[columns])
             column_block[columns] = np.where(better, start, column_block[columns])
     column_partner = _recover_rows(left, right, column_block, buffer)
-    return _matches(row_partner, row_best), _matches(column_partner, column_best)
+    return _settle(unit, right, row_partner), _settle(right, unit, column_partner)
 
 
 def _millionths(left: np.ndarray, right: np.ndarray, buffer: np.ndarray) -> np.ndarray:
@@ -126,8 +127,20 @@ def _recover_rows(
     return partner
 
 
-def _matches(partner: np.ndarray, millionths: np.ndarray) -> Matches:
-    similarity = np.clip(millionths.astype(np.float64) / MILLIONTHS, -1.0, 1.0)
+def _settle(values: np.ndarray, others: np.ndarray, partner: np.ndarray) -> Matches:
+    """Name the first of identical partners, and measure the chosen pairs in double precision.
+
+    How single precision rounds depends on where a row lies in its block and on the machine.
+    """
+    keys = np.ascontiguousarray(others + 0.0).view(np.dtype((np.void, others[0].nbytes)))
+    _, first, group = np.unique(keys.ravel(), return_index=True, return_inverse=True)
+    partner = first[group[partner]].astype(np.int64)
+    similarity = np.empty(len(values), dtype=np.float64)
+    for start in range(0, len(values), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        chosen = others[partner[rows]].astype(np.float64)
+        similarity[rows] = (values[rows] * chosen).sum(axis=1)
+    similarity = np.clip(np.rint(similarity * MILLIONTHS) / MILLIONTHS, -1.0, 1.0)
     return Matches(partner, similarity.astype(np.float32))
 
 

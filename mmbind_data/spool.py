@@ -113,11 +113,13 @@ def _write_spool(spool: Path, task: UnitTask, unit: Unit) -> None:
         rows += _sample_rows(task, recording, windows)
         for name, samples in windows.data.items():
             parts[name].append(samples)
-    arrays = {name: np.concatenate(samples) for name, samples in parts.items() if samples}
-    table = np.frombuffer(canonical_json(rows).encode(), dtype=np.uint8)
+    arrays: dict[str, np.ndarray] = {
+        name: np.concatenate(samples) for name, samples in parts.items() if samples
+    }
+    arrays[TABLE] = np.frombuffer(canonical_json(rows).encode(), dtype=np.uint8)
     partial = spool.with_suffix(".partial")
     with partial.open("wb") as stream:
-        np.savez(stream, **{TABLE: table}, **arrays)
+        np.savez(stream, allow_pickle=False, **arrays)
     partial.rename(spool)
 
 

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError, problem
 
 
-def check_output(out: Path, *, overwrite: bool, doing: str) -> None:
-    """Refuse a target that exists, before any work is done.
+def check_output(
+    out: Path, *, overwrite: bool, doing: str, inputs: Iterable[str | Path] = ()
+) -> None:
+    """Refuse a target that exists, before any work is done; never overwrite one of the inputs.
 
     Raises
     ------
     OutputError
-        The target exists and ``overwrite`` is off, or it is a folder that mmbind did not make.
+        The target exists and ``overwrite`` is off, or it is something that mmbind did not make.
     """
-    if overwrite and out.is_dir() and not _replaceable(out):
+    if any(Path(path).resolve() == out.resolve() for path in inputs):
+        raise OutputError(
+            problem(doing, "the output is one of the inputs", out, "another path", "the same")
+        )
+    if overwrite and os.path.lexists(out) and not _replaceable(out):
         raise OutputError(
             problem(
                 doing,
-                "the folder to overwrite was not made by mmbind",
+                "what stands there was not made by mmbind",
                 out,
-                "a store or a run",
-                "a folder with other content",
-                "Choose another path, or remove the folder yourself.",
+                "a store or a run to overwrite",
+                "a folder with other content" if out.is_dir() else "a file",
+                "Choose another path, or remove it yourself.",
             )
         )
     if os.path.lexists(out) and not overwrite:
@@ -106,7 +112,12 @@ def commit(folder: Path, out: Path) -> None:
     remove(replaced)
     if os.path.lexists(out):
         out.rename(replaced)
-    folder.rename(out)
+    try:
+        folder.rename(out)
+    except OSError:
+        if os.path.lexists(replaced):
+            replaced.rename(out)
+        raise
     _sync(out.parent)
     remove(replaced)
 
@@ -116,13 +127,18 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # below a file there is nothing to delete
+            path.unlink(missing_ok=True)
 
 
-def _replaceable(folder: Path) -> bool:
-    """Whether --overwrite may delete the folder: a home folder must survive a typing error."""
-    ours = any((folder / marker).is_file() for marker in ("zarr.json", "run.json"))
-    return ours or not any(folder.iterdir())
+def _replaceable(out: Path) -> bool:
+    """Whether --overwrite may delete it: a home folder must survive a typing error."""
+    if not out.is_dir():
+        return False
+    # Other programs write Zarr and runs too: the document has to name us.
+    documents = [path for path in (out / "zarr.json", out / "run.json") if path.is_file()]
+    ours = any(b'"mmbind' in path.read_bytes() for path in documents)
+    return ours or not any(out.iterdir())
 
 
 def _sync(path: Path) -> None:

@@ -7,6 +7,7 @@ one action resemble each other across people, who differ in gain, tempo and how 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ LEFT_ARM = {5: 0.5, 6: 1.0, 7: 1.1}
 RIGHT_LEG = {17: 0.6, 18: 0.4, 19: 0.4}
 BONES = (0, 0, 1, 2, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18)  # joint -> parent
 FIRST_THIGH_ACTION = 22
-SLOPPINESS = 0.45  # spread of a gesture's waves: others' acc then finds 3 of 4 actions right
+SLOPPINESS = 0.45  # spread of a gesture's waves: acc then tells about as much as in the real set
 FOCAL = 285.0  # pixels, Kinect depth camera at 320 x 240
 
 
@@ -130,8 +131,7 @@ def write_utd_mhad(
                 if action <= 2 and trial == 1:
                     arrays["depth"] = ("d_depth", _depth(skeleton))
                 for role, (name, array) in arrays.items():
-                    path = root / role.capitalize() / f"{key}_{role}.mat"
-                    scipy.io.savemat(path, {name: array}, do_compression=True)
+                    _write_mat(root / role.capitalize() / f"{key}_{role}.mat", name, array)
 
 
 def _person(rng: np.random.Generator, wearing: float) -> Person:
@@ -208,6 +208,13 @@ def _write_csv(path: Path, columns: dict[str, np.ndarray]) -> None:
         pa.csv.write_csv(table, stream, pa.csv.WriteOptions(include_header=False))
 
 
+def _write_mat(path: Path, name: str, array: np.ndarray) -> None:
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, {name: array}, do_compression=True)
+    # scipy puts the time of day into the header's free text: the same seed must give the same file
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + stream.getvalue()[116:])
+
+
 def _gesture(
     action: int, person: Person, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +239,7 @@ def _gesture(
         turns = 2 * np.pi * np.arange(1, 4)[:, None, None] * phase[:, None]
         waves = np.sin(turns + phases[:, :, None]) * sizes[:, :, None]
         scale = np.array([0.16, 0.55])[:, None, None] * spread
-        return scale * waves.sum(axis=1) * np.sin(np.pi * time)[:, None] ** 2
+        return np.asarray(scale * waves.sum(axis=1) * np.sin(np.pi * time)[:, None] ** 2)
 
     path, turn = motion(n_samples)
     acceleration = np.gradient(np.gradient(path, 1 / RATE, axis=0), 1 / RATE, axis=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,11 @@ from pydantic import ValidationError
 from .errors import FormatError, IntegrityError, UsageError, problem, suggest
 from .integrity import (
     MANIFEST,
+    SUMS,
     ArrayDigest,
     content_digest,
     file_digest,
+    manifest_lines,
     store_files,
     table_line,
 )
@@ -90,10 +94,14 @@ def _check_meta(store: Store | Bound) -> Iterator[Problem]:
             yield Problem("meta-missing", "error", name, "document missing")
             continue
         try:
-            if model is not None:
-                model.model_validate_json(path.read_text())
+            if model is None:
+                json.loads(path.read_bytes())
+            else:
+                model.model_validate_json(path.read_bytes())
         except ValidationError as error:
             yield Problem("meta-invalid", "error", name, str(error.errors()[0]["msg"]))
+        except ValueError as error:
+            yield Problem("meta-invalid", "error", name, str(error))
 
 
 def _check_structure(store: Store | Bound) -> Iterator[Problem]:
@@ -108,24 +116,30 @@ def _check_structure(store: Store | Bound) -> Iterator[Problem]:
         size = (store.path / path).stat().st_size
         if size != listed[path]:
             yield Problem("file-size", "error", path, f"{size} bytes, manifest says {listed[path]}")
+    sums, lines = store.path / SUMS, manifest_lines(manifest.files).encode()
+    whole = sums.is_file() and sums.read_bytes() == lines
+    if not whole or hashlib.sha256(lines).hexdigest() != manifest.tree_sha256:
+        yield Problem("manifest-differs", "error", SUMS, "does not tell what MANIFEST.json tells")
     if listed.keys() == found:
         check = check_pairs_structure if isinstance(store, Bound) else _check_arrays
         yield from check(store)
 
 
 def _check_arrays(store: Store) -> Iterator[Problem]:
+    import zarr
+
     expected = {name: ("int32", ("sample",), (len(store),)) for name in CODED_COLUMNS}
     for name, modality in store.info.modalities.items():
         dimensions = ("sample", *(axis.name for axis in modality.axes))
         expected[data_path(name)] = ("float32", dimensions, (len(store), *modality.shape))
         expected[valid_path(name)] = ("bool", ("sample",), (len(store),))
     for path, (dtype, dimensions, shape) in expected.items():
-        try:
-            array = store.group[path]
-        except KeyError:
+        array = store.group.get(path)
+        if not isinstance(array, zarr.Array):
             yield Problem("array-missing", "error", path, "array missing")
             continue
-        got = (str(array.dtype), array.metadata.dimension_names, array.shape)
+        names = getattr(array.metadata, "dimension_names", None)
+        got = (str(array.dtype), names, array.shape)
         if got != (dtype, dimensions, shape):
             yield Problem(
                 "array-shape", "error", path, f"expected {(dtype, dimensions, shape)}, got {got}"
@@ -170,7 +184,11 @@ def _check_values(store: Store | Bound) -> Iterator[Problem]:
     except (IntegrityError, FormatError) as error:
         yield Problem("data-damaged", "error", str(store.path), str(error))
         return
-    lines.append(table_line(SAMPLES, store.samples().to_pydict()))
+    try:
+        lines.append(table_line(SAMPLES, store.samples().to_pydict()))
+    except ValueError as error:
+        yield Problem("value-not-finite", "error", SAMPLES, str(error))
+        return
     if content_digest(lines) != store.info.content_digest:
         yield Problem(
             "digest-differs", "error", "zarr.json", "the values are not those of content_digest"
@@ -201,7 +219,7 @@ def _check_modality(store: Store, name: str, lines: list[str]) -> Iterator[Probl
                 data_path(name),
                 f"row {start + filled[0]} is marked absent but holds values",
             )
-    if int(present.sum()) != store.info.n_present[name]:
+    if int(present.sum()) != store.info.n_present.get(name):
         yield Problem("count-differs", "error", valid_path(name), "n_present differs from the mask")
     lines += [mask.line(valid_path(name)), data.line(data_path(name))]
 

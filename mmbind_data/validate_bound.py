@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from .errors import FormatError, IntegrityError
 from .layout import PAIRS, Bound, Store
@@ -37,33 +38,43 @@ def check_pairs_structure(bound: Bound) -> Iterator[Problem]:
 def check_bound_values(bound: Bound) -> Iterator[Problem]:
     """Digest, ranges, and that every reference leads to the sample it names."""
     table, info = bound.pairs(), bound.info
-    if bound_digest(info.shared, info.binder, info.sources, table) != info.content_digest:
-        text = "the values are not those of content_digest"
-        yield Problem("digest-differs", "error", PAIRS, text, BIND_AGAIN)
     similarity = np.asarray(table["similarity"].drop_null())
     if len(similarity) and np.abs(similarity).max() > 1.0 + 1e-6:
         yield Problem("value-range", "error", PAIRS, "similarity outside -1..1", BIND_AGAIN)
-    if not np.isfinite(np.asarray(table["weight"])).all():
-        yield Problem("value-not-finite", "error", PAIRS, "a weight is not finite", BIND_AGAIN)
+    if not (np.isfinite(similarity).all() and np.isfinite(np.asarray(table["weight"])).all()):
+        text = "a similarity or a weight is not finite"
+        yield Problem("value-not-finite", "error", PAIRS, text, BIND_AGAIN)
+    elif bound_digest(info.shared, info.binder, info.sources, table) != info.content_digest:
+        text = "the values are not those of content_digest"
+        yield Problem("digest-differs", "error", PAIRS, text, BIND_AGAIN)
+    known = {source.source_id for source in info.sources}
+    for name in ("anchor_source", *(f"{name}.source" for name in info.modalities)):
+        unknown = set(table[name].drop_null().to_pylist()) - known
+        if unknown:
+            text = f"refers to {', '.join(sorted(unknown))}, which is not one of the sources"
+            yield Problem("reference-broken", "error", f"{PAIRS} {name}", text, BIND_AGAIN)
     for source in bound.info.sources:
         try:
             store = bound.source(source.source_id)
-        except FormatError as error:
+            yield from _check_references(bound, source.source_id, store, table)
+        except (FormatError, IntegrityError) as error:
             fix = f"Make it again: {source.convert}"
             yield Problem("source-missing", "error", source.source_id, str(error), fix)
-            continue
-        yield from _check_references(bound, source.source_id, store, table)
 
 
 def _check_references(bound: Bound, source_id: str, store: Store, table: Any) -> Iterator[Problem]:
     uids = np.array(store.samples()["uid"].to_pylist())
+    anchors = np.array(table["anchor_source"].to_pylist(), dtype=object) == source_id
+    if set(table["anchor_uid"].filter(pa.array(anchors)).to_pylist()) - set(uids.tolist()):
+        text = f"an anchor that {source_id} does not hold"
+        yield Problem("reference-broken", "error", f"{PAIRS} anchor_uid", text, BIND_AGAIN)
     for name in bound.info.modalities:
         here = np.flatnonzero(
             np.array(table[f"{name}.source"].to_pylist(), dtype=object) == source_id
         )
         if not len(here):
             continue
-        rows = np.asarray(table[f"{name}.row"].take(here))
+        rows = np.asarray(table[f"{name}.row"].take(here).fill_null(-1))
         if rows.min() < 0 or rows.max() >= len(uids) or name not in store.info.modalities:
             text = f"rows of {source_id} that do not exist"
             yield Problem("reference-broken", "error", f"{PAIRS} {name}", text, BIND_AGAIN)

@@ -64,7 +64,10 @@ def pick(values: np.ndarray, n: int) -> np.ndarray:
 
     Parameters and result are those of `stretch`.
     """
-    index = np.ceil(_positions(len(values), n) - 0.5).astype(np.intp)
+    _check_frames(len(values), n)
+    # In whole numbers, because rounding would turn some ties into the later frame.
+    steps = max(n - 1, 1)
+    index = -((steps - 2 * np.arange(n) * (len(values) - 1)) // (2 * steps))
     return np.ascontiguousarray(values[index], dtype=np.float32)
 
 
@@ -137,7 +140,11 @@ def make_windows(recording: Recording, windowing: Windowing, kinds: Mapping[str,
 
 
 def _positions(n_frames: int, n: int) -> np.ndarray:
+    _check_frames(n_frames, n)
+    return np.linspace(0.0, n_frames - 1, n)
+
+
+def _check_frames(n_frames: int, n: int) -> None:
     if n_frames < 1 or n < 1:
         message = f"cannot resample {n_frames} frames to {n}: both must be at least 1"
         raise ValueError(message)
-    return np.linspace(0.0, n_frames - 1, n)

@@ -67,10 +67,12 @@ def fit(
         Mean loss over the last tenth of the steps; None without steps.
     """
     learning = [
-        {"params": list(parameters), "lr": budget.learning_rate * group.rate}
+        {
+            "params": [value for module in group.modules for value in module.parameters()],
+            "lr": budget.learning_rate * group.rate,
+        }
         for group in groups
         if group.rate > 0
-        for parameters in [[p for module in group.modules for p in module.parameters()]]
     ]
     if n_steps == 0 or not learning:
         return None
@@ -82,7 +84,7 @@ def fit(
     for step in range(1, n_steps + 1):
         loss = loss_of(next(batches))
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         rate = schedule.get_last_lr()[0]
         schedule.step()

@@ -75,11 +75,7 @@ def check_disjoint(
 
 def held_modalities(store: Store, names: Iterable[str]) -> list[str]:
     """Modalities that lie in the store's folder, whatever its attributes say."""
-    return [
-        name
-        for name in names
-        if name in store.info.modalities or (store.path / data_path(name)).parent.exists()
-    ]
+    return [name for name in names if (store.path / data_path(name)).parent.exists()]
 
 
 def _check_node(store: Store, source: SourceInfo, method: str) -> None:
@@ -106,18 +102,11 @@ def _check_table(bound: Bound, table: pa.Table, method: str) -> None:
     )
     anchor = np.array(table["anchor_source"].to_pylist(), dtype=object)
     anchor_uid = np.array(table["anchor_uid"].to_pylist(), dtype=object)
-    given = owner != np.array(None)
+    given = owner.astype(bool)
     incomplete = (kind == "incomplete")[:, None] & given
     foreign = incomplete & ((owner != anchor[:, None]) | (uid != anchor_uid[:, None]))
     _refuse(foreign, bound, names, method, "an incomplete row holds another sample's modality",
             "its own source sample only")  # fmt: skip
-    for source in bound.info.sources:
-        mine = owner == source.source_id
-        lacks = np.array([name not in source.modalities for name in names])
-        _refuse(mine & lacks, bound, names, method,
-                f"a row takes from {source.source_id} what that node lacks",
-                f"only {', '.join(source.modalities)}")  # fmt: skip
-        _check_uids(bound, source.source_id, row[mine], uid[mine])
     complete = np.array(
         [
             len(set(zip(sources[has], uids[has], strict=True))) > len(set(uids[has]))
@@ -127,6 +116,13 @@ def _check_table(bound: Bound, table: pa.Table, method: str) -> None:
     _refuse(complete[:, None] & given, bound, names, method,
             "a pseudo-paired row is one recording put together again",
             "samples of different recordings")  # fmt: skip
+    for source in bound.info.sources:
+        mine = owner == source.source_id
+        lacks = np.array([name not in source.modalities for name in names])
+        _refuse(mine & lacks, bound, names, method,
+                f"a row takes from {source.source_id} what that node lacks",
+                f"only {', '.join(source.modalities)}")  # fmt: skip
+        _check_uids(bound, source.source_id, row[mine], uid[mine])
 
 
 def _refuse(

@@ -148,11 +148,7 @@ def train(
     FormatError, IntegrityError, OutputError
     """
     out, config = Path(out), config or TrainConfig()
-    if method not in METHODS:
-        raise UsageError(
-            problem("train", "unknown method", "method", " or ".join(METHODS), repr(method),
-                    suggest(method, METHODS))
-        )  # fmt: skip
+    _known_method(method)
     check_output(out, overwrite=overwrite, doing="train")
     opened = open_any(Path(data), sources=sources)
     plan = METHODS[method](opened, config)
@@ -182,6 +178,23 @@ def train(
         )
         save_run(folder, info, model)
     return info
+
+
+def plan_training(
+    data: str | Path,
+    *,
+    method: str = "mmbind",
+    config: TrainConfig | None = None,
+    sources: Mapping[str, Path] | None = None,
+) -> dict[str, int]:
+    """Rows of each kind that `train` would run over, all checks made, nothing written.
+
+    Parameters and errors are those of `train`.
+    """
+    _known_method(method)
+    plan = METHODS[method](open_any(Path(data), sources=sources), config or TrainConfig())
+    kinds, counts = np.unique(plan.rows.kind[plan.train_on], return_counts=True)
+    return dict(zip(kinds.tolist(), counts.tolist(), strict=True)) if plan.trains else {}
 
 
 def pretrain(
@@ -235,3 +248,11 @@ def _need_bound(data: Store | Bound, method: str) -> Bound:
         problem(f"train {method}", "not a bound store", data.path, "a bound store",
                 "a converted store", "Make one with mmbind bind, or use --method upper_bound.")
     )  # fmt: skip
+
+
+def _known_method(method: str) -> None:
+    if method not in METHODS:
+        raise UsageError(
+            problem("train", "unknown method", "method", " or ".join(METHODS), repr(method),
+                    suggest(method, METHODS))
+        )  # fmt: skip

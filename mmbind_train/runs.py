@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mmbind_data.errors import FormatError, IntegrityError, problem
 from mmbind_data.spec import Modality, Model
@@ -51,7 +51,8 @@ class RunInfo(Model):
 
 def save_run(folder: Path, info: RunInfo, model: AdaptiveModel) -> None:
     """Write run.json and the weights into a folder."""
-    save_file(model.state_dict(), folder / WEIGHTS)
+    # not save_file: that makes a file that only its owner may read
+    (folder / WEIGHTS).write_bytes(save(model.state_dict()))
     text = json.dumps(info.model_dump(mode="json"), indent=2) + "\n"
     (folder / RUN).write_text(text, encoding="utf-8")
 

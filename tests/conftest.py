@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
+import numpy as np
 import pytest
+from rawdata import motionsense, utd_mhad
+from rawdata.truth import Truth
+
+from mmbind_data.convert import convert
+from mmbind_data.partition import partition
+
+# No deadline: the machine is shared. No chance: a red test stays red when it is run again.
+hypothesis.settings.register_profile("mmbind", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("mmbind")
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +27,41 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def utd_truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """A small raw UTD-MHAD and what it must read as; not to be changed."""
+    root = tmp_path_factory.mktemp("utd") / "raw"
+    return utd_mhad.write(root, rng=np.random.default_rng(11))
+
+
+@pytest.fixture(scope="session")
+def utd_store(utd_truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`utd_truth`, converted; copy it before changing it."""
+    out = tmp_path_factory.mktemp("stores") / "utd-mhad.zarr"
+    return convert("utd-mhad", utd_truth.root, out).path
+
+
+@pytest.fixture(scope="session")
+def motionsense_truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    """A small raw MotionSense and what it must read as; not to be changed."""
+    root = tmp_path_factory.mktemp("motionsense") / "raw"
+    return motionsense.write(root, rng=np.random.default_rng(12))
+
+
+@pytest.fixture(scope="session")
+def motionsense_store(motionsense_truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`motionsense_truth`, converted; copy it before changing it."""
+    out = tmp_path_factory.mktemp("stores") / "motionsense.zarr"
+    return convert("motionsense", motionsense_truth.root, out).path
+
+
+@pytest.fixture(scope="session")
+def node_stores(utd_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two nodes of `utd_store`: subject 1 with acc + skeleton, subject 3 with acc + gyro."""
+    folder = tmp_path_factory.mktemp("nodes")
+    a, b = folder / "a.zarr", folder / "b.zarr"
+    partition(utd_store, a, subjects=["1"], modalities=["acc", "skeleton"])
+    partition(utd_store, b, subjects=["3"], modalities=["acc", "gyro"])
+    return a, b

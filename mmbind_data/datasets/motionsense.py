@@ -149,17 +149,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
             expected = f"a modality of preset {preset}"
             message = problem(f"read {NAME}", "unknown modality", unit.key, expected, name)
             raise UsageError(f"{message} {suggest(name, sources)}")
-    # every file is read even if its modality was not asked for: the common length, and with it
-    # the identity of the windows, must not depend on the choice of modalities
-    columns: dict[str, dict[str, np.ndarray]] = {}
-    for role in dict.fromkeys(source.role for source in sources.values()):
-        needed = [
-            column
-            for name, source in sources.items()
-            if source.role == role and name in modalities
-            for column in source.columns
-        ]
-        columns[role] = _read_columns(unit.files[role], tuple(dict.fromkeys(needed)))
+    columns = _read_files(unit, sources, modalities)
     n_frames = min(len(next(iter(table.values()))) for table in columns.values())
     streams = {}
     for name in modalities:
@@ -226,6 +216,26 @@ def _notes(
     if INFO not in by_path:
         notes.append(f"{INFO} not found: no sex, age, height and weight")
     return notes
+
+
+def _read_files(
+    unit: Unit, sources: Mapping[str, Source], modalities: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Read the needed columns of each of the unit's data files, by role.
+
+    Every file is read even if its modality was not asked for: the common length, and with it the
+    identity of the windows, must not depend on the choice of modalities.
+    """
+    tables = {}
+    for role in dict.fromkeys(source.role for source in sources.values()):
+        needed = [
+            column
+            for name, source in sources.items()
+            if source.role == role and name in modalities
+            for column in source.columns
+        ]
+        tables[role] = _read_columns(unit.files[role], tuple(dict.fromkeys(needed)))
+    return tables
 
 
 def _read_columns(file: RawFile, columns: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -38,23 +38,14 @@ def write(
         key = f"a{action}_s{subject}_t{trial}"
         if key in missing:
             continue
-        n_samples, n_frames = int(rng.integers(107, 180)), int(rng.integers(41, 60))
-        arrays = {
-            "Inertial": ("d_iner", ramp((n_samples, 6), (1e-4, 0.03)) + 0.25 * number),
-            "Skeleton": ("d_skel", ramp((20, 3, n_frames), (0.02, 5e-3, 1e-5)) + 0.5 * number),
-        }
-        if key in depth:
-            arrays["Depth"] = ("d_depth", depth_ramp(n_frames, 500 + 50 * number))
+        arrays = _arrays(number, rng, with_depth=key in depth)
         arrays = {folder: arrays[folder] for folder in arrays if folder in folders}
         if not arrays:
             continue
         files = []
         for folder, (name, array) in arrays.items():
             path = root / folder / f"{key}_{folder.lower()}.mat"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scipy.io.savemat(path, {name: array}, do_compression=True)
-            # scipy writes the time of day into the free text of the header
-            path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + path.read_bytes()[116:])
+            _write_mat(path, name, array)
             files.append(f"{folder}/{path.name}")
         recordings.append(
             Recording(
@@ -74,6 +65,27 @@ def write(
         add_macos_junk(root / folder)
     reshape(root, present, form)
     return Truth("utd-mhad", root, {"default": tuple(recordings)})
+
+
+def _arrays(
+    number: int, rng: np.random.Generator, *, with_depth: bool
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Folder -> name and coded ramp of one trial's variable."""
+    n_samples, n_frames = int(rng.integers(107, 180)), int(rng.integers(41, 60))
+    arrays = {
+        "Inertial": ("d_iner", ramp((n_samples, 6), (1e-4, 0.03)) + 0.25 * number),
+        "Skeleton": ("d_skel", ramp((20, 3, n_frames), (0.02, 5e-3, 1e-5)) + 0.5 * number),
+    }
+    if with_depth:
+        arrays["Depth"] = ("d_depth", depth_ramp(n_frames, 500 + 50 * number))
+    return arrays
+
+
+def _write_mat(path: Path, name: str, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {name: array}, do_compression=True)
+    # scipy writes the time of day into the free text of the header
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + path.read_bytes()[116:])
 
 
 def ramp(shape: tuple[int, ...], steps: tuple[float, ...]) -> np.ndarray:
@@ -100,9 +112,9 @@ def depth_ramp(n_frames: int, offset: int) -> np.ndarray:
 def reduced(raw: np.ndarray) -> np.ndarray:
     """(f, 60, 80) float32 metres: mean of the readings of a 4 x 4 block, 0 below 8 readings."""
     blocks = raw.astype(np.float64).reshape(60, 4, 80, 4, -1)
-    mean = blocks.sum(axis=(1, 3)) / np.maximum((blocks > 0).sum(axis=(1, 3)), 1) / 1000
+    mean: np.ndarray = blocks.sum(axis=(1, 3)) / np.maximum((blocks > 0).sum(axis=(1, 3)), 1) / 1000
     mean[(blocks > 0).sum(axis=(1, 3)) < 8] = 0
-    return mean.transpose(2, 0, 1).astype(np.float32)
+    return np.asarray(mean.transpose(2, 0, 1), dtype=np.float32)
 
 
 def _streams(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

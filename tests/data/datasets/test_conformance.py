@@ -10,12 +10,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from rawdata.compare import assert_same, read_all
+from rawdata.truth import FORMS
 
 from mmbind_data.datasets import list_datasets, load_descriptor, load_reader
 from mmbind_data.errors import RawLayoutError, UsageError
 from mmbind_data.rawfiles import natural, scan
-from rawdata.compare import assert_same, read_all
-from rawdata.truth import FORMS
 
 BUILT_IN = sorted(
     path.stem.replace("_", "-")
@@ -89,9 +89,7 @@ def test_one_modality_reads_as_it_does_among_all(tmp_path: Path, name: str, pres
         ]
         for one in alone:
             assert list(one.streams) == [modality]
-            np.testing.assert_array_equal(
-                one.streams[modality], every[one.key].streams[modality]
-            )
+            np.testing.assert_array_equal(one.streams[modality], every[one.key].streams[modality])
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

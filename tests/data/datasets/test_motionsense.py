@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rawdata import motionsense as raw
+from rawdata.compare import assert_same, read_all
+from rawdata.truth import Truth
 
 from mmbind_data.datasets import load_descriptor, motionsense
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import RawListing, scan
 from mmbind_data.spec import Recording
-from rawdata import motionsense as raw
-from rawdata.compare import assert_same, read_all
-from rawdata.truth import Truth
 
 A, B, C = raw.FOLDERS
 
@@ -74,9 +75,9 @@ def test_zip_without_its_top_folder(tmp_path: Path) -> None:
 
 
 def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    options = {"subjects": (1, 10), "trials": ("dws_1", "sit_5")}
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips", **options)
-    truth = raw.write(tmp_path, rng=np.random.default_rng(4), form="folders", **options)
+    write = functools.partial(raw.write, tmp_path, subjects=(1, 10), trials=("dws_1", "sit_5"))
+    write(rng=np.random.default_rng(3), form="zips")
+    truth = write(rng=np.random.default_rng(4), form="folders")
     # the two differ in length: the unpacked ones are used, all of them
     assert_same(read_all("motionsense", tmp_path), truth.recordings["default"])
     note = find(tmp_path).notes[0]
@@ -121,10 +122,9 @@ def test_pair_without_its_other_half_is_left_out(truth: Truth) -> None:
 
 
 def test_preset_that_does_not_fit_the_folders(tmp_path: Path) -> None:
-    options = {"subjects": (1,), "trials": ("dws_1",)}
-    raw.write(tmp_path / "a", rng=np.random.default_rng(3), folders=(A,), **options)
-    raw.write(tmp_path / "b", rng=np.random.default_rng(3), folders=(B,), **options)
-    raw.write(tmp_path / "bc", rng=np.random.default_rng(3), folders=(B, C), **options)
+    for name, folders in {"a": (A,), "b": (B,), "bc": (B, C)}.items():
+        rng = np.random.default_rng(3)
+        raw.write(tmp_path / name, rng=rng, folders=folders, subjects=(1,), trials=("dws_1",))
     with pytest.raises(RawLayoutError, match=r"What is there fits --preset default\."):
         find(tmp_path / "a", "paper")
     with pytest.raises(RawLayoutError, match=r"What is there fits --preset paper\."):
@@ -208,7 +208,9 @@ def test_bad_table_of_subjects_is_refused(truth: Truth, name: str) -> None:
 
 
 def test_subject_missing_from_the_table_has_no_extra(truth: Truth) -> None:
-    (truth.root / "data_subjects_info.csv").write_bytes(b"code,weight,height,age,gender\n2,1,1,1,1\n")
+    (truth.root / "data_subjects_info.csv").write_bytes(
+        b"code,weight,height,age,gender\n2,1,1,1,1\n"
+    )
     assert read_first(truth.root).extra == {}
 
 
@@ -230,9 +232,7 @@ def test_real_rows_and_paper_windows_by_counting_lines(real_data: Path) -> None:
     root = real_data / "motionsense"
     with zipfile.ZipFile(root / f"{B}.zip") as b, zipfile.ZipFile(root / f"{C}.zip") as c:
         shorter = {
-            name.removeprefix(f"{B}/")[:-4]: min(
-                rows_of(b, name), rows_of(c, name.replace(B, C))
-            )
+            name.removeprefix(f"{B}/")[:-4]: min(rows_of(b, name), rows_of(c, name.replace(B, C)))
             for name in b.namelist()
             if "jog" not in name
         }
@@ -275,7 +275,9 @@ def test_real_values_against_a_naive_parse(real_data: Path) -> None:
     unit = next(unit for unit in listing.units if unit.key == "wlk_15/sub_3")
     recording = next(motionsense.read(unit, listing.modalities, "default"))
     for i, axis in enumerate("xyz"):
-        total = [float(row[f"gravity.{axis}"]) + float(row[f"userAcceleration.{axis}"]) for row in rows]
+        total = [
+            float(row[f"gravity.{axis}"]) + float(row[f"userAcceleration.{axis}"]) for row in rows
+        ]
         rate = [float(row[f"rotationRate.{axis}"]) for row in rows]
         np.testing.assert_allclose(
             recording.streams["acc"][:, i], 9.80665 * np.array(total), rtol=1e-6, atol=1e-6

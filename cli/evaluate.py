@@ -1,0 +1,48 @@
+"""mmbind evaluate RUN --finetune C --test T."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import comma_list, read_config
+from .output import Report, Screen, reported
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path())
+@click.option("--finetune", required=True, type=click.Path(), help="Labelled store C.")
+@click.option("--test", required=True, type=click.Path(), help="Labelled store T.")
+@click.option("--modalities", callback=comma_list, help="Inputs; by default all in common.")
+@click.option("--labels-per-class", type=click.IntRange(min=1), help="Labelled samples a class.")
+@click.option("--label-fraction", type=float, help="Share of C's samples that are labelled.")
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--steps", type=click.IntRange(min=0), help="Optimiser steps of the fine-tuning.")
+@click.option("--config", type=click.Path(), help="JSON with every option.")
+@reported
+def command(
+    run: str, finetune: str, test: str, screen: Screen, config: str | None, **chosen: Any
+) -> Report:
+    """Fine-tune RUN on few labels of C, once per seed; then read T, once, and score it."""
+    from mmbind_train.config import EvaluateConfig
+    from mmbind_train.evaluate import evaluate
+
+    first = chosen["first_seed"]
+    changes: dict[str, Any] = {"seeds": list(range(first, first + chosen["seeds"])), "budget": {}}
+    for name in ("modalities", "labels_per_class", "label_fraction"):
+        if chosen[name] is not None:
+            changes[name] = chosen[name]
+    if chosen["steps"] is not None:
+        changes["budget"] = {"steps": chosen["steps"], "epochs": None}
+    settings = read_config(EvaluateConfig, config, changes)
+    with screen.progress("fine-tune") as progress:
+        result = evaluate(run, finetune, test, config=settings, progress=progress)
+    spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
+    line = (
+        f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"
+        f"{spread}, macro-F1 {result.macro_f1:.3f}, {result.n_test} test samples of "
+        f"{result.n_classes} classes, {len(result.per_seed)} seeds"
+    )
+    return Report(result.model_dump(mode="json"), [line])

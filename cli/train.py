@@ -1,0 +1,73 @@
+"""mmbind train DATA -o RUN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import read_config, source_paths
+from .output import Report, Screen, reported
+
+
+@click.command("train")
+@click.argument("data", type=click.Path())
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the run.")
+@click.option("--method", default="mmbind", show_default=True, help="lower_bound, mim, mmbind, ...")
+@click.option("--steps", type=click.IntRange(min=0), help="Optimiser steps.  [default: 700]")
+@click.option("--epochs", type=click.IntRange(min=0), help="Passes over the samples instead.")
+@click.option("--batch", type=click.IntRange(min=2), help="Rows per step.  [default: 64]")
+@click.option("--encoder", type=click.Choice(["compact", "reference"]), help="[default: compact]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--config", type=click.Path(), help="JSON with every option, also those of the loss.")
+@click.option("--source", multiple=True, metavar="ID=PATH", help="Where a source lies now.")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained on, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace the run.")
+@reported
+def command(
+    data: str, out: str, method: str, seed: int, config: str | None, source: tuple[str, ...],
+    dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
+) -> Report:  # fmt: skip
+    """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
+    from mmbind_train.config import TrainConfig
+    from mmbind_train.methods import plan_training, train
+
+    length = {name: chosen[name] for name in ("steps", "epochs")}
+    if all(value is not None for value in length.values()):
+        message = "--steps and --epochs cannot be given together"
+        raise click.UsageError(message)
+    changes: dict[str, Any] = {"seed": seed, "budget": {}, "network": {}}
+    if any(value is not None for value in length.values()):
+        changes["budget"] |= length
+    if chosen["batch"] is not None:
+        changes["budget"]["batch"] = chosen["batch"]
+    if chosen["encoder"] is not None:
+        changes["network"]["variant"] = chosen["encoder"]
+    settings = read_config(TrainConfig, config, changes)
+    places = source_paths(source)
+    if dry_run:
+        counts = plan_training(data, method=method, config=settings, sources=places)
+        line = "would train on " + ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
+        return Report({"n_rows": counts}, [line])
+    with screen.progress(f"train {method}") as progress:
+        info = train(
+            data,
+            Path(out),
+            method=method,
+            config=settings,
+            sources=places,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    result = {
+        "path": out,
+        "method": info.method,
+        "n_rows": info.n_rows,
+        "steps": info.steps,
+        "final_loss": info.final_loss,
+        "modalities": list(info.modalities),
+    }
+    loss = "" if info.final_loss is None else f", loss {info.final_loss:.3f}"
+    rows = ", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no"
+    return Report(result, [f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"])

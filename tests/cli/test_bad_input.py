@@ -1,0 +1,253 @@
+"""A user's mistake gets one clear sentence, the documented exit code, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rawdata import motionsense
+
+from .conftest import Mmbind, Outcome, Workshop
+
+
+def check(outcome: Outcome, exit_code: int, *words: str) -> None:
+    """One line on stderr, in the shape of every message."""
+    assert outcome.exit_code == exit_code, outcome
+    assert outcome.stdout == ""
+    lines = outcome.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: cannot ")
+    assert "Traceback" not in outcome.stderr
+    for word in (*words, "expected", "got"):
+        assert word in lines[0]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder for outputs; nothing half-written may be in it afterwards."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A small MotionSense to spoil."""
+    rng = np.random.default_rng(0)
+    motionsense.write(tmp_path / "raw", rng=rng, subjects=(1, 2), trials=("wlk_7", "sit_5"))
+    return tmp_path / "raw"
+
+
+def csv(raw: Path) -> Path:
+    return raw / "A_DeviceMotion_data" / "sit_5" / "sub_2.csv"
+
+
+def test_wrong_path(mmbind: Mmbind, place: Path) -> None:
+    outcome = mmbind("convert", "motionsense", "/nowhere/at/all", place / "o.zarr")
+    check(outcome, 4, "/nowhere/at/all", "no such path")
+
+
+def test_folder_of_the_other_dataset(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
+    outcome = mmbind("convert", "motionsense", workshop.utd_raw, place / "o.zarr")
+    check(outcome, 4, "A_DeviceMotion_data", str(workshop.utd_raw))
+
+
+def test_zip_instead_of_folder_and_the_reverse(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
+    """Both are fine: a user need not unpack, nor pack."""
+    packed = shutil.make_archive(str(tmp_path / "A_DeviceMotion_data"), "zip", raw)
+    one = mmbind("convert", "motionsense", packed, tmp_path / "zip.zarr", "--json")
+    two = mmbind("convert", "motionsense", raw, tmp_path / "folder.zarr", "--json")
+    digests = [outcome.document["result"]["content_digest"] for outcome in (one, two)]
+    assert digests[0] == digests[1]
+
+
+def test_file_named_zip_that_is_none(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
+    page = tmp_path / "A_DeviceMotion_data.zip"
+    page.write_text("<html>Too many requests</html>")
+    outcome = mmbind("convert", "motionsense", page, place / "o.zarr")
+    check(outcome, 4, str(page), "Download")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.999])
+def test_truncated_zip(
+    mmbind: Mmbind, raw: Path, tmp_path: Path, place: Path, share: float
+) -> None:
+    packed = Path(shutil.make_archive(str(tmp_path / "A_DeviceMotion_data"), "zip", raw))
+    content = packed.read_bytes()
+    packed.write_bytes(content[: int(share * len(content))])
+    check(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, str(packed))
+
+
+def test_zip_with_a_damaged_member(mmbind: Mmbind, raw: Path, tmp_path: Path, place: Path) -> None:
+    packed = tmp_path / "A_DeviceMotion_data.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.write(csv(raw), "A_DeviceMotion_data/sit_5/sub_2.csv")
+    content = bytearray(packed.read_bytes())
+    content[5000] ^= 4
+    packed.write_bytes(content)
+    check(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, "sub_2.csv", "CRC")
+
+
+def test_missing_column(mmbind: Mmbind, raw: Path, place: Path) -> None:
+    text = csv(raw).read_text().replace("rotationRate.y", "rotation")
+    csv(raw).write_text(text)
+    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
+    check(outcome, 4, "sub_2.csv", "rotationRate.y")
+
+
+@pytest.mark.parametrize("value", ["NaN", "", "nan", "12,5", "abc"])
+def test_a_value_that_is_no_number(mmbind: Mmbind, raw: Path, place: Path, value: str) -> None:
+    lines = csv(raw).read_text().splitlines()
+    cells = lines[120].split(",")
+    cells[7] = value
+    lines[120] = ",".join(cells)
+    csv(raw).write_text("\n".join(lines) + "\n")
+    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
+    check(outcome, 4, "sub_2.csv")
+
+
+def test_empty_file(mmbind: Mmbind, raw: Path, place: Path) -> None:
+    csv(raw).write_bytes(b"")
+    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
+    check(outcome, 4, "sub_2.csv")
+
+
+def test_empty_folder(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = mmbind("convert", "utd-mhad", tmp_path / "empty", place / "o.zarr")
+    check(outcome, 4, str(tmp_path / "empty"))
+
+
+def test_a_broken_unit_keeps_the_finished_ones(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
+    """Work that is done is kept beside the target, and taken up once the file is mended."""
+    whole = csv(raw).read_text()
+    csv(raw).write_bytes(b"")
+    out = tmp_path / "o.zarr"
+    check(mmbind("convert", "motionsense", raw, out), 4, "sub_2.csv", "run the same command")
+    assert not out.exists()
+    csv(raw).write_text(whole)
+    outcome = mmbind("convert", "motionsense", raw, out, "--json")
+    assert outcome.document["result"]["n_resumed"] > 0
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("convert", "motionsens", "RAW", "OUT"), ("Did you mean motionsense?",)),
+        (("convert", "utd-mhad", "RAW", "OUT", "--modalities", "skelton"), ("skeleton?",)),
+        (("convert", "utd-mhad", "RAW", "OUT", "--preset", "defualt"), ("default?",)),
+        (("convert", "utd-mhad", "RAW", "OUT", "--subjects", "99"), ("1, 2, 3, 4",)),
+        (("convert", "utd-mhad", "RAW", "OUT", "--workers", "0"), ("1 or more",)),
+        (("partition", "UTD", "OUT", "--modalities", "giro"), ("gyro?",)),
+        (("partition", "UTD", "OUT", "--subjects", "9"), ("1, 2, 3, 4",)),
+        (("bind", "--shared", "ac", "A", "B", "-o", "OUT"), ("acc?",)),
+        (("bind", "--shared", "gyro", "A", "B", "-o", "OUT"), ("acc or label",)),
+        (("train", "BOUND", "-o", "OUT", "--method", "mmbin"), ("Did you mean mmbind",)),
+    ],
+)
+def test_unknown_names_suggest_the_close_one(
+    mmbind: Mmbind, workshop: Workshop, place: Path, command: tuple[str, ...], words: tuple[str]
+) -> None:
+    paths = {
+        "RAW": workshop.utd_raw,
+        "OUT": place / "o.zarr",
+        "UTD": workshop.store("utd"),
+        "A": workshop.store("A"),
+        "B": workshop.store("B"),
+        "BOUND": workshop.store("bound"),
+    }
+    check(mmbind(*(paths.get(part, part) for part in command)), 2, *words)
+
+
+def test_unknown_command_suggests(mmbind: Mmbind) -> None:
+    outcome = mmbind("convrt")
+    assert outcome.exit_code == 2
+    assert "Did you mean convert?" in outcome.stderr
+
+
+def test_store_of_the_wrong_kind(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
+    a, bound = workshop.store("A"), workshop.store("bound")
+    check(mmbind("bind", "--shared", "acc", a, bound, "-o", place / "o"), 4, "mmbind-bound")
+    check(mmbind("partition", bound, place / "o"), 4, "mmbind-dataset")
+    check(mmbind("train", a, "-o", place / "o"), 2, "bound store")
+    check(mmbind("info", workshop.utd_raw), 4, str(workshop.utd_raw))
+    check(mmbind("info", workshop.folder / "nothing.zarr"), 4, "nothing")
+    check(mmbind("validate", workshop.utd_raw / "Inertial"), 4)
+
+
+def test_output_that_exists(mmbind: Mmbind, workshop: Workshop) -> None:
+    a, b, bound = (workshop.store(name) for name in ("A", "B", "bound"))
+    before = {path: path.read_bytes() for path in a.rglob("*") if path.is_file()}
+    check(mmbind("convert", "utd-mhad", workshop.utd_raw, a), 4, "--overwrite")
+    check(mmbind("partition", workshop.store("utd"), a), 4, "--overwrite")
+    check(mmbind("bind", "--shared", "acc", a, b, "-o", a), 4, "one of the inputs")
+    check(mmbind("bind", "--shared", "acc", a, b, "-o", bound), 4, "--overwrite")
+    check(mmbind("train", bound, "-o", a), 4, "--overwrite")
+    assert before == {path: path.read_bytes() for path in a.rglob("*") if path.is_file()}
+
+
+def test_overwrite_spares_a_folder_of_somebody_else(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("years of work")
+    command = ("convert", "utd-mhad", workshop.utd_raw, home, "--overwrite")
+    check(mmbind(*command), 4, str(home))
+    assert (home / "thesis.txt").read_text() == "years of work"
+
+
+def test_output_that_cannot_be_written(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    a, b, bound = (workshop.store(name) for name in ("A", "B", "bound"))
+    # below a file, and on a file system that nobody can write to, not even root
+    for out in (tmp_path / "file" / "o.zarr", Path("/proc/mmbind-o.zarr")):
+        check(mmbind("convert", "utd-mhad", workshop.utd_raw, out), 4, str(out.parent))
+        check(mmbind("partition", workshop.store("utd"), out), 4, str(out.parent))
+        check(mmbind("bind", "--shared", "acc", "--embed", "raw", a, b, "-o", out), 4)
+        check(mmbind("train", bound, "-o", out, "--steps", 1), 4)
+
+
+def test_same_subjects_on_both_sides(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
+    a, utd = workshop.store("A"), workshop.store("utd")
+    check(mmbind("bind", "--shared", "acc", a, utd, "-o", place / "o"), 4, "same samples")
+
+
+def test_test_subjects_that_were_trained_on(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert mmbind("train", workshop.store("bound"), "-o", run, "--steps", 1).exit_code == 0
+    stores = ("--finetune", workshop.store("C"), "--test", workshop.store("utd"))
+    outcome = mmbind("evaluate", run, *stores, "--seeds", 1, "--steps", 1)
+    check(outcome, 3, "subject")
+
+
+def test_source_that_moved(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    a, b = (shutil.copytree(workshop.store(name), tmp_path / f"{name}.zarr") for name in "AB")
+    bound = tmp_path / "bound.zarr"
+    mmbind("bind", "--shared", "acc", "--embed", "raw", a, b, "-o", bound)
+    moved = a.rename(tmp_path / "elsewhere.zarr")
+    run = tmp_path / "run"
+    outcome = mmbind("train", bound, "-o", run, "--steps", 1)
+    check(outcome, 4, "--source utd-mhad-A=PATH")
+    source = f"utd-mhad-A={moved}"
+    assert mmbind("train", bound, "-o", run, "--steps", 1, "--source", source).exit_code == 0
+    wrong = f"utd-mhad-A={b}"
+    outcome = mmbind("train", bound, "-o", run, "--steps", 1, "--source", wrong, "--overwrite")
+    check(outcome, 4, "content digest")
+
+
+def test_json_errors_are_documents(mmbind: Mmbind) -> None:
+    outcome = mmbind("info", "/nowhere", "--json")
+    assert outcome.exit_code == 4
+    document = outcome.document
+    assert document["ok"] is False
+    assert document["issues"][0]["code"] == "format"
+    assert "/nowhere" in document["issues"][0]["message"]

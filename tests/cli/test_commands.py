@@ -1,0 +1,146 @@
+"""What each command prints, for people and for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Mmbind, Workshop
+
+CONTRACT = {"schema", "ok", "result", "issues"}
+
+
+def test_convert_prints_the_contract(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    out = tmp_path / "ms.zarr"
+    outcome = mmbind("convert", "motionsense", workshop.motionsense_raw, out, "--json")
+    assert outcome.exit_code == 0
+    document = outcome.document
+    assert set(document) == CONTRACT
+    assert document["ok"] is True
+    result = document["result"]
+    n_samples = result["n_samples"]
+    assert result["path"] == str(out)
+    assert result["dataset_id"] == "motionsense"
+    assert result["modalities"]["acc"] == [n_samples, 100, 3]
+    assert result["n_subjects"] == 1
+    assert sum(result["labels"].values()) == n_samples > 10
+    assert len(result["content_digest"]) == 64
+    again = mmbind("convert", "motionsense", workshop.motionsense_raw, out, "--json", "--overwrite")
+    assert again.document["result"] == result
+
+
+def test_convert_reports_on_two_channels(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    outcome = mmbind("convert", "utd-mhad", workshop.utd_raw, tmp_path / "a.zarr")
+    assert outcome.stdout.startswith(f"{tmp_path}/a.zarr: 63 samples of 4 subjects")
+    assert "of 861 trials" in outcome.stderr
+    quiet = mmbind("convert", "utd-mhad", workshop.utd_raw, tmp_path / "b.zarr", "--quiet")
+    assert quiet.stderr == ""
+
+
+def test_dry_run_writes_nothing(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    out = tmp_path / "x.zarr"
+    nodes = (workshop.store("A"), workshop.store("B"))
+    for command in (
+        ("convert", "utd-mhad", workshop.utd_raw, out),
+        ("partition", workshop.store("utd"), out, "--subjects", "1"),
+        ("bind", "--shared", "acc", *nodes, "-o", out),
+        ("train", workshop.store("bound"), "-o", out),
+    ):
+        outcome = mmbind(*command, "--dry-run")
+        assert outcome.exit_code == 0, outcome
+        assert outcome.stdout.startswith("would")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bind_prints_the_contract(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    nodes = (workshop.store("A"), workshop.store("B"))
+    outcome = mmbind(
+        "bind", "--shared", "acc", "--embed", "raw", *nodes, "-o", tmp_path / "b.zarr", "--json"
+    )
+    result = outcome.document["result"]
+    assert result["pairs"] == {"pseudo": 32, "incomplete": 32, "natural": 0}
+    similarity = result["similarity"]
+    assert -1 <= similarity["min"] <= similarity["median"] <= similarity["max"] <= 1
+    assert 0 <= result["pairing_accuracy"] <= 1
+    assert result["reuse"]["max"] >= result["reuse"]["mean"] >= 1
+
+
+def test_info_tells_what_is_inside(mmbind: Mmbind, workshop: Workshop) -> None:
+    text = mmbind("info", workshop.store("A")).stdout
+    for expected in ("16 samples", "acc", "skeleton", "dropped modalities gyro, depth", "m/s^2"):
+        assert expected in text
+    assert "depth_video" not in text
+    text = mmbind("info", workshop.store("bound")).stdout
+    for expected in ("bound by acc", "utd-mhad-A", "utd-mhad-B", "32 pseudo", "pairing accuracy"):
+        assert expected in text
+    document = mmbind("info", workshop.store("bound"), "--json").document
+    assert document["result"]["mode"] == "linked"
+
+
+def test_validate_ends_with_3_on_damage(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    store = tmp_path / "a.zarr"
+    mmbind("partition", workshop.store("utd"), store, "--subjects", "1")
+    assert mmbind("validate", store, "--level", "values").exit_code == 0
+    shard = next((store / "modalities/acc/data/c").rglob("0"))
+    while shard.is_dir():
+        shard = next(shard.iterdir())
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    outcome = mmbind("validate", store, "--level", "bytes", "--json")
+    assert outcome.exit_code == 3
+    assert outcome.document["ok"] is False
+    (problem,) = outcome.document["result"]["problems"]
+    assert problem["code"] == "file-changed"
+    assert problem["where"] == shard.relative_to(store).as_posix()
+
+
+def test_datasets_lists_and_shows(mmbind: Mmbind) -> None:
+    text = mmbind("datasets").stdout
+    assert "motionsense" in text
+    assert "utd-mhad" in text
+    one = mmbind("datasets", "motionsense").stdout
+    for expected in ("licence", "IoTDI", "raw layout", "not verified", "paper"):
+        assert expected in one
+    document = mmbind("datasets", "motionsense", "--json").document
+    assert document["result"]["licence"]["redistribution"] in ("allow", "forbid", "unknown")
+
+
+def test_train_and_evaluate(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = mmbind("train", workshop.store("bound"), "-o", run, "--steps", 3, "--json")
+    assert trained.exit_code == 0, trained
+    assert trained.document["result"]["n_rows"] == {"incomplete": 32, "pseudo": 32}
+    evaluated = mmbind(
+        "evaluate", run, "--finetune", workshop.store("C"), "--test", workshop.store("T"),
+        "--modalities", "gyro,skeleton", "--labels-per-class", 1, "--seeds", 2, "--steps", 3,
+        "--json",
+    )  # fmt: skip
+    assert evaluated.exit_code == 0, evaluated
+    result = evaluated.document["result"]
+    assert result["n_test"] == 16
+    assert len(result["per_seed"]) == 2
+    mean = sum(one["accuracy"] for one in result["per_seed"]) / 2
+    assert result["accuracy"] == pytest.approx(mean)
+    assert 0 <= result["macro_f1"] <= 1
+
+
+def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"loss": {"dummy_views": true}, "temperature": 0.2}')
+    run = tmp_path / "run"
+    command = ("train", workshop.store("bound"), "-o", run, "--steps", 1, "--config", config)
+    assert mmbind(*command).exit_code == 0
+    import json
+
+    recorded = json.loads((run / "run.json").read_text())["config"]
+    assert recorded["loss"]["dummy_views"] is True
+    assert recorded["temperature"] == 0.2
+    assert recorded["budget"]["steps"] == 1
+    config.write_text('{"temperatur": 0.2}')
+    outcome = mmbind(*command, "--overwrite")
+    assert outcome.exit_code == 2
+    assert "temperatur" in outcome.stderr

@@ -1,0 +1,128 @@
+"""The command as a process: start-up, interrupts, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rawdata import motionsense
+
+COMMAND = [sys.executable, "-m", "mmbind_cli"]
+HEAVY = {"torch", "faiss", "sentence_transformers", "transformers", "sklearn"}
+
+
+def modules_after(*args: str) -> set[str]:
+    """Top-level packages that a command imports."""
+    script = (
+        "import sys\nfrom mmbind_cli.main import main\n"
+        f"main.main({list(args)!r}, standalone_mode=False)\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw data of which a conversion takes about a second."""
+    root = tmp_path_factory.mktemp("process") / "raw"
+    subjects = tuple(range(1, 25))
+    motionsense.write(root, rng=np.random.default_rng(5), subjects=subjects, form="zips")
+    return root
+
+
+@pytest.fixture(scope="module")
+def reference(raw: Path) -> str:
+    """Digest of an undisturbed conversion."""
+    return convert(raw, raw.parent / "reference.zarr")["content_digest"]
+
+
+def convert(raw: Path, out: Path, *options: str) -> dict[str, str]:
+    command = [*COMMAND, "convert", "motionsense", str(raw), str(out), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, str] = json.loads(done.stdout)["result"]
+    return result
+
+
+def test_help_and_info_start_light(raw: Path, reference: str) -> None:
+    store = raw.parent / "reference.zarr"
+    for args in (["--help"], ["info", str(store)]):
+        script_modules = modules_after(*args) if args != ["--help"] else help_modules()
+        assert script_modules.isdisjoint(HEAVY | {"zarr", "pyarrow", "numpy", "scipy"})
+    assert modules_after("validate", str(store)).isdisjoint(HEAVY)
+
+
+def help_modules() -> set[str]:
+    script = (
+        "import sys\nfrom mmbind_cli.main import main\n"
+        "try:\n    main.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
+
+
+def test_convert_imports_nothing_heavy(raw: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "o.zarr")
+    found = modules_after("convert", "motionsense", str(raw), out, "--subjects", "1", "--quiet")
+    assert "zarr" in found
+    assert found.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("how", "exit_code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_stopped_conversion_resumes(
+    raw: Path, reference: str, tmp_path: Path, how: signal.Signals, exit_code: int, workers: str
+) -> None:
+    out = tmp_path / "o.zarr"
+    command = [*COMMAND, "convert", "motionsense", str(raw), str(out), "--workers", workers]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    units = tmp_path / ".o.zarr.partial" / "units"
+    deadline = time.monotonic() + 60
+    while len(list(units.glob("*.npz"))) < 3:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    assert "Traceback" not in stderr
+    assert not out.exists()
+    if how == signal.SIGINT:
+        assert "run the same command to resume" in stderr
+    wait_for_group(process.pid)
+    result = convert(raw, out, "--workers", workers)
+    assert result["content_digest"] == reference
+    assert int(result["n_resumed"]) >= 3
+    assert [path.name for path in tmp_path.iterdir()] == ["o.zarr"]
+
+
+def wait_for_group(group: int) -> None:
+    """Workers must not outlive a killed parent."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("worker processes are still running")

@@ -1,0 +1,183 @@
+"""D_S in memory: which sample each row holds, standardisation, lengths, same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from smallstores import FRAMES, World, modality, write_small_store
+
+from mmbind_data.binding import BindOptions, bind
+from mmbind_data.errors import FormatError, UsageError
+from mmbind_data.layout import open_bound, open_store
+from mmbind_data.window import stretch
+from mmbind_train.augment import augment, rotations
+from mmbind_train.batches import (
+    Statistics,
+    gather_bound,
+    gather_store,
+    measure_statistics,
+    row_batches,
+)
+from mmbind_train.config import NO_AUGMENTATION, Augmentation
+from mmbind_train.inputs import make_batch, same_sample, standardise
+
+
+def test_each_row_holds_the_samples_that_the_table_names(world: World) -> None:
+    bound = open_bound(world.bound)
+    rows = gather_bound(bound, recentre="none")
+    table = bound.pairs().to_pylist()
+    assert len(rows) == len(table) == 72
+    stores = {source.source_id: bound.source(source.source_id) for source in bound.info.sources}
+    for number, row in enumerate(table):
+        assert rows.kind[number] == row["kind"]
+        assert rows.weight[number] == np.float32(row["weight"])
+        for column, name in enumerate(rows.modalities):
+            index = rows.index[number, column]
+            if row[f"{name}.source"] is None:
+                assert index == rows.sample[number, column] == -1
+                continue
+            stored = stores[row[f"{name}.source"]].load(name, np.array([row[f"{name}.row"]]))[0]
+            assert np.array_equal(rows.values[name][index], stored)
+    for name, values in rows.values.items():
+        assert len(values) == len(np.unique(values.reshape(len(values), -1), axis=0)), name
+
+
+def test_equal_codes_mean_equal_uids(world: World) -> None:
+    bound = open_bound(world.bound)
+    rows, table = gather_bound(bound), bound.pairs()
+    uids = np.array([table[f"{name}.uid"].to_pylist() for name in rows.modalities], object).T
+    shared = same_sample(rows.sample)
+    for i in range(0, len(rows), 7):
+        for j in range(len(rows)):
+            common = {uid for uid in uids[i] if uid} & {uid for uid in uids[j] if uid}
+            assert shared[i, j] == bool(common)
+
+
+def test_same_sample_by_hand() -> None:
+    sample = np.array([[0, -1], [1, 0], [2, -1], [3, 3]])
+    expected = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=bool)
+    assert np.array_equal(same_sample(sample), expected)
+
+
+def test_dummies_are_zero_behind_standardisation(world: World) -> None:
+    rows = gather_bound(open_bound(world.bound))
+    statistics = measure_statistics(rows)
+    batch = make_batch(rows, np.arange(len(rows)), statistics)
+    for column, (name, values) in enumerate(batch.inputs.items()):
+        here = batch.present[:, column]
+        assert (values[~here] == 0).all()
+        assert (values[here].abs().flatten(1).sum(dim=1) > 0).all()
+        used = np.unique(rows.index[rows.index[:, column] >= 0, column])
+        scaled = standardise(
+            torch.from_numpy(rows.values[name][used]), rows.modalities[name], statistics[name]
+        )
+        means = scaled.flatten(0, -2).mean(dim=0)
+        torch.testing.assert_close(means, torch.zeros(3), atol=1e-4, rtol=0)
+
+
+def test_statistics_count_only_samples_that_rows_point_at(world: World) -> None:
+    rows = gather_store(open_store(world.full), ["gyro"])
+    few = rows.select(np.array([3, 8]))
+    expected = rows.values["gyro"][[3, 8]].reshape(-1, 3)
+    assert measure_statistics(few)["gyro"].mean == pytest.approx(expected.mean(axis=0), abs=1e-6)
+
+
+def test_depth_background_stays_zero() -> None:
+    pixels = modality("acc", 8).model_copy(update={"kind": "depth_video", "background": 0.0})
+    values = torch.tensor([[0.0, 2.0, 4.0]])
+    scaled = standardise(values, pixels, Statistics(mean=(3.0,), std=(0.5,)))
+    assert scaled.tolist() == [[0.0, -2.0, 2.0]]
+
+
+@pytest.mark.parametrize("recentre", ["frame", "first", "none"])
+def test_skeletons_are_relative_to_the_root_joint(world: World, recentre: str) -> None:
+    raw = open_store(world.full).load("skeleton")
+    rows = gather_store(open_store(world.full), ["skeleton"], recentre=recentre)  # type: ignore[arg-type]
+    hip = raw[:, :, 1:2] if recentre == "frame" else raw[:, :1, 1:2]
+    expected = raw if recentre == "none" else raw - hip
+    assert np.array_equal(rows.values["skeleton"], expected)
+
+
+def test_lengths_of_two_sources_become_the_longer_one(tmp_path: Path) -> None:
+    a = write_small_store(tmp_path / "a.zarr", frames={"acc": 24, "skeleton": 12})
+    short = {"acc": 16, "gyro": 16}
+    b = write_small_store(tmp_path / "b.zarr", dataset_id="other", frames=short)
+    bind(a, b, tmp_path / "ab.zarr", shared="acc", options=BindOptions(embed="raw"))
+    bound = open_bound(tmp_path / "ab.zarr")
+    rows = gather_bound(bound)
+    assert rows.values["acc"].shape[1:] == (24, 3)
+    (key, lengths), *more = rows.stretched.items()
+    assert (key.split("/")[1], lengths, more) == ("acc", (16, 24), [])
+    table = bound.pairs().to_pylist()
+    number = next(i for i, row in enumerate(table) if row["acc.source"] == key.split("/")[0])
+    stored = open_store(b).load("acc", np.array([table[number]["acc.row"]]))[0]
+    column = list(rows.modalities).index("acc")
+    assert np.array_equal(rows.values["acc"][rows.index[number, column]], stretch(stored, 24))
+    assert rows.subjects == {"small": tuple("123456"), "other": tuple("123456")}
+
+
+def test_absent_samples_become_dummies(tmp_path: Path) -> None:
+    path = write_small_store(tmp_path / "s.zarr", missing={"gyro": (0, 5)})
+    rows = gather_store(open_store(path), ["gyro", "acc"])
+    assert np.flatnonzero(rows.index[:, 0] < 0).tolist() == [0, 5]
+    assert np.isfinite(rows.values["gyro"]).all()
+    assert rows.present[:, 1].all()
+
+
+def test_a_missing_or_different_modality_is_refused(world: World) -> None:
+    with pytest.raises(UsageError, match="Did you mean gyro"):
+        gather_store(open_store(world.full), ["giro"])
+    other = modality("acc", FRAMES["acc"]).model_copy(update={"unit": "g"})
+    with pytest.raises(FormatError, match="differs between the stores"):
+        gather_store(open_store(world.full), ["acc"], like={"acc": other})
+
+
+def test_batches_are_a_pure_function_of_seed_and_epoch() -> None:
+    def first(n: int, seed: int) -> list[list[int]]:
+        batches = row_batches(10, 4, seed)
+        return [next(batches).tolist() for _ in range(n)]
+
+    assert first(6, 1) == first(6, 1) != first(6, 2)
+    epoch = [row for batch in first(2, 1) for row in batch]
+    assert len(set(epoch)) == 8  # no row twice; the rest of two is left out
+    assert first(2, 1) != first(4, 1)[2:]
+    assert sorted(next(row_batches(3, 64, 0)).tolist()) == [0, 1, 2]
+
+
+def test_rotations_keep_lengths_and_handedness() -> None:
+    turns = rotations(50, 1.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(turns @ turns.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(50))
+    angles = torch.arccos(((turns.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1))
+    assert 0.6 < float(angles.mean()) < 1.0  # mean of |normal| is 0.8
+
+
+def test_augmentation_off_changes_nothing_and_on_changes_each_part() -> None:
+    values = torch.randn(4, 20, 3).cumsum(dim=1)
+    rng = torch.Generator().manual_seed(0)
+    assert torch.equal(augment(values, NO_AUGMENTATION, rng), values)
+    only = NO_AUGMENTATION.model_copy
+    warped = augment(values, only(update={"warp": 0.5}), rng)
+    torch.testing.assert_close(warped[:, [0, -1]], values[:, [0, -1]])
+    assert (warped - values).abs().max() > 0.1
+    turned = augment(values, only(update={"rotation": 0.5}), rng)
+    torch.testing.assert_close(turned.norm(dim=-1), values.norm(dim=-1))
+    assert (turned - values).abs().max() > 0.1
+    ratio = augment(values, only(update={"gain": 0.5}), rng) / values
+    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio))
+    assert len(set(ratio[:, 0, 0].tolist())) == 4
+
+
+def test_augmentation_is_drawn_from_the_generator(world: World) -> None:
+    rows = gather_store(open_store(world.full), ["acc"])
+    statistics = measure_statistics(rows)
+
+    def draw(seed: int) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(seed)
+        return make_batch(rows, np.arange(4), statistics, Augmentation(), rng).inputs["acc"]
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
