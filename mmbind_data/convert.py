@@ -140,6 +140,7 @@ def convert(
         raise OutputError(
             problem(doing, "another conversion writes there", out, "no other", "a running one")
         ) from error
+    results: list[UnitResult] = []
     try:
         results = _convert_units(plan, staging / "units", workers, progress)
         info, notes = assemble(plan, results, staging / "store", progress)
@@ -149,7 +150,9 @@ def convert(
     except BaseException as error:
         lock.release()
         remove(staging / "store")
-        if not any((staging / "units").glob("*.npz")):
+        # When all units were read, reading the same bytes again would end here again.
+        in_vain = bool(results) and isinstance(error, RawLayoutError)
+        if in_vain or not any((staging / "units").glob("*.npz")):
             remove(staging)
         elif isinstance(error, RawLayoutError):
             kept = f"What is done is kept in {staging}: run the same command to go on."

@@ -164,11 +164,11 @@ class Store:
         return array
 
     def _read(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
-        # A deleted shard would read as the fill value: look for the files before reading.
+        # A deleted or emptied shard would read as the fill value: look at the files first.
         shard = (array.shards or array.chunks)[0]
         for index in range(start // shard, -(-stop // shard)):
             place = self.path / array.path / "c" / "/".join([str(index)] + ["0"] * (array.ndim - 1))
-            if not place.is_file():
+            if not place.is_file() or not place.stat().st_size:
                 raise IntegrityError(
                     problem("read a store", "a file is missing", place, "a shard", "nothing")
                 )

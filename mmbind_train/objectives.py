@@ -72,10 +72,10 @@ def _negatives(views: Tensor, exclude: Tensor | None) -> Tensor:
 def _log_sum(logits: Tensor, kept: Tensor) -> Tensor:
     """Log of the sum of exponentials over the last axis, over the kept entries only.
 
-    Entries left out get a huge negative, not an infinite, logit: a row without any kept entry
-    would otherwise make the gradient NaN although its term is not counted.
+    Without any kept entry it is minus infinity; that term is not counted, and masked_fill keeps
+    its gradient, which is no number, away from the logits.
     """
-    return logits.masked_fill(~kept, torch.finfo(logits.dtype).min / 2).logsumexp(dim=-1)
+    return logits.masked_fill(~kept, -torch.inf).logsumexp(dim=-1)
 
 
 def _pair_terms(

@@ -11,6 +11,7 @@ import pytest
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
+from mmbind_data.binding import BindOptions, bind
 from mmbind_data.convert import convert
 from mmbind_data.partition import partition
 
@@ -65,3 +66,11 @@ def node_stores(utd_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     partition(utd_store, a, subjects=["1"], modalities=["acc", "skeleton"])
     partition(utd_store, b, subjects=["3"], modalities=["acc", "gyro"])
     return a, b
+
+
+@pytest.fixture(scope="session")
+def bound_store(node_stores: tuple[Path, Path]) -> Path:
+    """`node_stores` bound by acc, beside them; copy it before changing it."""
+    out = node_stores[0].parent / "bound.zarr"
+    bind(*node_stores, out, shared="acc", options=BindOptions(embed="raw"))
+    return out

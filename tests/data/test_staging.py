@@ -102,7 +102,7 @@ def test_only_what_mmbind_made_is_overwritten(tmp_path: Path, document: str, for
         with pytest.raises(OutputError), staged(out, overwrite=True, doing="test"):
             pass
     assert (names(out) if out.is_dir() else out.read_text()) == before
-    with pytest.raises(OutputError, match="exists already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"exists already.*--overwrite"):
         check_output(out, overwrite=False, doing="test")
 
 

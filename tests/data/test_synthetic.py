@@ -69,6 +69,8 @@ def test_motionsense_physics(motionsense: Path) -> None:
         np.testing.assert_allclose(np.linalg.norm(gravity, axis=1), 9.80665, rtol=1e-5)
         if one.label in ("sitting", "standing"):
             assert np.median(np.linalg.norm(acc, axis=1)) == pytest.approx(9.80665, abs=0.3)
+            # in the same frame and, as Core Motion has it, with the same sign
+            np.testing.assert_allclose(acc.mean(axis=0), gravity.mean(axis=0), atol=0.1)
         else:
             # a vector at rest in the world turns against the sensor: dg/dt = -w x g
             expected = -np.cross(one.streams["gyro"][:-1], gravity[:-1])

@@ -12,6 +12,7 @@ from smallstores import World
 
 from mmbind_data.errors import OutputError, UsageError
 from mmbind_data.layout import open_any, open_bound, open_store
+from mmbind_data.partition import partition
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
 from mmbind_train.methods import METHODS, Plan, count_samples, train
 from mmbind_train.runs import METRICS, load_run
@@ -123,7 +124,7 @@ def test_training_brings_the_modalities_of_a_row_together(world: World, tmp_path
     info = train(world.AB, tmp_path / "run", method="upper_bound", config=config)
     lines = [json.loads(x) for x in (tmp_path / "run" / METRICS).read_text().splitlines()]
     assert info.final_loss is not None
-    assert info.final_loss < lines[0]["loss"] - 1
+    assert info.final_loss < 0.75 * lines[0]["loss"]
 
 
 def test_wrong_requests(world: World, tmp_path: Path) -> None:
@@ -152,8 +153,6 @@ def test_a_failed_training_leaves_nothing(world: World, tmp_path: Path) -> None:
 
 def test_the_published_encoders_can_be_trained(world: World, tmp_path: Path) -> None:
     # only the inertial one fits into the small windows
-    from mmbind_data.partition import partition
-
     partition(world.full, tmp_path / "two.zarr", subjects=["1"], modalities=["acc", "gyro"])
     config = TrainConfig(
         budget=Budget(steps=1, batch=4), network=NetworkOptions(variant="reference")

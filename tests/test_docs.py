@@ -1,0 +1,121 @@
+"""What README and examples tell a stranger to type does run, in order, on generated raw data."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import re
+import shlex
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+import mmbind_data
+from mmbind_data.synthetic import write_motionsense, write_utd_mhad
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+FEW = ["--steps", "2"]  # the commands as written, but short
+TRAINS = ("bind", "train", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("docs")
+    rng = np.random.default_rng(0)
+    write_motionsense(root / "raw" / "motionsense", n_subjects=2, seconds=10, rng=rng)
+    write_utd_mhad(root / "raw" / "utd-mhad", n_subjects=6, n_actions=4, n_trials=2, rng=rng)
+    return root
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """All mmbind commands of the README's runnable blocks, in order."""
+    runnable = re.findall(r"<!-- run: \w+ -->\n```console\n(.*?)```", README, flags=re.DOTALL)
+    assert len(runnable) == 2
+    lines = [line for block in runnable for line in block.splitlines()]
+    assert all(line.startswith("$ mmbind ") for line in lines)
+    return [shlex.split(line)[2:] for line in lines]
+
+
+def main_command() -> click.Group:
+    (entry,) = entry_points(group="console_scripts", name="mmbind")
+    main: click.Group = entry.load()
+    return main
+
+
+def test_readme_commands_run_in_order(folder: Path) -> None:
+    with contextlib.chdir(folder):
+        for words in commands():
+            few = FEW if words[0] in TRAINS else []
+            report = main_command().main([*words, *few, "--quiet"], standalone_mode=False)
+            assert report.exit_code == 0, words
+        for block in blocks("python"):
+            printed: list[object] = []
+            exec(block, {"print": lambda *words, to=printed: to.append(words)})
+            assert printed, block
+
+
+def test_readme_names_only_what_exists() -> None:
+    known = main_command()
+    context = click.Context(known)
+    named = set(re.findall(r"`mmbind (\w+)", README)) | {words[0] for words in commands()}
+    assert named <= set(known.list_commands(context))
+    assert set(known.list_commands(context)) <= named
+    options = set()
+    for name in known.list_commands(context):
+        command = known.get_command(context, name)
+        assert command is not None
+        options |= {option for parameter in command.params for option in parameter.opts}
+    assert set(re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", README)) <= options
+
+
+def test_set_up_commands_are_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\$ make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_example_makes_its_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ROOT / "examples" / "utd_cross_node.py"
+    spec = importlib.util.spec_from_file_location("utd_cross_node", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    out = folder / "table"
+    raw = folder / "raw" / "utd-mhad"
+    monkeypatch.setattr(sys, "argv", ["x", str(raw), str(out), "--seeds", "2", "--steps", "2"])
+    module.main()
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table[2:]] == list(module.METHODS)
+    assert (out / "results-acc.json").is_file()
+    module.main()  # all steps are done: nothing is repeated
+    assert "$ mmbind" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"mmbind_data.{module.name}" for module in pkgutil.iter_modules(mmbind_data.__path__)],
+)
+def test_docstring_examples_hold(name: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_some_docstrings_have_examples() -> None:
+    for name in ("errors", "window", "writer", "integrity"):
+        assert doctest.testmod(importlib.import_module(f"mmbind_data.{name}")).attempted > 0
