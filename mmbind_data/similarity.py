@@ -104,9 +104,10 @@ def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
 
 def _millionths(left: np.ndarray, right: np.ndarray, buffer: np.ndarray) -> np.ndarray:
     """Similarities of two blocks in whole millionths, written into a reused buffer."""
-    block = buffer[: len(left) * len(right)].reshape(len(left), len(right))
+    block: np.ndarray = buffer[: len(left) * len(right)].reshape(len(left), len(right))
     np.matmul(left, right.T, out=block)
-    return np.rint(block, out=block)
+    np.rint(block, out=block)
+    return block
 
 
 def _recover_rows(
@@ -213,4 +214,5 @@ def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:
         raise ValueError(message)
     if not raised.any():
         return np.ones(len(wide), dtype=np.float32)
-    return (raised / raised.mean()).astype(np.float32)
+    weights: np.ndarray = (raised / raised.mean()).astype(np.float32)
+    return weights

@@ -121,14 +121,18 @@ def _check_structure(store: Store | Bound) -> Iterator[Problem]:
     if not whole or hashlib.sha256(lines).hexdigest() != manifest.tree_sha256:
         yield Problem("manifest-differs", "error", SUMS, "does not tell what MANIFEST.json tells")
     if listed.keys() == found:
-        check = check_pairs_structure if isinstance(store, Bound) else _check_arrays
-        yield from check(store)
+        if isinstance(store, Bound):
+            yield from check_pairs_structure(store)
+        else:
+            yield from _check_arrays(store)
 
 
 def _check_arrays(store: Store) -> Iterator[Problem]:
     import zarr
 
-    expected = {name: ("int32", ("sample",), (len(store),)) for name in CODED_COLUMNS}
+    expected: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
+        name: ("int32", ("sample",), (len(store),)) for name in CODED_COLUMNS
+    }
     for name, modality in store.info.modalities.items():
         dimensions = ("sample", *(axis.name for axis in modality.axes))
         expected[data_path(name)] = ("float32", dimensions, (len(store), *modality.shape))

@@ -7,25 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store
-from mmbind_data.spec import DatasetInfo, Modality, Model
+from mmbind_data.scale import Recentre, Statistics, centre, measure
+from mmbind_data.spec import DatasetInfo, Modality
 from mmbind_data.window import stretch
-
-Recentre = Literal["frame", "first", "none"]
-SMALLEST_STD = 1e-6
-
-
-class Statistics(Model):
-    """Mean and standard deviation of one modality, one value per entry of the last axis."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -211,22 +201,11 @@ def gather_store(
 
 
 def measure_statistics(rows: Rows) -> dict[str, Statistics]:
-    """Mean and standard deviation per channel over the samples that the rows point at.
-
-    Inertial streams: per channel. Skeletons: per coordinate, over all joints. Depth: one value
-    over the pixels with a reading. A modality that no row has gets mean 0 and deviation 1.
-    """
+    """Statistics of each modality over the samples that the rows point at."""
     found = {}
-    for column, name in enumerate(rows.modalities):
+    for column, (name, modality) in enumerate(rows.modalities.items()):
         used = np.unique(rows.index[:, column])
-        values = rows.values[name][used[used >= 0]]
-        if rows.modalities[name].kind == "depth_video":
-            values = values[values != rows.modalities[name].background].reshape(-1, 1)
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
-        if len(flat) == 0:
-            flat = np.array([[-1.0], [1.0]]).repeat(values.shape[-1], axis=1)
-        std = np.maximum(flat.std(axis=0), SMALLEST_STD)
-        found[name] = Statistics(mean=tuple(flat.mean(axis=0).tolist()), std=tuple(std.tolist()))
+        found[name] = measure([rows.values[name][used[used >= 0]]], modality)
     return found
 
 
@@ -274,20 +253,11 @@ def _load(
                     "Run mmbind validate --level values.")
         )  # fmt: skip
     own = store.info.modalities[name]
-    if own.kind == "skeleton" and recentre != "none":
-        root = _root_joint(own)
-        frames = slice(None) if recentre == "frame" else slice(0, 1)
-        values = values - values[:, frames, root : root + 1]
+    values = centre(values, own, recentre)
     n_frames = common.shape[0]
     if own.shape[0] == n_frames:
         return values
     return np.ascontiguousarray(stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1))
-
-
-def _root_joint(modality: Modality) -> int:
-    """Index of the joint that the skeleton is centred on; the first where none is named."""
-    names = next((axis.names or () for axis in modality.axes if axis.name == "joint"), ())
-    return names.index(modality.root) if modality.root in names else 0
 
 
 def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:

@@ -120,7 +120,7 @@ class EvaluateConfig(Model):
     labels_per_class: int | None = Field(default=None, ge=1)
     label_fraction: float | None = Field(default=None, gt=0, le=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
-    budget: Budget = Budget(steps=150)
+    budget: Budget = Budget(steps=100)
     augmentation: Augmentation = Augmentation()
     encoder_rate: float = Field(
         default=1.0, ge=0, description="learning rate of encoders over that of the classifier"

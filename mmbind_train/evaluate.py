@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
 from mmbind_data.layout import Store, open_store
+from mmbind_data.scale import Statistics
 from mmbind_data.spec import DatasetInfo, Model
 
-from .batches import Rows, Statistics, gather_store, measure_statistics
+from .batches import Rows, gather_store, measure_statistics
 from .config import EvaluateConfig
 from .fit import Group, Progress, fit
 from .guard import check_disjoint

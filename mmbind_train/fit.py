@@ -76,7 +76,7 @@ def fit(
     ]
     if n_steps == 0 or not learning:
         return None
-    optimiser = torch.optim.AdamW(learning, weight_decay=budget.weight_decay)
+    optimiser = torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
     )

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality
 
 from .augment import augment
-from .batches import Rows, Statistics
+from .batches import Rows
 from .config import Augmentation
 
 AUGMENTED_KINDS = ("inertial", "skeleton")

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store, open_any
+from mmbind_data.scale import Statistics
 from mmbind_data.staging import check_output, staged
 
-from .batches import Rows, Statistics, gather_bound, gather_store, measure_statistics
+from .batches import Rows, gather_bound, gather_store, measure_statistics
 from .config import LossOptions, TrainConfig
 from .fit import Group, Progress, fit
 from .guard import check_bound

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from mmbind_data.errors import FormatError, IntegrityError, problem
+from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality, Model
 
-from .batches import Statistics
 from .config import TrainConfig
 from .model import AdaptiveModel
 

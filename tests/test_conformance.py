@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def naive_windows(
-    recording: Recording, windowing: Windowing, kind: dict[str, str]
+    recording: Recording, windowing: Windowing, kind: Mapping[str, str]
 ) -> list[dict[str, np.ndarray]]:
     """Windows by plain loops, written without a look at window.py."""
     if windowing.mode == "cut":

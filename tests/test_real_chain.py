@@ -127,7 +127,7 @@ def test_cross_dataset_bound_store(utd: Path, motionsense: Path, tmp_path: Path)
     partition(utd, small[0], subjects=["1"])
     partition(motionsense, small[1], subjects=["3"])
     bound = tmp_path / "bound.zarr"
-    bind(*small, bound, shared="acc", options=BindOptions(steps=20))
+    bind(small[0], small[1], bound, shared="acc", options=BindOptions(steps=20))
     assert validate(bound, level="values") == []
     opened = open_bound(bound)
     assert set(opened.info.modalities) == {"acc", "gyro", "skeleton", "gravity"}

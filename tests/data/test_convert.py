@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pytest
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
-from mmbind_data import convert as module
 from mmbind_data.convert import convert, plan_conversion
-from mmbind_data.errors import OutputError, RawLayoutError, UsageError
+from mmbind_data.errors import RawLayoutError, UsageError
 from mmbind_data.layout import DESCRIPTOR, PROVENANCE, RAW_FILES, open_store
 from mmbind_data.spec import Recording
-from mmbind_data.spool import UnitResult, UnitTask, convert_unit
-from mmbind_data.staging import staging_path
 from mmbind_data.validate import validate
 
 UTD_FRAMES = {"acc": 120, "gyro": 120, "skeleton": 40, "depth": 16}
@@ -45,7 +37,8 @@ def interpolated(values: np.ndarray, n: int) -> np.ndarray:
 
 def nearest(values: np.ndarray, n: int) -> np.ndarray:
     distance = np.abs(np.linspace(0, len(values) - 1, n)[:, None] - np.arange(len(values)))
-    return values[distance.argmin(axis=1)]
+    picked: np.ndarray = values[distance.argmin(axis=1)]
+    return picked
 
 
 def windows_of(recordings: tuple[Recording, ...]) -> list[tuple[Recording, int]]:
@@ -191,133 +184,6 @@ def test_subjects_and_modalities_choose(
     assert validate(done.path, level="values") == []
 
 
-def fail_after(monkeypatch: pytest.MonkeyPatch, n: int, error: type[BaseException]) -> None:
-    calls: list[str] = []
-
-    def limited(task: UnitTask) -> UnitResult:
-        if len(calls) == n:
-            raise error("in the middle")
-        calls.append(task.unit.key)
-        return convert_unit(task)
-
-    monkeypatch.setattr(module, "convert_unit", limited)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_interrupted_conversion_resumes_to_the_same_bytes(
-    motionsense_truth: Truth,
-    motionsense_store: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: type[BaseException],
-) -> None:
-    out = tmp_path / "m.zarr"
-    with monkeypatch.context() as patch:
-        fail_after(patch, 9, error)
-        with pytest.raises(error):
-            convert("motionsense", motionsense_truth.root, out)
-    assert not out.exists()
-    assert len(list((staging_path(out) / "units").glob("*.npz"))) == 9
-    done = convert("motionsense", motionsense_truth.root, out)
-    assert (done.n_resumed, done.n_units) == (9, 24)
-    assert tree(out) == tree(motionsense_store)
-    assert [path.name for path in tmp_path.iterdir()] == ["m.zarr"]
-
-
-def test_killed_conversion_resumes_to_the_same_bytes(
-    motionsense_truth: Truth, motionsense_store: Path, tmp_path: Path
-) -> None:
-    script = """if True:
-        import os, signal, sys
-        from mmbind_data.convert import convert
-
-        def die(done, total, text):
-            if text == "writing gyro":  # acc is written, the store is half there
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        convert("motionsense", sys.argv[1], sys.argv[2], progress=die)
-    """
-    out = tmp_path / "m.zarr"
-    command = [sys.executable, "-c", script, str(motionsense_truth.root), str(out)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    assert not out.exists()
-    done = convert("motionsense", motionsense_truth.root, out)
-    assert done.n_resumed == 24
-    assert tree(out) == tree(motionsense_store)
-    assert os.listdir(tmp_path) == ["m.zarr"]  # noqa: PTH208 - hidden files too
-
-
-def test_failure_before_the_first_unit_leaves_nothing(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fail_after(monkeypatch, 0, MemoryError)
-    with pytest.raises(MemoryError):
-        convert("motionsense", motionsense_truth.root, tmp_path / "m.zarr")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_changed_raw_byte_or_another_choice_is_not_taken_from_the_spool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    truth = motionsense.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1, 2))
-    out = tmp_path / "m.zarr"
-
-    def interrupt() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt):
-                convert("motionsense", truth.root, out)
-
-    interrupt()
-    path = truth.root / "A_DeviceMotion_data" / "sit_5" / "sub_1.csv"
-    lines = path.read_text().split("\n")
-    cells = lines[4].split(",")
-    cells[7] = "9.5"  # rotationRate.x of frame 3
-    path.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]))
-    done = convert("motionsense", truth.root, out)
-    assert (done.n_resumed, done.n_units) == (15, 16)
-    store = open_store(out)
-    row = store.samples()["raw_file"].to_pylist().index("A_DeviceMotion_data/sit_5/sub_1.csv")
-    assert store.load("gyro", np.array([row]))[0, 3, 0] == 9.5
-    done = convert("motionsense", truth.root, out, overwrite=True)
-    assert done.n_resumed == 0  # what was spooled is gone once it is in the store
-    out = tmp_path / "n.zarr"
-    interrupt()
-    assert convert("motionsense", truth.root, out, modalities=["gyro"]).n_resumed == 0
-
-
-def test_a_second_conversion_to_the_same_place_is_refused(
-    motionsense_truth: Truth, tmp_path: Path
-) -> None:
-    out = tmp_path / "m.zarr"
-    staging_path(out).mkdir()
-    with (
-        filelock.FileLock(staging_path(out) / "lock"),
-        pytest.raises(OutputError, match="another conversion writes there"),
-    ):
-        convert("motionsense", motionsense_truth.root, out)
-    assert not out.exists()
-    assert len(open_store(convert("motionsense", motionsense_truth.root, out).path))
-
-
-def test_an_existing_output_is_kept_unless_told(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "m.zarr"
-    convert("motionsense", motionsense_truth.root, out, subjects=["1"])
-    before = tree(out)
-    with pytest.raises(OutputError, match="exists already"):
-        convert("motionsense", tmp_path / "no raw data is even looked for", out)
-    with monkeypatch.context() as patch:
-        fail_after(patch, 2, MemoryError)
-        with pytest.raises(MemoryError):
-            convert("motionsense", motionsense_truth.root, out, overwrite=True)
-    assert tree(out) == before
-    convert("motionsense", motionsense_truth.root, out, subjects=["2"], overwrite=True)
-    assert list(open_store(out).info.subjects) == ["2"]
-    assert [path.name for path in tmp_path.iterdir()] == ["m.zarr"]
-
-
 @pytest.mark.parametrize(
     ("name", "choice", "message"),
     [
@@ -377,19 +243,6 @@ def test_recordings_shorter_than_a_window_give_no_sample(tmp_path: Path) -> None
     with pytest.raises(RawLayoutError, match="at least one recording as long as a window"):
         convert("motionsense", truth.root, tmp_path / "n.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.zarr", "raw"]
-
-
-def test_a_broken_raw_file_says_what_is_kept_and_is_mended(tmp_path: Path) -> None:
-    truth = motionsense.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1,))
-    path = truth.root / "A_DeviceMotion_data" / "sit_5" / "sub_1.csv"
-    intact, out = path.read_bytes(), tmp_path / "m.zarr"
-    path.write_bytes(intact[:5000])
-    with pytest.raises(RawLayoutError, match=r"sit_5/sub_1\.csv.*run the same command"):
-        convert("motionsense", truth.root, out)
-    assert not out.exists()
-    path.write_bytes(intact)
-    assert convert("motionsense", truth.root, out).n_resumed > 0
-    assert validate(out, level="values") == []
 
 
 def test_the_plan_reads_names_alone(tmp_path: Path) -> None:

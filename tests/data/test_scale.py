@@ -100,6 +100,25 @@ def test_centre_puts_the_first_frames_root_at_zero_and_keeps_the_motion() -> Non
     np.testing.assert_allclose(centre(moved, modality("skeleton")), got, atol=1e-5)
 
 
+def test_centre_on_every_frame_keeps_the_root_at_zero() -> None:
+    values = samples("skeleton")
+    got = centre(values, modality("skeleton"), "frame")
+    np.testing.assert_array_equal(got[:, :, 1], np.zeros((len(values), 6, 3)))
+    np.testing.assert_allclose(got[3, 5, 2], values[3, 5, 2] - values[3, 5, 1])
+    np.testing.assert_array_equal(centre(values, modality("skeleton"), "none"), values)
+
+
+def test_background_pixels_do_not_count() -> None:
+    body = modality("depth_video").model_copy(update={"background": 0.0})
+    values = samples("depth_video")
+    holed = values.copy()
+    holed[:, :, 0] = 0.0
+    expected = values[:, :, 1].astype(np.float64)
+    got = measure([holed[:9], holed[9:]], body)
+    np.testing.assert_allclose(got.mean, [expected.mean()], rtol=1e-6)
+    np.testing.assert_allclose(got.std, [expected.std()], rtol=1e-6)
+
+
 def test_other_kinds_and_rootless_skeletons_are_not_centred() -> None:
     values = samples("inertial")
     np.testing.assert_array_equal(centre(values, modality("inertial")), values)

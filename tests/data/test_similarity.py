@@ -117,6 +117,19 @@ def test_of_equal_rows_the_lowest_is_taken_also_across_blocks(n_extra: int) -> N
     np.testing.assert_array_equal(to_b.partner[[200, *range(256, len(a))]], to_b.partner[5])
 
 
+@pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (2, 1), (1, 2)])
+def test_of_different_rows_of_equal_similarity_the_lowest_is_taken(
+    monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(similarity, "BLOCK_ROWS", blocks[0])
+    monkeypatch.setattr(similarity, "BLOCK_COLUMNS", blocks[1])
+    one, two, three, four = np.eye(4)
+    a, b = np.stack([one, two, three]), np.stack([four, -four, one + two, one - two, one + three])
+    to_b, to_a = best_matches(a, b)
+    np.testing.assert_array_equal(to_b.partner, [2, 2, 4])
+    np.testing.assert_array_equal(to_a.partner, [0, 0, 0, 0, 0])
+
+
 def test_identical_sets_find_themselves_with_similarity_1() -> None:
     a = vectors(300, 16, 5)
     for matches in best_matches(a, a.copy()):
@@ -303,5 +316,6 @@ def test_unknown_weight_rule_is_refused() -> None:
 
 def test_unit_rows_have_length_1() -> None:
     got = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0], [-1e-20, 0.0], [1e20, 1e20]]))
-    np.testing.assert_allclose(got, [[0.6, 0.8], [0, 0], [-1, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
+    half = math.sqrt(0.5)
+    np.testing.assert_allclose(got, [[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0], [half, half]], rtol=1e-6)
     assert got.dtype == np.float32

@@ -12,10 +12,10 @@ from smallstores import FRAMES, World, modality, write_small_store
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.layout import open_bound, open_store
+from mmbind_data.scale import Statistics
 from mmbind_data.window import stretch
 from mmbind_train.augment import augment, rotations
 from mmbind_train.batches import (
-    Statistics,
     gather_bound,
     gather_store,
     measure_statistics,
