@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .errors import ModelError, UsageError, problem
 from .integrity import file_digest
 from .scale import centre, measure, standardise
 from .spec import Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Progress = Callable[[int, int, str], None]
 
@@ -103,25 +106,12 @@ def embed_autoencoder(
     centred = centre(values, modality)
     statistics = measure([centred], modality)
     scaled = torch.from_numpy(standardise(centred, statistics))
-    torch.manual_seed(seed)
     shape = tuple(scaled.shape[1:])
-    encoder = build_encoder(modality.kind, shape, feature_dim=LATENT_DIM)
-    decoder = build_decoder(modality.kind, shape, LATENT_DIM)
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    rng = np.random.default_rng(seed)
-    loss = torch.zeros(())
-    for step in range(steps):
-        rows = torch.from_numpy(rng.choice(len(scaled), min(BATCH, len(scaled)), replace=False))
-        batch = scaled[rows]
-        loss = torch.nn.functional.mse_loss(decoder(encoder(batch)), batch)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if progress and (step + 1) % 50 == 0:
-            progress(step + 1, steps, f"autoencoder, loss {loss.item():.3f}")
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
+        torch.manual_seed(seed)
+        encoder = build_encoder(modality.kind, shape, feature_dim=LATENT_DIM)
+        decoder = build_decoder(modality.kind, shape, LATENT_DIM)
+    loss = _fit_autoencoder(encoder, decoder, scaled, steps, seed, progress)
     encoder.eval()
     with torch.no_grad():
         parts = [encoder(scaled[start : start + 1024]) for start in range(0, len(scaled), 1024)]
@@ -132,12 +122,40 @@ def embed_autoencoder(
         "latent_dim": LATENT_DIM,
         "steps": steps,
         "seed": seed,
-        "final_loss": round(loss.item(), 4),
+        "final_loss": round(loss, 4),
         "mean": list(statistics.mean),
         "std": list(statistics.std),
     }
     weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
     return Embedded(torch.cat(parts).numpy(), config, weights)
+
+
+def _fit_autoencoder(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    samples: Tensor,
+    steps: int,
+    seed: int,
+    progress: Progress | None,
+) -> float:
+    """Minimise the reconstruction error over random batches; give the last one."""
+    import torch
+
+    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    rng = np.random.default_rng(seed)
+    loss = torch.zeros(())
+    for step in range(steps):
+        rows = rng.choice(len(samples), min(BATCH, len(samples)), replace=False)
+        batch = samples[torch.from_numpy(rows)]
+        loss = torch.nn.functional.mse_loss(decoder(encoder(batch)), batch)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+        if progress and (step + 1) % 50 == 0:
+            progress(step + 1, steps, f"autoencoder, loss {loss.item():.3f}")
+    return loss.item()
 
 
 def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embedded:

@@ -125,6 +125,9 @@ def make_windows(recording: Recording, windowing: Windowing, kinds: Mapping[str,
             for name, values in recording.streams.items()
         }
         return Windows(resampled, [None] if resampled else [])
+    if len({windowing.length[name] for name in recording.streams}) > 1:
+        message = f"recording {recording.key}: windows of different lengths cannot be cut together"
+        raise ValueError(message)
     lengths = {name: len(values) for name, values in recording.streams.items()}
     if len(set(lengths.values())) > 1:
         message = f"recording {recording.key}: streams of different lengths {lengths}"
