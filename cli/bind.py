@@ -20,7 +20,13 @@ from .output import Report, Screen, reported
     show_default=True,
     help="How samples of a shared sensor are embedded.",
 )
-@click.option("--steps", default=1000, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--steps",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Of the autoencoder.",
+)
 @click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
 @click.option(
     "--label-text",

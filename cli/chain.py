@@ -41,7 +41,7 @@ def run_chain(folder: Path, label_model: str | None, screen: Screen) -> Report:
     mmbind("convert utd-mhad raw/utd-mhad utd-mhad.zarr")
     for node, choice in NODES.items():
         mmbind(f"partition utd-mhad.zarr {node}.zarr {choice}")
-    bound = {"by-acc.zarr": mmbind("bind --shared acc A.zarr B.zarr -o by-acc.zarr --steps 300")}
+    bound = {"by-acc.zarr": mmbind("bind --shared acc A.zarr B.zarr -o by-acc.zarr --steps 150")}
     if label_model:
         line = f"bind --shared label A.zarr B.zarr -o by-label.zarr --label-model {label_model}"
         bound["by-label.zarr"] = mmbind(line)
@@ -54,10 +54,10 @@ def run_chain(folder: Path, label_model: str | None, screen: Screen) -> Report:
     for title, (method, data) in RUNS.items():
         if data in bound or data == "N.zarr":
             run = title.replace(", ", "-").replace(" ", "-")
-            mmbind(f"train {data} -o {run} --method {method} --steps 300")
+            mmbind(f"train {data} -o {run} --method {method} --steps 120")
             scores[title] = mmbind(
                 f"evaluate {run} --finetune C.zarr --test T.zarr --modalities gyro,skeleton "
-                "--labels-per-class 1 --seeds 3"
+                "--labels-per-class 1 --seeds 2"
             )
     result = {"bound": bound, "scores": scores}
     return Report(result, [_table(scores), "Generated data: the figures show that it runs."])

@@ -15,7 +15,7 @@ import pyarrow as pa
 from .errors import RawLayoutError, problem
 from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE
 from .rawfiles import RawListing, Unit, natural
-from .spec import Axis, DatasetInfo, Descriptor, Modality, Preset
+from .spec import Axis, DatasetInfo, Descriptor, Modality, Preset, Selection
 from .spool import UnitResult, read_rows, read_table
 from .staging import remove
 from .writer import StoreContent, write_store
@@ -33,7 +33,7 @@ class Plan:
     preset_name: str
     preset: Preset
     modalities: tuple[str, ...]
-    explicit: bool
+    selection: Selection
     listing: RawListing
     units: tuple[Unit, ...]
 
@@ -112,7 +112,7 @@ def _presence(plan: Plan, rows: list[dict[str, Any]]) -> tuple[dict[str, np.ndar
         for name in plan.modalities
     }
     absent = [name for name, mask in masks.items() if not mask.any()]
-    if absent and plan.explicit:
+    if absent and plan.selection.modalities:
         raise RawLayoutError(
             problem(
                 f"convert {plan.descriptor.dataset_id}",
@@ -164,6 +164,7 @@ def _describe(
         dataset_version=descriptor.version,
         title=descriptor.title,
         preset=plan.preset_name,
+        selection=plan.selection,
         modalities=modalities,
         n_samples=len(rows),
         subjects={name: subjects[name] for name in sorted(subjects, key=natural)},

@@ -34,11 +34,12 @@ from .pairs import (
     union,
 )
 from .similarity import Matches, best_matches, normalise_weights, spread_ties
-from .spec import BinderInfo, BoundInfo, PartitionInfo, SourceInfo
+from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
 from .staging import check_output, staged
 from .window import stretch
 from .writer import finish_store, write_table
 
+MEASURED = ("final_loss", "mean", "std")
 Progress = Callable[[int, int, str], None]
 WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
 
@@ -308,7 +309,8 @@ def _describe(
     binder = BinderInfo(
         shared=shared,
         recipe="paper" if options.embed == "autoencoder" or shared == "label" else "custom",
-        embedding=dict(embedded.config),
+        # figures that vary with machine and threads stay out of the digest; encoder/ has them
+        embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
         metric="cosine",
         match="best",
         weight_rule=options.weight_rule,
@@ -347,16 +349,21 @@ def _source_info(side: Side, out: Path) -> SourceInfo:
         licence=info.licence,
         # Resolved, because ".." behind a link leads to the parent of what it points to.
         path=Path(os.path.relpath(side.store.path.resolve(), out.parent.resolve())).as_posix(),
-        convert=rebuild_command(info.dataset_id, info.preset, info.partition),
+        convert=rebuild_command(info),
     )
 
 
-def rebuild_command(dataset_id: str, preset: str, part: PartitionInfo | None) -> str:
+def rebuild_command(info: DatasetInfo) -> str:
     """The commands that make a source store from raw data."""
-    target = f"{dataset_id}.zarr"
-    command = f"mmbind convert {dataset_id} RAW {target}"
-    if preset != "default":
-        command += f" --preset {preset}"
+    target = f"{info.dataset_id}.zarr"
+    command = f"mmbind convert {info.dataset_id} RAW {target}"
+    if info.preset != "default":
+        command += f" --preset {info.preset}"
+    if info.selection.subjects is not None:
+        command += f" --subjects {','.join(info.selection.subjects)}"
+    if info.selection.modalities is not None:
+        command += f" --modalities {','.join(info.selection.modalities)}"
+    part = info.partition
     if part is None:
         return command
     command += f" && mmbind partition {target} {part.node}.zarr"

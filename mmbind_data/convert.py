@@ -20,7 +20,7 @@ from .datasets import load_descriptor, load_reader
 from .errors import OutputError, RawLayoutError, UsageError, problem, suggest
 from .integrity import canonical_json, text_digest
 from .rawfiles import RawListing, Unit, natural, scan
-from .spec import DatasetInfo, Preset
+from .spec import DatasetInfo, Preset, Selection
 from .spool import UnitResult, UnitTask, convert_unit
 from .staging import check_output, commit, make_folder, remove, staging_path
 
@@ -76,8 +76,20 @@ def plan_conversion(
                     repr(subject),
                 )
             )
-    units = tuple(unit for unit in listing.units if _wanted(unit, chosen_preset, subjects))
-    return Plan(descriptor, preset, chosen_preset, chosen, bool(modalities), listing, units)
+    narrowed = (
+        unit.narrowed(chosen) for unit in listing.units if _wanted(unit, chosen_preset, subjects)
+    )
+    units = tuple(unit for unit in narrowed if unit.files)
+    if not units:
+        raise RawLayoutError(
+            problem(f"convert {name}", "no raw file of what was asked for", raw,
+                    f"files of {', '.join(chosen)}", f"files of {', '.join(listing.modalities)}")
+        )  # fmt: skip
+    selection = Selection(
+        subjects=tuple(subjects) if subjects else None,
+        modalities=chosen if modalities else None,
+    )
+    return Plan(descriptor, preset, chosen_preset, chosen, selection, listing, units)
 
 
 def convert(
@@ -233,7 +245,8 @@ def _run(tasks: list[UnitTask], workers: int) -> Iterator[tuple[int, UnitResult]
                     "--workers",
                     f"{workers} processes to finish",
                     "fewer",
-                    "Probably out of memory: run the same command with fewer workers to resume.",
+                    "Out of memory: run the same command with fewer workers to resume. In a script "
+                    "of your own: call convert under `if __name__ == '__main__':`.",
                 )
             ) from error
         except BaseException:

@@ -109,11 +109,22 @@ class Unit:
     """What is converted at one go: one recording's raw files, by the role they play.
 
     ``fields`` holds what the names alone tell: "subject", "label", "trial", ...
+    ``needed_for`` names the modalities that a role is read for; a role not in it is always read.
     """
 
     key: str
     files: Mapping[str, RawFile]
     fields: Mapping[str, str]
+    needed_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def narrowed(self, modalities: Sequence[str]) -> Unit:
+        """Leave out the files that none of the modalities needs."""
+        files = {
+            role: file
+            for role, file in self.files.items()
+            if role not in self.needed_for or set(self.needed_for[role]) & set(modalities)
+        }
+        return replace(self, files=files)
 
 
 @dataclass(frozen=True)

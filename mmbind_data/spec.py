@@ -164,6 +164,13 @@ class PartitionInfo(Model):
     labels: Literal["all", "none"]
 
 
+class Selection(Model):
+    """What of the raw data was asked for; null: everything there is."""
+
+    subjects: tuple[str, ...] | None = None
+    modalities: tuple[Name, ...] | None = None
+
+
 class DatasetInfo(Model):
     """``attributes.mmbind`` of a converted store's root."""
 
@@ -174,6 +181,7 @@ class DatasetInfo(Model):
     dataset_version: str
     title: str
     preset: str
+    selection: Selection = Selection()
     modalities: dict[Name, Modality]
     n_samples: int = Field(ge=0)
     subjects: dict[str, int] = Field(description="subject -> samples")

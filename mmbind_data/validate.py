@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,10 +230,19 @@ def _check_modality(store: Store, name: str, lines: list[str]) -> Iterator[Probl
 
 
 def _check_codes(store: Store) -> Iterator[Problem]:
+    table = store.samples()
+    counts = {"label": store.info.labels, "subject": store.info.subjects}
     for name in CODED_COLUMNS:
         codes, names = store.column(name), store.names(name)
         if len(codes) and (codes.min() < -1 or codes.max() >= len(names)):
             yield Problem("code-range", "error", name, f"codes outside -1..{len(names) - 1}")
-    uids = store.samples()["uid"].to_pylist()
+            continue
+        texts = [names[code] if code >= 0 else None for code in codes]
+        if texts != table["label_text" if name == "label" else name].to_pylist():
+            yield Problem("code-differs", "error", name, f"texts differ from those in {SAMPLES}")
+        found = Counter(text for text in texts if text is not None)
+        if name in counts and found != Counter(counts[name]):
+            yield Problem("count-differs", "error", name, "the attributes count other samples")
+    uids = table["uid"].to_pylist()
     if len(set(uids)) != len(uids):
         yield Problem("uid-repeated", "error", SAMPLES, "a uid stands in two rows")

@@ -40,6 +40,7 @@ BLOCK = 4  # side in pixels of the square that becomes one pixel of the stored d
 MILLIMETRE = 1e-3
 FOLDERS = {"inertial": "Inertial", "skeleton": "Skeleton", "depth": "Depth"}
 ROLES = {"acc": "inertial", "gyro": "inertial", "skeleton": "skeleton", "depth": "depth"}
+NEEDED_FOR = {role: tuple(name for name in ROLES if ROLES[name] == role) for role in FOLDERS}
 DATA_NAME = re.compile(r"(a([1-9][0-9]?)_s([1-9])_t([1-9]))_(inertial|skeleton|depth)\.mat")
 # other parts of the distribution, which no modality is read from
 OTHER_PARTS = re.compile(r".*(_color\.avi|Skeleton_joint_order\.txt|\.m|\.fig|\.asv)")
@@ -103,7 +104,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
             "placement": "right_wrist" if int(action) < FIRST_THIGH_ACTION else "right_thigh",
         }
         roles = {role: trials[key][role] for role in FOLDERS if role in trials[key]}
-        units.append(Unit(key, roles, fields))
+        units.append(Unit(key, roles, fields, NEEDED_FOR))
     skipped = [path for path in unknown if OTHER_PARTS.fullmatch(path)]
     if any(path.endswith(".avi") for path in skipped):
         notes.append("RGB videos are not read")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from rawdata.truth import Truth
 
 from mmbind_data.binding import rebuild_command
-from mmbind_data.errors import FormatError, OutputError, UsageError
-from mmbind_data.layout import PROVENANCE, Store, open_store
+from mmbind_data.convert import convert
+from mmbind_data.errors import FormatError, OutputError, RawLayoutError, UsageError
+from mmbind_data.layout import PROVENANCE, RAW_FILES, Store, open_store
 from mmbind_data.partition import partition, plan_partition
 from mmbind_data.validate import validate
 
@@ -123,10 +127,42 @@ def test_a_partition_of_a_partition_is_that_of_the_whole(
         "two.zarr --subjects 2,10 --modalities gyro"
     )
     labels = " --labels none" if first_labels == "none" else ""
-    assert rebuild_command("motionsense", "default", part) == expected + labels
-    assert rebuild_command("motionsense", "paper", None) == (
+    assert rebuild_command(info) == expected + labels
+    parent = open_store(motionsense_store).info
+    assert rebuild_command(parent.model_copy(update={"preset": "paper"})) == (
         "mmbind convert motionsense RAW motionsense.zarr --preset paper"
     )
+
+
+def test_the_rebuild_command_repeats_what_was_chosen(utd_truth: Truth, tmp_path: Path) -> None:
+    chosen = {"subjects": ["3"], "modalities": ["acc", "skeleton"]}
+    info = convert("utd-mhad", utd_truth.root, tmp_path / "a.zarr", **chosen).info  # type: ignore[arg-type]
+    command = rebuild_command(info)
+    assert command == (
+        "mmbind convert utd-mhad RAW utd-mhad.zarr --subjects 3 --modalities acc,skeleton"
+    )
+    words = dict(zip(command.split()[5::2], command.split()[6::2], strict=True))
+    again = convert(
+        "utd-mhad",
+        utd_truth.root,
+        tmp_path / "b.zarr",
+        subjects=words["--subjects"].split(","),
+        modalities=words["--modalities"].split(","),
+    )
+    assert again.info.content_digest == info.content_digest
+
+
+def test_files_that_no_chosen_modality_needs_are_not_read(utd_truth: Truth, tmp_path: Path) -> None:
+    raw = shutil.copytree(utd_truth.root, tmp_path / "raw")
+    for depth in raw.glob("Depth/*.mat"):
+        depth.write_bytes(b"broken")
+    out = tmp_path / "acc.zarr"
+    info = convert("utd-mhad", raw, out, modalities=["acc"]).info
+    assert list(info.modalities) == ["acc"]
+    files = pq.read_table(out / RAW_FILES)["path"].to_pylist()
+    assert {path.split("/")[0] for path in files} == {"Inertial"}
+    with pytest.raises(RawLayoutError, match="depth"):
+        convert("utd-mhad", raw, tmp_path / "all.zarr")
 
 
 def test_same_partition_same_bytes(motionsense_store: Path, tmp_path: Path) -> None:

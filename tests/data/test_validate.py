@@ -158,6 +158,11 @@ CONVERTED: list[tuple[str, str, bool, Mutation]] = [
     ("count-differs", "values", True, values("modalities/acc/valid", 3, False)),
     ("count-differs", "values", True, attributes(n_present={"acc": 1})),
     ("value-not-absent", "values", True, values("modalities/acc/valid", 3, False)),
+    ("count-differs", "values", True, attributes(labels={"walking": 1})),
+    ("count-differs", "values", True, attributes(subjects={"1": 1})),
+    ("code-differs", "values", True, values("label", 3, 1)),
+    ("code-differs", "values", True, cell(SAMPLES, "label_text", 3, "dancing")),
+    ("code-differs", "values", True, cell(SAMPLES, "subject", 3, "99")),
     ("code-range", "values", True, values("label", 3, 6)),
     ("code-range", "values", True, values("subject", 3, -2)),
 ]  # fmt: skip
