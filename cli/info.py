@@ -56,7 +56,7 @@ def _bound(info: BoundInfo) -> list[str]:
     lines.append(f"similarity {low:.3f} to {high:.3f}, median {median:.3f}")
     accuracy = info.pairing_accuracy
     lines.append(
-        "pairing accuracy unknown (no labels)"
+        "pairing accuracy unknown (no common labels)"
         if accuracy is None
         else f"pairing accuracy {accuracy:.1%}"
     )

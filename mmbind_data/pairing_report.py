@@ -39,8 +39,9 @@ def report_pairing(sides: Sequence[Side], matches: Sequence[Matches]) -> Pairing
     -------
     PairingReport
         Pairing accuracy: share of pseudo-pairs whose two labels have equal text, among those with
-        two labels; None if there are none. Reuse: how often a partner is used, over the partners
-        that are used at all.
+        two labels; None if there are none, or if the datasets have no label text in common: then
+        no pair could be right. Reuse: how often a partner is used, over the partners that are used
+        at all.
     """
     directions = [
         _judge(sides[0], sides[1], matches[0]),
@@ -97,7 +98,8 @@ def _judge(anchor: Side, partner: Side, matches: Matches) -> _Direction:
     matched = partner.usable[matches.partner]
     own = _label_texts(anchor)[anchor.usable]
     other = _label_texts(partner)[matched]
-    judged = (own != "") & (other != "")
+    comparable = bool(set(anchor.store.info.labels) & set(partner.store.info.labels))
+    judged = (own != "") & (other != "") & comparable
     equal = judged & (own == other)
     confusion: dict[str, dict[str, int]] = {}
     pairs = Counter(zip(own[judged].tolist(), other[judged].tolist(), strict=True))

@@ -370,3 +370,17 @@ def test_equal_names_of_two_nodes_are_told_apart(utd_store: Path, tmp_path: Path
     ids = [source.source_id for source in info.sources]
     assert ids == ["utd-mhad-node-1", "utd-mhad-node-2"]
     assert [source.path for source in info.sources] == ["x/node.zarr", "y/node.zarr"]
+
+
+def test_datasets_without_a_common_label_have_no_pairing_accuracy(
+    utd_store: Path, motionsense_store: Path, tmp_path: Path
+) -> None:
+    labels = [set(open_store(path).info.labels) for path in (utd_store, motionsense_store)]
+    assert labels[0].isdisjoint(labels[1])
+    out = tmp_path / "across.zarr"
+    options = BindOptions(embed="raw")
+    info = bind(utd_store, motionsense_store, out, shared="acc", options=options)
+    assert info.pairing_accuracy is None
+    document = json.loads((out / "eval" / "pairing.json").read_text())
+    assert document["n_judged"] == 0
+    assert sum(document["similarity_histogram"]["counts"]) == info.n_rows["pseudo"]
