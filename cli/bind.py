@@ -54,6 +54,7 @@ def command(
     from mmbind_data.embed import DEFAULT_LABEL_MODEL
     from mmbind_data.layout import open_store
 
+    _refuse_idle_options("label" if shared == "label" else "sensor")
     if dry_run:
         sides = check_request([open_store(store) for store in stores], shared)
         counts = {side.source_id: len(side.usable) for side in sides}
@@ -87,3 +88,13 @@ def command(
         f"a partner is used {info.reuse['max']:.0f} times at most"
     )
     return Report(result, [line])
+
+
+def _refuse_idle_options(shared: str) -> None:
+    """An option that the chosen kind of shared modality does not use is a misunderstanding."""
+    idle = {"label": ("embed", "steps"), "sensor": ("label_model", "label_text")}[shared]
+    context = click.get_current_context()
+    for name in idle:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            message = f"--{name.replace('_', '-')} is not used when a {shared} is shared"
+            raise click.UsageError(message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from .options import comma_list
@@ -35,9 +37,11 @@ def command(
 
     An interrupted conversion goes on where it was when the same command runs again.
     """
-    from mmbind_data.convert import convert, plan_conversion
+    from mmbind_data.convert import convert, plan_conversion, unrecognised_notes
+    from mmbind_data.staging import check_output
 
     if dry_run:
+        check_output(Path(out), overwrite=overwrite, doing=f"convert {name}")
         plan = plan_conversion(name, raw, preset=preset, subjects=subjects, modalities=modalities)
         result = {
             "dataset_id": name,
@@ -47,7 +51,7 @@ def command(
             "unrecognised": list(plan.listing.unrecognised),
         }
         line = f"would read {len(plan.units)} recordings, {plan.n_bytes / 1e6:.1f} MB"
-        remarks = notes([*plan.listing.notes, *_unrecognised(plan.listing.unrecognised)])
+        remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])
         return Report(result, [line], remarks)
     with screen.progress(f"convert {name}") as progress:
         made = convert(
@@ -78,9 +82,3 @@ def command(
         f"{len(info.labels)} labels, {', '.join(info.modalities)}"
     )
     return Report(result, [line], notes([*made.notes, *resumed]))
-
-
-def _unrecognised(paths: tuple[str, ...]) -> list[str]:
-    if not paths:
-        return []
-    return [f"{len(paths)} files are not part of the dataset and are left aside, e.g. {paths[0]}"]

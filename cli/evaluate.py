@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .options import comma_list, read_config
-from .output import Report, Screen, reported
+from .output import Report, Screen, notes, reported
 
 
 @click.command("evaluate")
@@ -19,7 +19,7 @@ from .output import Report, Screen, reported
 @click.option("--label-fraction", type=float, help="Share of C's samples that are labelled.")
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--steps", type=click.IntRange(min=0), help="Optimiser steps of the fine-tuning.")
+@click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
 @click.option("--config", type=click.Path(), help="JSON with every option.")
 @reported
 def command(
@@ -29,6 +29,9 @@ def command(
     from mmbind_train.config import EvaluateConfig
     from mmbind_train.evaluate import evaluate
 
+    if chosen["labels_per_class"] is not None and chosen["label_fraction"] is not None:
+        message = "--labels-per-class and --label-fraction cannot be given together"
+        raise click.UsageError(message)
     first = chosen["first_seed"]
     changes: dict[str, Any] = {"seeds": list(range(first, first + chosen["seeds"])), "budget": {}}
     for name in ("modalities", "labels_per_class", "label_fraction"):
@@ -45,4 +48,6 @@ def command(
         f"{spread}, macro-F1 {result.macro_f1:.3f}, {result.n_test} test samples of "
         f"{result.n_classes} classes, {len(result.per_seed)} seeds"
     )
-    return Report(result.model_dump(mode="json"), [line])
+    left_out = result.n_test_without_input
+    remarks = [f"{left_out} labelled test samples carry none of the inputs: not scored"]
+    return Report(result.model_dump(mode="json"), [line], notes(remarks if left_out else []))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import click
 
 from mmbind_data.errors import suggest
+
+from .output import fail
 
 # name -> one line; the order is that of the work
 COMMANDS = {
@@ -38,6 +43,17 @@ class Commands(click.Group):
         module = importlib.import_module(f".{cmd_name}", __package__)
         command: click.Command = module.command
         return command
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run; with ``--json`` a mistake in the options is told as a document too."""
+        words = list(sys.argv[1:] if args is None else args)
+        if not extra.get("standalone_mode", True) or "--json" not in words:
+            return super().main(words, **extra)
+        try:
+            super().main(words, **{**extra, "standalone_mode": False})
+        except click.UsageError as error:
+            fail("usage", error.format_message(), error.exit_code, as_json=True)
+        sys.exit(0)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -18,9 +18,14 @@ Config = TypeVar("Config", bound=BaseModel)
 def comma_list(
     ctx: click.Context, parameter: click.Parameter, value: str | None
 ) -> list[str] | None:
-    """Turn ``a,b`` into a list (a click callback)."""
-    del ctx, parameter
-    return [part.strip() for part in value.split(",") if part.strip()] if value else None
+    """Turn ``a,b`` into a list (a click callback); an empty list is never meant."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(parts):
+        message = "expected names separated by commas, got an empty one"
+        raise click.BadParameter(message, ctx=ctx, param=parameter)
+    return parts
 
 
 def source_paths(texts: Sequence[str]) -> dict[str, Path]:
@@ -53,9 +58,12 @@ def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any
     if path is not None:
         try:
             document = json.loads(Path(path).read_text())
+            if not isinstance(document, dict):
+                message = f"a {type(document).__name__}"
+                raise ValueError(message)
         except (OSError, ValueError) as error:
             raise UsageError(
-                problem("read the configuration", "unreadable", path, "a JSON file", str(error))
+                problem("read the configuration", "unreadable", path, "a JSON object", str(error))
             ) from error
     for name, value in changes.items():
         if isinstance(value, dict):

@@ -30,12 +30,15 @@ class Report:
     lines : text for people
     issues : remarks: dictionaries of code, severity, where, message, fix
     exit_code : int
+    echo_issues : bool
+        Off where ``lines`` tell the issues already.
     """
 
     result: Any
     lines: Sequence[Any] = ()
     issues: Sequence[dict[str, str]] = field(default=())
     exit_code: int = 0
+    echo_issues: bool = True
 
 
 def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
@@ -57,12 +60,12 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
         try:
             report = function(*args, screen=screen, **options)
         except MMBindError as error:
-            _fail(error.code, str(error), error.exit_code, as_json=as_json)
+            fail(error.code, str(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
             message = "interrupted: run the same command to resume."
-            _fail("interrupted", message, INTERRUPTED, as_json=as_json)
+            fail("interrupted", message, INTERRUPTED, as_json=as_json)
         except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
-            _fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
+            fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
         _print(report, as_json=as_json, quiet=quiet)
         if report.exit_code:
             sys.exit(report.exit_code)
@@ -71,7 +74,8 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
     return run
 
 
-def _fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
+def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
+    """Print an error and end the process."""
     issue = {"code": code, "severity": "error", "where": "", "message": message, "fix": ""}
     if as_json:
         _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
@@ -91,7 +95,7 @@ def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
         console = Console(soft_wrap=True, highlight=False, markup=False)
         for line in report.lines:
             console.print(line)
-    if not quiet:
+    if not quiet and report.echo_issues:
         for issue in report.issues:
             where = f"{issue['where']}: " if issue["where"] else ""
             click.echo(f"{issue['severity']}: {where}{issue['message']}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -366,7 +367,7 @@ def rebuild_command(info: DatasetInfo) -> str:
     part = info.partition
     if part is None:
         return command
-    command += f" && mmbind partition {target} {part.node}.zarr"
+    command += f" && mmbind partition {target} {shlex.quote(f'{part.node}.zarr')}"
     if part.subjects is not None:
         command += f" --subjects {','.join(part.subjects)}"
     command += f" --modalities {','.join(part.modalities)}"

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
-
 from .assemble import Plan, Progress, assemble
 from .datasets import load_descriptor, load_reader
-from .errors import OutputError, RawLayoutError, UsageError, problem, suggest
+from .errors import MMBindError, OutputError, RawLayoutError, UsageError, problem, suggest
 from .integrity import canonical_json, text_digest
 from .rawfiles import RawListing, Unit, natural, scan
 from .spec import DatasetInfo, Preset, Selection
 from .spool import UnitResult, UnitTask, convert_unit
-from .staging import check_output, commit, make_folder, remove, staging_path
+from .staging import check_output, claimed, commit, failed, make_folder, remove, staging_path
 
 Value = TypeVar("Value")
 
@@ -144,34 +142,43 @@ def convert(
     check_output(out, overwrite=overwrite, doing=doing)
     plan = plan_conversion(name, raw, preset=preset, subjects=subjects, modalities=modalities)
     staging = staging_path(out)
-    make_folder(staging / "units", doing=doing)
-    lock = filelock.FileLock(staging / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise OutputError(
-            problem(doing, "another conversion writes there", out, "no other", "a running one")
-        ) from error
-    results: list[UnitResult] = []
-    try:
-        results = _convert_units(plan, staging / "units", workers, progress)
-        info, notes = assemble(plan, results, staging / "store", progress)
-        commit(staging / "store", out)
-        lock.release()
+    with claimed(out, doing=doing):
+        make_folder(staging / "units", doing=doing)
+        results: list[UnitResult] = []
+        try:
+            results = _convert_units(plan, staging / "units", workers, progress)
+            info, notes = assemble(plan, results, staging / "store", progress)
+            commit(staging / "store", out, overwrite=overwrite, doing=doing)
+        except BaseException as error:
+            # When all units were read, reading the same bytes again would end here again.
+            in_vain = bool(results) and isinstance(error, RawLayoutError)
+            kept = _keep_units(staging, in_vain=in_vain)
+            if isinstance(error, RawLayoutError) and kept:
+                raise RawLayoutError(f"{error} {kept}") from error
+            if isinstance(error, OSError) and not isinstance(error, MMBindError):
+                raise failed(out, error, doing=doing, next_step=kept) from error
+            raise
         remove(staging)
-    except BaseException as error:
-        lock.release()
-        remove(staging / "store")
-        # When all units were read, reading the same bytes again would end here again.
-        in_vain = bool(results) and isinstance(error, RawLayoutError)
-        if in_vain or not any((staging / "units").glob("*.npz")):
-            remove(staging)
-        elif isinstance(error, RawLayoutError):
-            kept = f"What is done is kept in {staging}: run the same command to go on."
-            raise RawLayoutError(f"{error} {kept}") from error
-        raise
     n_resumed = sum(result.resumed for result in results)
-    return Converted(out, info, len(results), n_resumed, (*plan.listing.notes, *notes))
+    notes = [*plan.listing.notes, *unrecognised_notes(plan.listing), *notes]
+    return Converted(out, info, len(results), n_resumed, tuple(notes))
+
+
+def unrecognised_notes(listing: RawListing) -> list[str]:
+    """A remark on raw files that no unit uses, if there are any."""
+    paths = listing.unrecognised
+    if not paths:
+        return []
+    return [f"{len(paths)} files are not part of the dataset and are left aside, e.g. {paths[0]}"]
+
+
+def _keep_units(staging: Path, *, in_vain: bool) -> str:
+    """Clean up after a failure; keep the finished units, if any, and say so."""
+    remove(staging / "store")
+    if in_vain or not any((staging / "units").glob("*.npz")):
+        remove(staging)
+        return ""
+    return f"What is done is kept in {staging}: run the same command to go on."
 
 
 def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:

@@ -66,6 +66,13 @@ class LeakError(MMBindError, ValueError):
     code = "leak"
 
 
+class TrainingError(MMBindError, ArithmeticError):
+    """A training whose loss is no number any more."""
+
+    exit_code = 3
+    code = "training"
+
+
 class LicenceError(MMBindError, PermissionError):
     """Data that its sources' licences do not allow to be published."""
 

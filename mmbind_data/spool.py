@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .datasets import load_reader
+from .errors import RawLayoutError, problem
 from .integrity import canonical_json, sample_uid, text_digest
 from .rawfiles import Unit
 from .spec import Recording, Windowing
@@ -62,7 +65,7 @@ def convert_unit(task: UnitTask) -> UnitResult:
         SPOOL_VERSION, task.config_digest, unit.key, *(sha256 for _, _, sha256, _ in raw_files)
     )
     spool = task.folder / f"{digest}.npz"
-    if spool.is_file():
+    if spool.is_file() and _intact(spool):
         return UnitResult(spool, resumed=True, raw_files=raw_files)
     _write_spool(spool, task, unit)
     return UnitResult(spool, resumed=False, raw_files=raw_files)
@@ -103,16 +106,27 @@ def _hold(unit: Unit) -> tuple[Unit, tuple[tuple[str, int, str, str], ...]]:
     return replace(unit, files=held), raw_files
 
 
+def _intact(spool: Path) -> bool:
+    """Whether a spool file can be read back whole; one that cannot is made again."""
+    try:
+        with zipfile.ZipFile(spool) as archive:
+            return archive.testzip() is None and f"{TABLE}.npy" in archive.namelist()
+    except (zipfile.BadZipFile, EOFError, OSError, zlib.error):
+        return False
+
+
 def _write_spool(spool: Path, task: UnitTask, unit: Unit) -> None:
     rows: list[dict[str, Any]] = []
     parts: dict[str, list[np.ndarray]] = {name: [] for name in task.modalities}
-    for recording in load_reader(task.dataset).read(unit, task.modalities, task.preset):
-        if task.labels is not None and recording.label not in task.labels:
-            continue
-        windows = make_windows(recording, task.windowing, task.kinds)
-        rows += _sample_rows(task, recording, windows)
-        for name, samples in windows.data.items():
-            parts[name].append(samples)
+    with np.errstate(over="ignore"):  # a number beyond float32 is refused below, by name
+        for recording in load_reader(task.dataset).read(unit, task.modalities, task.preset):
+            if task.labels is not None and recording.label not in task.labels:
+                continue
+            windows = make_windows(recording, task.windowing, task.kinds)
+            rows += _sample_rows(task, recording, windows)
+            for name, samples in windows.data.items():
+                _check_finite(task, recording, name, samples)
+                parts[name].append(samples)
     arrays: dict[str, np.ndarray] = {
         name: np.concatenate(samples) for name, samples in parts.items() if samples
     }
@@ -121,6 +135,20 @@ def _write_spool(spool: Path, task: UnitTask, unit: Unit) -> None:
     with partial.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
     partial.rename(spool)
+
+
+def _check_finite(task: UnitTask, recording: Recording, modality: str, samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
+        raise RawLayoutError(
+            problem(
+                f"convert {task.dataset}",
+                f"{modality} of recording {recording.key} holds a value that float32 cannot",
+                ", ".join(recording.raw_files),
+                "finite numbers below 3.4e38",
+                "infinity or NaN",
+                "Compare the file with the official archive.",
+            )
+        )
 
 
 def _sample_rows(task: UnitTask, recording: Recording, windows: Windows) -> list[dict[str, Any]]:

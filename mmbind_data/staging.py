@@ -2,51 +2,68 @@
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
-from .errors import OutputError, problem
+import filelock
+
+from .errors import MMBindError, OutputError, problem
+
+Kind = Literal["store", "run"]
+DOCUMENTS: Mapping[Kind, str] = {"store": "zarr.json", "run": "run.json"}
 
 
 def check_output(
-    out: Path, *, overwrite: bool, doing: str, inputs: Iterable[str | Path] = ()
+    out: Path,
+    *,
+    overwrite: bool,
+    doing: str,
+    inputs: Iterable[str | Path] = (),
+    replaces: Kind = "store",
 ) -> None:
-    """Refuse a target that exists, before any work is done; never overwrite one of the inputs.
+    """Refuse a target that exists, or that lies in the way of an input, before any work is done.
+
+    Parameters
+    ----------
+    out : Path
+    overwrite : bool
+        Something of the same kind that mmbind made may stand there.
+    doing : str
+        Begins the message.
+    inputs : iterable of path
+        Stores that the result is made from, or refers to.
+    replaces : {"store", "run"}
+        What may be overwritten.
 
     Raises
     ------
     OutputError
-        The target exists and ``overwrite`` is off, or it is something that mmbind did not make.
     """
-    if any(Path(path).resolve() == out.resolve() for path in inputs):
-        raise OutputError(
-            problem(doing, "the output is one of the inputs", out, "another path", "the same")
-        )
-    if overwrite and os.path.lexists(out) and not _replaceable(out):
-        raise OutputError(
-            problem(
-                doing,
-                "what stands there was not made by mmbind",
-                out,
-                "a store or a run to overwrite",
-                "a folder with other content" if out.is_dir() else "a file",
-                "Choose another path, or remove it yourself.",
-            )
-        )
-    if os.path.lexists(out) and not overwrite:
-        raise OutputError(
-            problem(
-                doing,
-                "the output exists already",
-                out,
-                "a path that does not exist",
-                "a folder" if out.is_dir() else "a file",
-                "Choose another path, or replace it with --overwrite.",
-            )
-        )
+    place = out.resolve()
+    for path in inputs:
+        if place == Path(path).resolve() or Path(path).resolve() in place.parents:
+            expected, got = "a path outside the inputs", f"{out} within {path}"
+            what = "the output is one of the inputs, or lies inside one"
+            raise OutputError(problem(doing, what, out, expected, got))
+    if not os.path.lexists(out):
+        return
+    found = "a folder" if out.is_dir() else "a file"
+    if not overwrite:
+        step = "Choose another path, or replace it with --overwrite."
+        expected = "a path that does not exist"
+        raise OutputError(problem(doing, "the output exists already", out, expected, found, step))
+    if not _replaceable(out, replaces):
+        step = "Choose another path, or remove it yourself."
+        what = f"what stands there is no {replaces} that mmbind made"
+        expected = f"a {replaces} to overwrite"
+        raise OutputError(problem(doing, what, out, expected, f"{found} of another kind", step))
 
 
 def staging_path(out: Path) -> Path:
@@ -81,33 +98,87 @@ def make_folder(path: Path, *, doing: str) -> None:
 
 
 @contextmanager
-def staged(out: Path, *, overwrite: bool, doing: str) -> Iterator[Path]:
-    """Give a fresh folder to write into; on success it becomes ``out``, on failure it is removed.
+def claimed(out: Path, *, doing: str) -> Iterator[None]:
+    """Keep the target for this process: two writers would mix their files.
+
+    The lock file lies in the folder for temporary files, where it is no litter and where it can
+    stay: deleting a lock that somebody waits for lets a third process in.
 
     Raises
     ------
     OutputError
-        The target exists and ``overwrite`` is off, or it cannot be written.
+        Another process of this machine writes there.
     """
-    check_output(out, overwrite=overwrite, doing=doing)
-    folder = staging_path(out)
-    remove(folder)
-    make_folder(folder, doing=doing)
+    digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:24]
+    name = f"mmbind-{getpass.getuser()}-{digest}.lock"
+    lock = filelock.FileLock(Path(tempfile.gettempdir()) / name)
     try:
-        yield folder
-        commit(folder, out)
-    except BaseException:
-        remove(folder)
-        raise
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        step = "Wait for it, or choose another path."
+        what = "another mmbind command writes there"
+        raise OutputError(problem(doing, what, out, "no other", "a running one", step)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def commit(folder: Path, out: Path) -> None:
-    """Make ``folder`` durable and rename it to ``out``; what stood there goes last."""
+@contextmanager
+def staged(
+    out: Path,
+    *,
+    overwrite: bool,
+    doing: str,
+    inputs: Iterable[str | Path] = (),
+    replaces: Kind = "store",
+) -> Iterator[Path]:
+    """Give a fresh folder to write into; on success it becomes ``out``, on failure it is removed.
+
+    Parameters are those of `check_output`.
+
+    Raises
+    ------
+    OutputError
+        See `check_output` and `claimed`; or writing failed.
+    """
+    check_output(out, overwrite=overwrite, doing=doing, inputs=inputs, replaces=replaces)
+    folder = staging_path(out)
+    with claimed(out, doing=doing):
+        try:
+            remove(folder)
+            make_folder(folder, doing=doing)
+            yield folder
+            commit(folder, out, overwrite=overwrite, doing=doing, replaces=replaces)
+        except BaseException as error:
+            remove(folder)
+            if isinstance(error, OSError) and not isinstance(error, MMBindError):
+                raise failed(out, error, doing=doing) from error
+            raise
+
+
+def failed(out: Path, error: OSError, *, doing: str, next_step: str = "") -> OutputError:
+    """The error for a disk that is full or gone while a result is written."""
+    got = error.strerror or str(error)
+    return OutputError(problem(doing, "writing failed", out, "a disk with space", got, next_step))
+
+
+def commit(
+    folder: Path, out: Path, *, overwrite: bool, doing: str, replaces: Kind = "store"
+) -> None:
+    """Make ``folder`` durable and rename it to ``out``; what stood there goes last.
+
+    Raises
+    ------
+    OutputError
+        Something has come to stand at ``out`` meanwhile that may not be replaced.
+    """
     for path in folder.rglob("*"):
         if path.is_file():
             _sync(path)
     for path in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
         _sync(path)
+    check_output(out, overwrite=overwrite, doing=doing, replaces=replaces)
     replaced = out.parent / f".{out.name}.replaced"
     remove(replaced)
     if os.path.lexists(out):
@@ -131,13 +202,13 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _replaceable(out: Path) -> bool:
+def _replaceable(out: Path, replaces: Kind) -> bool:
     """Whether --overwrite may delete it: a home folder must survive a typing error."""
     if not out.is_dir():
         return False
     # Other programs write Zarr and runs too: the document has to name us.
-    documents = [path for path in (out / "zarr.json", out / "run.json") if path.is_file()]
-    ours = any(b'"mmbind' in path.read_bytes() for path in documents)
+    document = out / DOCUMENTS[replaces]
+    ours = document.is_file() and b'"mmbind' in document.read_bytes()
     return ours or not any(out.iterdir())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,9 @@ SAMPLE_COLUMNS = (
 ROWS_PER_BLOCK_BYTES = 64 << 20
 
 
-def validate(path: str | Path, *, level: str = "structure") -> list[Problem]:
+def validate(
+    path: str | Path, *, level: str = "structure", sources: Mapping[str, Path] | None = None
+) -> list[Problem]:
     """Find everything that is wrong with a store.
 
     Parameters
@@ -56,6 +58,8 @@ def validate(path: str | Path, *, level: str = "structure") -> list[Problem]:
     level : {"meta", "structure", "bytes", "values"}
         meta: documents; structure: arrays, shapes, tables, files; bytes: sha256 of every file;
         values: every value is decoded, masks, codes and the content digest are checked.
+    sources : mapping of source id to path, optional
+        Where the sources of a bound store lie now.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def validate(path: str | Path, *, level: str = "structure") -> list[Problem]:
             problem("validate", "unknown level", "--level", ", ".join(LEVELS), repr(level),
                     suggest(level, LEVELS))
         )  # fmt: skip
-    store = open_any(path)
+    store = open_any(path, sources=sources)
     depth = LEVELS.index(level)
     problems: list[Problem] = []
     checks = (_check_meta, _check_structure, _check_bytes, _check_values)

@@ -49,6 +49,7 @@ class Result(Model):
     macro_f1: float
     macro_f1_std: float | None
     n_test: int
+    n_test_without_input: int
     n_classes: int
     per_seed: tuple[SeedResult, ...]
     subjects: dict[str, dict[str, tuple[str, ...]]]
@@ -130,6 +131,7 @@ def evaluate(
         macro_f1=float(np.mean(f1)),
         macro_f1_std=_std(f1),
         n_test=len(held_out),
+        n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
         subjects={role: dict(subjects) for role, subjects in roles.items()},
@@ -227,10 +229,18 @@ def _labelled(
     names, codes = store.names("label"), store.column("label")
     place = {text: number for number, text in enumerate(classes)}
     label = np.array([-1 if code < 0 else place.get(names[code], -1) for code in codes], np.int64)
-    kept = np.flatnonzero(label >= 0)
+    # a sample that carries none of the modalities has nothing to learn from or to be judged by
+    carried = np.logical_or.reduce([store.present(name) for name in modalities])
+    kept = np.flatnonzero((label >= 0) & carried)
     if len(kept) == 0:
         raise FormatError(
-            problem("evaluate", "no labelled samples", store.path, ", ".join(classes), "none")
+            problem(
+                "evaluate",
+                "no labelled samples with such inputs",
+                store.path,
+                f"labels and {' or '.join(modalities)}",
+                "none",
+            )
         )
     rows = gather_store(
         store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept

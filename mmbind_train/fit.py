@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmbind_data.errors import TrainingError, problem
+
 from .batches import row_batches
 from .config import Budget
 
@@ -89,6 +91,12 @@ def fit(
         rate = schedule.get_last_lr()[0]
         schedule.step()
         losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                problem(f"go on with the {stage} training", "the loss is no number",
+                        f"step {step} of {n_steps}", "a finite loss", str(losses[-1]),
+                        f"Lower the learning rate ({budget.learning_rate:g}).")
+            )  # fmt: skip
         if log is not None and (step % LOG_EVERY == 0 or step == n_steps):
             write_metrics(log, stage=stage, step=step, loss=losses[-1], learning_rate=rate)
         if progress is not None:

@@ -150,12 +150,15 @@ def train(
     """
     out, config = Path(out), config or TrainConfig()
     _known_method(method)
-    check_output(out, overwrite=overwrite, doing="train")
     opened = open_any(Path(data), sources=sources)
+    inputs = [opened.path]
+    if isinstance(opened, Bound):
+        inputs += [opened.source(one.source_id).path for one in opened.info.sources]
+    check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
     plan = METHODS[method](opened, config)
     statistics = measure_statistics(plan.rows)
     steps = config.budget.n_steps(count_samples(plan.rows)) if plan.trains else 0
-    with staged(out, overwrite=overwrite, doing="train") as folder:
+    with staged(out, overwrite=overwrite, doing="train", replaces="run") as folder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = AdaptiveModel(plan.rows.modalities, config.network)

@@ -188,7 +188,10 @@ def test_output_that_exists(mmbind: Mmbind, workshop: Workshop) -> None:
     check(mmbind("partition", workshop.store("utd"), a), 4, "--overwrite")
     check(mmbind("bind", "--shared", "acc", a, b, "-o", a), 4, "one of the inputs")
     check(mmbind("bind", "--shared", "acc", a, b, "-o", bound), 4, "--overwrite")
-    check(mmbind("train", bound, "-o", a), 4, "--overwrite")
+    check(mmbind("train", bound, "-o", a), 4, "one of the inputs")
+    check(mmbind("train", bound, "-o", bound, "--overwrite"), 4, "one of the inputs")
+    check(mmbind("train", bound, "-o", workshop.store("C"), "--overwrite"), 4, "no run")
+    check(mmbind("partition", a, a / "sub.zarr"), 4, "inside")
     assert before == {path: path.read_bytes() for path in a.rglob("*") if path.is_file()}
 
 
@@ -242,6 +245,94 @@ def test_source_that_moved(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -
     wrong = f"utd-mhad-A={b}"
     outcome = mmbind("train", bound, "-o", run, "--steps", 1, "--source", wrong, "--overwrite")
     check(outcome, 4, "content digest")
+
+
+@pytest.mark.parametrize("value", ["", ",", "1,,2"])
+def test_an_empty_list_does_not_mean_everything(
+    mmbind: Mmbind, workshop: Workshop, place: Path, value: str
+) -> None:
+    outcome = mmbind("partition", workshop.store("utd"), place / "o", "--subjects", value)
+    assert outcome.exit_code == 2
+    assert "expected names separated by commas" in outcome.stderr
+
+
+def test_options_that_would_do_nothing_are_refused(
+    mmbind: Mmbind, workshop: Workshop, place: Path
+) -> None:
+    stores = (workshop.store("A"), workshop.store("B"), "-o", place / "o")
+    for options in (
+        ("--shared", "acc", "--label-model", "x"),
+        ("--shared", "label", "--embed", "raw"),
+        ("--shared", "label", "--steps", "3"),
+    ):
+        outcome = mmbind("bind", *stores, *options)
+        assert outcome.exit_code == 2
+        assert f"{options[2]} is not used" in outcome.stderr
+
+
+def test_a_training_that_diverges_is_no_success(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, place: Path
+) -> None:
+    config = tmp_path / "wild.json"
+    config.write_text('{"budget": {"steps": 30, "learning_rate": 1e30}}')
+    outcome = mmbind("train", workshop.store("bound"), "-o", place / "o", "--config", config, "-q")
+    check(outcome, 3, "learning rate")
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '"x"', '{"temperature": -1}', '{"seeds": 1}'])
+def test_a_config_that_is_none(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, place: Path, text: str
+) -> None:
+    config = tmp_path / "c.json"
+    config.write_text(text)
+    command = ("train", workshop.store("bound"), "-o", place / "o", "--config", config)
+    check(mmbind(*command), 2, "configuration")
+
+
+def test_a_number_beyond_float32(mmbind: Mmbind, raw: Path, place: Path) -> None:
+    lines = csv(raw).read_text().splitlines()
+    cells = lines[50].split(",")
+    cells[7] = "1e39"
+    lines[50] = ",".join(cells)
+    csv(raw).write_text("\n".join(lines) + "\n")
+    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
+    check(outcome, 4, "sub_2.csv", "gyro")
+
+
+def test_unknown_raw_files_are_told(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
+    (csv(raw).parent / "sub_2 (1).csv").write_bytes(csv(raw).read_bytes())
+    outcome = mmbind("convert", "motionsense", raw, tmp_path / "o.zarr")
+    assert "1 files are not part of the dataset" in outcome.stderr
+    assert "sub_2 (1).csv" in outcome.stderr
+
+
+def test_samples_without_any_input_are_not_scored(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Depth exists for one trial of subject 3 alone: a test by depth judges that one."""
+    nodes = {}
+    for node, subject in (("N", "1"), ("D", "3")):
+        nodes[node] = tmp_path / f"{node}.zarr"
+        options = ("--subjects", subject, "--modalities", "acc,depth")
+        mmbind("partition", workshop.store("utd"), nodes[node], *options)
+    run = tmp_path / "run"
+    mmbind("train", nodes["N"], "-o", run, "--method", "upper_bound", "--steps", 1)
+    other = tmp_path / "other.zarr"
+    mmbind("partition", workshop.store("utd"), other, "--subjects", "4")
+    stores = ("--finetune", other, "--test", nodes["D"], "--seeds", 1, "--steps", 1)
+    scored = mmbind("evaluate", run, *stores, "--modalities", "acc,depth", "--json")
+    assert scored.document["result"]["n_test"] == 15
+    assert scored.document["result"]["n_test_without_input"] == 0
+    outcome = mmbind("evaluate", run, *stores, "--modalities", "depth")
+    check(outcome, 4, "no labelled samples with such inputs")
+
+
+def test_usage_errors_are_documents_too(mmbind: Mmbind) -> None:
+    for words in (("convert", "x"), ("train", "a", "-o", "b", "--steps", "x"), ("nope",)):
+        outcome = mmbind(*words, "--json")
+        assert outcome.exit_code == 2
+        assert outcome.document["ok"] is False
+        assert outcome.document["issues"][0]["code"] == "usage"
 
 
 def test_json_errors_are_documents(mmbind: Mmbind) -> None:

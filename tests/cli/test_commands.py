@@ -95,6 +95,7 @@ def test_validate_ends_with_3_on_damage(mmbind: Mmbind, workshop: Workshop, tmp_
     assert outcome.document["ok"] is False
     (problem,) = outcome.document["result"]["problems"]
     assert problem["code"] == "file-changed"
+    assert outcome.document["issues"] == [problem]
     assert problem["where"] == shard.relative_to(store).as_posix()
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pytest
 from rawdata import motionsense
@@ -19,7 +18,7 @@ from mmbind_data.convert import convert
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.layout import open_store
 from mmbind_data.spool import UnitResult, UnitTask, convert_unit
-from mmbind_data.staging import staging_path
+from mmbind_data.staging import claimed, staging_path
 from mmbind_data.validate import validate
 
 
@@ -130,14 +129,31 @@ def test_a_second_conversion_to_the_same_place_is_refused(
     motionsense_truth: Truth, tmp_path: Path
 ) -> None:
     out = tmp_path / "m.zarr"
-    staging_path(out).mkdir()
     with (
-        filelock.FileLock(staging_path(out) / "lock"),
-        pytest.raises(OutputError, match="another conversion writes there"),
+        claimed(out, doing="test"),
+        pytest.raises(OutputError, match="another mmbind command writes there"),
     ):
         convert("motionsense", motionsense_truth.root, out)
     assert not out.exists()
     assert len(open_store(convert("motionsense", motionsense_truth.root, out).path))
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -20])
+def test_a_damaged_spool_file_is_made_again(
+    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    """As after a power cut, or a full disk."""
+    reference = convert("motionsense", motionsense_truth.root, tmp_path / "whole.zarr")
+    out = tmp_path / "m.zarr"
+    with monkeypatch.context() as patch:
+        fail_after(patch, 3, MemoryError)
+        with pytest.raises(MemoryError):
+            convert("motionsense", motionsense_truth.root, out)
+    spool = sorted((staging_path(out) / "units").glob("*.npz"))[0]
+    spool.write_bytes(spool.read_bytes()[:keep])
+    again = convert("motionsense", motionsense_truth.root, out)
+    assert again.n_resumed == 2
+    assert tree(out) == tree(reference.path)
 
 
 def test_an_existing_output_is_kept_unless_told(

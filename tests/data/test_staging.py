@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from mmbind_data.errors import OutputError
-from mmbind_data.staging import check_output, commit, make_folder, remove, staged, staging_path
+from mmbind_data.staging import (
+    DOCUMENTS,
+    Kind,
+    check_output,
+    commit,
+    make_folder,
+    remove,
+    staged,
+    staging_path,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -79,15 +88,18 @@ def test_overwrite_replaces_a_store_wholly(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out.zarr"]
 
 
-@pytest.mark.parametrize("document", ["zarr.json", "run.json"])
-@pytest.mark.parametrize("form", ["ours", "theirs", "home", "empty", "file"])
-def test_only_what_mmbind_made_is_overwritten(tmp_path: Path, document: str, form: str) -> None:
+@pytest.mark.parametrize("kind", ["store", "run"])
+@pytest.mark.parametrize("form", ["ours", "other kind", "theirs", "home", "empty", "file"])
+def test_only_what_mmbind_made_is_overwritten(tmp_path: Path, kind: Kind, form: str) -> None:
     out = tmp_path / "out"
+    document = DOCUMENTS[kind]
+    if form == "other kind":
+        document = {"zarr.json": "run.json", "run.json": "zarr.json"}[document]
     if form == "file":
         out.write_text("a thesis")
     else:
         out.mkdir()
-    if form == "ours":
+    if form in ("ours", "other kind"):
         (out / document).write_text('{"spec": "mmbind-run", "attributes": {"mmbind": {}}}')
     elif form == "theirs":
         (out / document).write_text('{"node_type": "group", "attributes": {}}')
@@ -95,11 +107,11 @@ def test_only_what_mmbind_made_is_overwritten(tmp_path: Path, document: str, for
         (out / "letter.txt").write_text("dear")
     before = names(out) if out.is_dir() else out.read_text()
     if form in ("ours", "empty"):
-        check_output(out, overwrite=True, doing="test")
+        check_output(out, overwrite=True, doing="test", replaces=kind)
     else:
-        with pytest.raises(OutputError, match="not made by mmbind"):
-            check_output(out, overwrite=True, doing="test")
-        with pytest.raises(OutputError), staged(out, overwrite=True, doing="test"):
+        with pytest.raises(OutputError, match=f"no {kind} that mmbind made"):
+            check_output(out, overwrite=True, doing="test", replaces=kind)
+        with pytest.raises(OutputError), staged(out, overwrite=True, doing="test", replaces=kind):
             pass
     assert (names(out) if out.is_dir() else out.read_text()) == before
     with pytest.raises(OutputError, match=r"exists already.*--overwrite"):
@@ -110,8 +122,9 @@ def test_an_input_is_never_the_output(tmp_path: Path) -> None:
     out = write_store(tmp_path / "out.zarr")
     (tmp_path / "link").symlink_to(out)
     for path in (out, str(out), tmp_path / "link", tmp_path / "x" / ".." / "out.zarr"):
-        with pytest.raises(OutputError, match="one of the inputs"):
-            check_output(out, overwrite=True, doing="test", inputs=[tmp_path, path])
+        for target in (out, out / "sub.zarr", out / "deep" / "er"):
+            with pytest.raises(OutputError, match="one of the inputs, or lies inside"):
+                check_output(target, overwrite=True, doing="test", inputs=[path])
     check_output(out, overwrite=True, doing="test", inputs=[tmp_path / "other.zarr"])
 
 
@@ -148,14 +161,53 @@ def test_commit_that_fails_puts_the_old_back(
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="No space"):
-        commit(new, out)
+        commit(new, out, overwrite=True, doing="test")
     assert (out / "deep" / "data").read_text() == "old"
+
+
+def test_what_appears_at_the_target_meanwhile_survives(tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+
+    def write() -> None:
+        with staged(out, overwrite=False, doing="test") as folder:
+            (folder / "new").write_text("new")
+            out.mkdir()
+            (out / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(OutputError, match="exists already"):
+        write()
+    assert names(out) == ["thesis.txt"]
+    assert names(tmp_path) == ["out.zarr"]
+
+
+def test_two_writers_of_one_target(tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    with staged(out, overwrite=False, doing="test") as folder:
+        (folder / "first").write_text("")
+        with (
+            pytest.raises(OutputError, match="another mmbind command writes there"),
+            staged(tmp_path / "x" / ".." / "out.zarr", overwrite=False, doing="test"),
+        ):
+            pass
+        with staged(tmp_path / "other.zarr", overwrite=False, doing="test"):
+            pass
+    assert names(out) == ["first"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"cannot test: writing failed at .*: .* No space left"),
+        staged(tmp_path / "out.zarr", overwrite=False, doing="test"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert names(tmp_path) == []
 
 
 def test_commit_through_a_link_replaces_the_link_alone(tmp_path: Path) -> None:
     behind = write_store(tmp_path / "behind.zarr")
     (tmp_path / "out.zarr").symlink_to(behind)
-    commit(write_store(tmp_path / "new", "new"), tmp_path / "out.zarr")
+    new = write_store(tmp_path / "new", "new")
+    commit(new, tmp_path / "out.zarr", overwrite=True, doing="test")
     assert (tmp_path / "out.zarr" / "deep" / "data").read_text() == "new"
     assert (behind / "deep" / "data").read_text() == "old"
     assert names(tmp_path) == ["behind.zarr", "out.zarr"]
