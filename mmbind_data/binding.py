@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from .embed import (
-    DEFAULT_LABEL_MODEL,
-    Embedded,
-    embed_autoencoder,
-    embed_raw,
-    embed_texts,
-    fill_template,
-    packaged_model,
-)
+from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
 from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES, Store, open_store
+from .matching import BindOptions, Progress, match_labels, match_sensor
 from .pairing_report import PairingReport, report_pairing
 from .pairs import (
     Side,
@@ -34,43 +26,14 @@ from .pairs import (
     pseudo_rows,
     union,
 )
-from .similarity import Matches, best_matches, normalise_weights, spread_ties
+from .similarity import normalise_weights
 from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
 from .staging import check_output, staged
-from .window import stretch
 from .writer import finish_store, write_table
 
+__all__ = ["BindOptions", "bind", "check_request", "rebuild_command"]
+
 MEASURED = ("final_loss", "mean", "std")
-Progress = Callable[[int, int, str], None]
-WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
-
-
-@dataclass(frozen=True)
-class BindOptions:
-    """How to find partners.
-
-    Attributes
-    ----------
-    embed : {"autoencoder", "raw"} or callable
-        For a sensor: the embedding. A callable maps (n, T, ...) float32 to (n, d).
-    steps : int
-        Optimiser steps of the autoencoder.
-    label_model : str
-        For labels: a sentence-transformers model, by folder, package or hub name.
-    label_text : str
-        For labels: template over the columns of the sample table, ``{label}`` being the text.
-    weight_rule : str
-        How similarity becomes the weight of the loss.
-    seed : int
-        Autoencoder, and the order in which equally similar partners are dealt out.
-    """
-
-    embed: Literal["autoencoder", "raw"] | Callable[[np.ndarray], np.ndarray] = "autoencoder"
-    steps: int = 1000
-    label_model: str = DEFAULT_LABEL_MODEL
-    label_text: str = "{label}"
-    weight_rule: WeightRule = "minmax_mean1"
-    seed: int = 0
 
 
 def bind(
@@ -124,9 +87,9 @@ def bind(
     stores = [open_store(a), open_store(b)]
     sides = check_request(stores, shared)
     if shared == "label":
-        matches, embedded = _match_labels(sides, options)
+        matches, embedded = match_labels(sides, options)
     else:
-        matches, embedded = _match_sensor(sides, shared, options, progress)
+        matches, embedded = match_sensor(sides, shared, options, progress)
     weights = normalise_weights(
         np.concatenate([match.similarity for match in matches]), options.weight_rule
     )
@@ -209,92 +172,6 @@ def _source_ids(stores: Sequence[Store]) -> list[str]:
     if len(set(ids)) < len(ids):
         ids = [f"{name}-{index + 1}" for index, name in enumerate(ids)]
     return ids
-
-
-def _match_sensor(
-    sides: Sequence[Side], shared: str, options: BindOptions, progress: Progress | None
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    modality = sides[0].store.info.modalities[shared]
-    values = common_shape(sides, shared)
-    n_first = len(sides[0].usable)
-    if callable(options.embed):
-        vectors = np.asarray(options.embed(values), dtype=np.float32)
-        embedded = Embedded(vectors, {"name": getattr(options.embed, "__name__", "callable")})
-    elif options.embed == "raw":
-        embedded = embed_raw(values, modality)
-    else:
-        embedded = embed_autoencoder(
-            values, modality, steps=options.steps, seed=options.seed, progress=progress
-        )
-    vectors = embedded.vectors
-    if vectors.ndim != 2 or len(vectors) != len(values) or not np.isfinite(vectors).all():
-        raise BindingError(
-            problem("bind", "bad embedding", embedded.config["name"],
-                    f"finite values of shape ({len(values)}, d)", f"shape {vectors.shape}")
-        )  # fmt: skip
-    return best_matches(vectors[:n_first], vectors[n_first:]), embedded
-
-
-def common_shape(sides: Sequence[Side], shared: str) -> np.ndarray:
-    """The shared modality of both sides as one array; the longer windows are stretched.
-
-    Returns
-    -------
-    ndarray, shape (n_a + n_b, T, ...), float32
-        T is the smaller of the two numbers of frames.
-
-    Raises
-    ------
-    BindingError
-        The axes behind time, or the units, differ.
-    """
-    first, second = (side.store.info.modalities[shared] for side in sides)
-    if (first.kind, first.unit, first.axes[1:]) != (second.kind, second.unit, second.axes[1:]):
-        raise BindingError(
-            problem(
-                "bind",
-                f"{shared} differs between the stores",
-                sides[1].store.path,
-                f"{first.kind} in {first.unit} of shape {first.shape}",
-                f"{second.kind} in {second.unit} of shape {second.shape}",
-            )
-        )
-    n_frames = min(first.shape[0], second.shape[0])
-    parts = []
-    for side in sides:
-        values = side.store.load(shared, side.usable)
-        if values.shape[1] != n_frames:  # stretch works along the first axis
-            values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
-        parts.append(values)
-    return np.concatenate(parts)
-
-
-def _match_labels(
-    sides: Sequence[Side], options: BindOptions
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    """Match label texts, then deal out the samples behind equal texts evenly."""
-    texts, groups = [], []
-    for side in sides:
-        rows = side.store.samples().take(side.usable).to_pylist()
-        filled = [
-            fill_template(options.label_text, {**row, "label": row["label_text"]}) for row in rows
-        ]
-        unique, group = np.unique(filled, return_inverse=True)
-        texts.append([str(text) for text in unique])
-        groups.append(group)
-    model = packaged_model(options.label_model)
-    embedded = embed_texts([*texts[0], *texts[1]], model)
-    config = {**embedded.config, "label_text": options.label_text}
-    if model != options.label_model:  # the package's name says more than that of its folder
-        config["model"] = options.label_model
-    embedded = Embedded(embedded.vectors, config)
-    n_first = len(texts[0])
-    to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
-    rng = np.random.default_rng(options.seed)
-    return (
-        spread_ties(groups[0], groups[1], to_b, rng),
-        spread_ties(groups[1], groups[0], to_a, rng),
-    ), embedded
 
 
 def _describe(

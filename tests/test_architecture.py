@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "convert",
             "partition",
             "embed",
+            "matching",
             "pairing_report",
             "validate",
             "validate_bound",

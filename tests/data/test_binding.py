@@ -16,10 +16,11 @@ import pytest
 import torch
 import zarr
 
-from mmbind_data.binding import BindOptions, WeightRule, bind
+from mmbind_data.binding import BindOptions, bind
 from mmbind_data.errors import BindingError, FormatError, OutputError, UsageError
 from mmbind_data.integrity import write_manifest
 from mmbind_data.layout import Store, open_bound, open_store
+from mmbind_data.matching import WeightRule
 from mmbind_data.pairs import bound_digest
 from mmbind_data.partition import partition
 from mmbind_data.similarity import normalise_weights
