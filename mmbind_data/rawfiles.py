@@ -216,6 +216,11 @@ def recognise(
         Scanned paths that were not recognised.
     notes : list of str
         What was left aside as a copy, if anything.
+
+    Raises
+    ------
+    RawLayoutError
+        Two copies that differ in size, or in their checksums as two zips give them.
     """
     by_path: dict[str, RawFile] = {}
     unknown: list[str] = []
@@ -234,12 +239,20 @@ def recognise(
 def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:
     if not copies:
         return []
+    for used, left in copies:
+        if used.size != left.size or (used.span and left.span and used.span.crc != left.span.crc):
+            raise RawLayoutError(
+                problem(
+                    "read raw data",
+                    f"two different copies of {used.path}",
+                    used.place,
+                    "one copy, or equal ones",
+                    f"another content at {left.place}",
+                    "Remove the wrong one.",
+                )
+            )
     used, left = copies[0]
-    note = f"copies left aside: {len(copies)}, e.g. {left.place} (used: {used.place})"
-    differing = sum(first.size != second.size for first, second in copies)
-    if differing:
-        note += f"; {differing} differ in size"
-    return [note]
+    return [f"copies left aside: {len(copies)}, e.g. {left.place} (used: {used.place})"]
 
 
 def is_document(path: str) -> bool:
