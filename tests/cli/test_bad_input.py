@@ -14,7 +14,7 @@ from rawdata import motionsense
 from .conftest import Mmbind, Outcome, Workshop
 
 
-def check(outcome: Outcome, exit_code: int, *words: str) -> None:
+def assert_refused(outcome: Outcome, exit_code: int, *words: str) -> None:
     """One line on stderr, in the shape of every message."""
     assert outcome.exit_code == exit_code, outcome
     assert outcome.stdout == ""
@@ -49,12 +49,12 @@ def csv(raw: Path) -> Path:
 
 def test_wrong_path(mmbind: Mmbind, place: Path) -> None:
     outcome = mmbind("convert", "motionsense", "/nowhere/at/all", place / "o.zarr")
-    check(outcome, 4, "/nowhere/at/all", "no such path")
+    assert_refused(outcome, 4, "/nowhere/at/all", "no such path")
 
 
 def test_folder_of_the_other_dataset(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
     outcome = mmbind("convert", "motionsense", workshop.utd_raw, place / "o.zarr")
-    check(outcome, 4, "A_DeviceMotion_data", str(workshop.utd_raw))
+    assert_refused(outcome, 4, "A_DeviceMotion_data", str(workshop.utd_raw))
 
 
 def test_zip_instead_of_folder_and_the_reverse(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_file_named_zip_that_is_none(mmbind: Mmbind, tmp_path: Path, place: Path
     page = tmp_path / "A_DeviceMotion_data.zip"
     page.write_text("<html>Too many requests</html>")
     outcome = mmbind("convert", "motionsense", page, place / "o.zarr")
-    check(outcome, 4, str(page), "Download")
+    assert_refused(outcome, 4, str(page), "Download")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.999])
@@ -80,7 +80,7 @@ def test_truncated_zip(
     packed = Path(shutil.make_archive(str(tmp_path / "A_DeviceMotion_data"), "zip", raw))
     content = packed.read_bytes()
     packed.write_bytes(content[: int(share * len(content))])
-    check(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, str(packed))
+    assert_refused(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, str(packed))
 
 
 def test_zip_with_a_damaged_member(mmbind: Mmbind, raw: Path, tmp_path: Path, place: Path) -> None:
@@ -90,14 +90,16 @@ def test_zip_with_a_damaged_member(mmbind: Mmbind, raw: Path, tmp_path: Path, pl
     content = bytearray(packed.read_bytes())
     content[5000] ^= 4
     packed.write_bytes(content)
-    check(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, "sub_2.csv", "CRC")
+    assert_refused(
+        mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, "sub_2.csv", "CRC"
+    )
 
 
 def test_missing_column(mmbind: Mmbind, raw: Path, place: Path) -> None:
     text = csv(raw).read_text().replace("rotationRate.y", "rotation")
     csv(raw).write_text(text)
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    check(outcome, 4, "sub_2.csv", "rotationRate.y")
+    assert_refused(outcome, 4, "sub_2.csv", "rotationRate.y")
 
 
 @pytest.mark.parametrize("value", ["NaN", "", "nan", "12,5", "abc"])
@@ -108,19 +110,19 @@ def test_a_value_that_is_no_number(mmbind: Mmbind, raw: Path, place: Path, value
     lines[120] = ",".join(cells)
     csv(raw).write_text("\n".join(lines) + "\n")
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    check(outcome, 4, "sub_2.csv")
+    assert_refused(outcome, 4, "sub_2.csv")
 
 
 def test_empty_file(mmbind: Mmbind, raw: Path, place: Path) -> None:
     csv(raw).write_bytes(b"")
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    check(outcome, 4, "sub_2.csv")
+    assert_refused(outcome, 4, "sub_2.csv")
 
 
 def test_empty_folder(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
     (tmp_path / "empty").mkdir()
     outcome = mmbind("convert", "utd-mhad", tmp_path / "empty", place / "o.zarr")
-    check(outcome, 4, str(tmp_path / "empty"))
+    assert_refused(outcome, 4, str(tmp_path / "empty"))
 
 
 def test_a_broken_unit_keeps_the_finished_ones(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
@@ -128,7 +130,9 @@ def test_a_broken_unit_keeps_the_finished_ones(mmbind: Mmbind, raw: Path, tmp_pa
     whole = csv(raw).read_text()
     csv(raw).write_bytes(b"")
     out = tmp_path / "o.zarr"
-    check(mmbind("convert", "motionsense", raw, out), 4, "sub_2.csv", "run the same command")
+    assert_refused(
+        mmbind("convert", "motionsense", raw, out), 4, "sub_2.csv", "run the same command"
+    )
     assert not out.exists()
     csv(raw).write_text(whole)
     outcome = mmbind("convert", "motionsense", raw, out, "--json")
@@ -162,7 +166,7 @@ def test_unknown_names_suggest_the_close_one(
         "B": workshop.store("B"),
         "BOUND": workshop.store("bound"),
     }
-    check(mmbind(*(paths.get(part, part) for part in command)), 2, *words)
+    assert_refused(mmbind(*(paths.get(part, part) for part in command)), 2, *words)
 
 
 def test_unknown_command_suggests(mmbind: Mmbind) -> None:
@@ -173,25 +177,27 @@ def test_unknown_command_suggests(mmbind: Mmbind) -> None:
 
 def test_store_of_the_wrong_kind(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
     a, bound = workshop.store("A"), workshop.store("bound")
-    check(mmbind("bind", "--shared", "acc", a, bound, "-o", place / "o"), 4, "mmbind-bound")
-    check(mmbind("partition", bound, place / "o"), 4, "mmbind-dataset")
-    check(mmbind("train", a, "-o", place / "o"), 2, "bound store")
-    check(mmbind("info", workshop.utd_raw), 4, str(workshop.utd_raw))
-    check(mmbind("info", workshop.folder / "nothing.zarr"), 4, "nothing")
-    check(mmbind("validate", workshop.utd_raw / "Inertial"), 4)
+    assert_refused(
+        mmbind("bind", "--shared", "acc", a, bound, "-o", place / "o"), 4, "mmbind-bound"
+    )
+    assert_refused(mmbind("partition", bound, place / "o"), 4, "mmbind-dataset")
+    assert_refused(mmbind("train", a, "-o", place / "o"), 2, "bound store")
+    assert_refused(mmbind("info", workshop.utd_raw), 4, str(workshop.utd_raw))
+    assert_refused(mmbind("info", workshop.folder / "nothing.zarr"), 4, "nothing")
+    assert_refused(mmbind("validate", workshop.utd_raw / "Inertial"), 4)
 
 
 def test_output_that_exists(mmbind: Mmbind, workshop: Workshop) -> None:
     a, b, bound = (workshop.store(name) for name in ("A", "B", "bound"))
     before = {path: path.read_bytes() for path in a.rglob("*") if path.is_file()}
-    check(mmbind("convert", "utd-mhad", workshop.utd_raw, a), 4, "--overwrite")
-    check(mmbind("partition", workshop.store("utd"), a), 4, "--overwrite")
-    check(mmbind("bind", "--shared", "acc", a, b, "-o", a), 4, "one of the inputs")
-    check(mmbind("bind", "--shared", "acc", a, b, "-o", bound), 4, "--overwrite")
-    check(mmbind("train", bound, "-o", a), 4, "one of the inputs")
-    check(mmbind("train", bound, "-o", bound, "--overwrite"), 4, "one of the inputs")
-    check(mmbind("train", bound, "-o", workshop.store("C"), "--overwrite"), 4, "no run")
-    check(mmbind("partition", a, a / "sub.zarr"), 4, "inside")
+    assert_refused(mmbind("convert", "utd-mhad", workshop.utd_raw, a), 4, "--overwrite")
+    assert_refused(mmbind("partition", workshop.store("utd"), a), 4, "--overwrite")
+    assert_refused(mmbind("bind", "--shared", "acc", a, b, "-o", a), 4, "one of the inputs")
+    assert_refused(mmbind("bind", "--shared", "acc", a, b, "-o", bound), 4, "--overwrite")
+    assert_refused(mmbind("train", bound, "-o", a), 4, "one of the inputs")
+    assert_refused(mmbind("train", bound, "-o", bound, "--overwrite"), 4, "one of the inputs")
+    assert_refused(mmbind("train", bound, "-o", workshop.store("C"), "--overwrite"), 4, "no run")
+    assert_refused(mmbind("partition", a, a / "sub.zarr"), 4, "inside")
     assert before == {path: path.read_bytes() for path in a.rglob("*") if path.is_file()}
 
 
@@ -202,7 +208,7 @@ def test_overwrite_spares_a_folder_of_somebody_else(
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
     command = ("convert", "utd-mhad", workshop.utd_raw, home, "--overwrite")
-    check(mmbind(*command), 4, str(home))
+    assert_refused(mmbind(*command), 4, str(home))
     assert (home / "thesis.txt").read_text() == "years of work"
 
 
@@ -211,15 +217,15 @@ def test_output_that_cannot_be_written(mmbind: Mmbind, workshop: Workshop, tmp_p
     a, b, bound = (workshop.store(name) for name in ("A", "B", "bound"))
     # below a file, and on a file system that nobody can write to, not even root
     for out in (tmp_path / "file" / "o.zarr", Path("/proc/mmbind-o.zarr")):
-        check(mmbind("convert", "utd-mhad", workshop.utd_raw, out), 4, str(out.parent))
-        check(mmbind("partition", workshop.store("utd"), out), 4, str(out.parent))
-        check(mmbind("bind", "--shared", "acc", "--embed", "raw", a, b, "-o", out), 4)
-        check(mmbind("train", bound, "-o", out, "--steps", 1), 4)
+        assert_refused(mmbind("convert", "utd-mhad", workshop.utd_raw, out), 4, str(out.parent))
+        assert_refused(mmbind("partition", workshop.store("utd"), out), 4, str(out.parent))
+        assert_refused(mmbind("bind", "--shared", "acc", "--embed", "raw", a, b, "-o", out), 4)
+        assert_refused(mmbind("train", bound, "-o", out, "--steps", 1), 4)
 
 
 def test_same_subjects_on_both_sides(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
     a, utd = workshop.store("A"), workshop.store("utd")
-    check(mmbind("bind", "--shared", "acc", a, utd, "-o", place / "o"), 4, "same samples")
+    assert_refused(mmbind("bind", "--shared", "acc", a, utd, "-o", place / "o"), 4, "same samples")
 
 
 def test_test_subjects_that_were_trained_on(
@@ -229,7 +235,7 @@ def test_test_subjects_that_were_trained_on(
     assert mmbind("train", workshop.store("bound"), "-o", run, "--steps", 1).exit_code == 0
     stores = ("--finetune", workshop.store("C"), "--test", workshop.store("utd"))
     outcome = mmbind("evaluate", run, *stores, "--seeds", 1, "--steps", 1)
-    check(outcome, 3, "subject")
+    assert_refused(outcome, 3, "subject")
 
 
 def test_source_that_moved(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
@@ -239,12 +245,12 @@ def test_source_that_moved(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -
     moved = a.rename(tmp_path / "elsewhere.zarr")
     run = tmp_path / "run"
     outcome = mmbind("train", bound, "-o", run, "--steps", 1)
-    check(outcome, 4, "--source utd-mhad-A=PATH")
+    assert_refused(outcome, 4, "--source utd-mhad-A=PATH")
     source = f"utd-mhad-A={moved}"
     assert mmbind("train", bound, "-o", run, "--steps", 1, "--source", source).exit_code == 0
     wrong = f"utd-mhad-A={b}"
     outcome = mmbind("train", bound, "-o", run, "--steps", 1, "--source", wrong, "--overwrite")
-    check(outcome, 4, "content digest")
+    assert_refused(outcome, 4, "content digest")
 
 
 @pytest.mark.parametrize("value", ["", ",", "1,,2"])
@@ -276,7 +282,7 @@ def test_a_training_that_diverges_is_no_success(
     config = tmp_path / "wild.json"
     config.write_text('{"budget": {"steps": 30, "learning_rate": 1e30}}')
     outcome = mmbind("train", workshop.store("bound"), "-o", place / "o", "--config", config, "-q")
-    check(outcome, 3, "learning rate")
+    assert_refused(outcome, 3, "learning rate")
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '"x"', '{"temperature": -1}', '{"seeds": 1}'])
@@ -286,7 +292,7 @@ def test_a_config_that_is_none(
     config = tmp_path / "c.json"
     config.write_text(text)
     command = ("train", workshop.store("bound"), "-o", place / "o", "--config", config)
-    check(mmbind(*command), 2, "configuration")
+    assert_refused(mmbind(*command), 2, "configuration")
 
 
 def test_a_number_beyond_float32(mmbind: Mmbind, raw: Path, place: Path) -> None:
@@ -296,7 +302,7 @@ def test_a_number_beyond_float32(mmbind: Mmbind, raw: Path, place: Path) -> None
     lines[50] = ",".join(cells)
     csv(raw).write_text("\n".join(lines) + "\n")
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    check(outcome, 4, "sub_2.csv", "gyro")
+    assert_refused(outcome, 4, "sub_2.csv", "gyro")
 
 
 def test_unknown_raw_files_are_told(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
@@ -324,7 +330,7 @@ def test_samples_without_any_input_are_not_scored(
     assert scored.document["result"]["n_test"] == 15
     assert scored.document["result"]["n_test_without_input"] == 0
     outcome = mmbind("evaluate", run, *stores, "--modalities", "depth")
-    check(outcome, 4, "no labelled samples with such inputs")
+    assert_refused(outcome, 4, "no labelled samples with such inputs")
 
 
 def test_usage_errors_are_documents_too(mmbind: Mmbind) -> None:
