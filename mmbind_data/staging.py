@@ -30,6 +30,8 @@ def check_output(
 ) -> None:
     """Refuse a target that exists, or that lies in the way of an input, before any work is done.
 
+    An overwrite that was killed between its two renames is undone first.
+
     Parameters
     ----------
     out : Path
@@ -52,6 +54,8 @@ def check_output(
             expected, got = "a path outside the inputs", f"{out} within {path}"
             what = "the output is one of the inputs, or lies inside one"
             raise OutputError(problem(doing, what, out, expected, got))
+    if not os.path.lexists(out) and os.path.lexists(_replaced(out)):
+        _replaced(out).rename(out)
     if not os.path.lexists(out):
         return
     found = "a folder" if out.is_dir() else "a file"
@@ -69,6 +73,11 @@ def check_output(
 def staging_path(out: Path) -> Path:
     """Folder in which the result for ``out`` is made: hidden, beside it, on the same disk."""
     return out.parent / f".{out.name}.partial"
+
+
+def _replaced(out: Path) -> Path:
+    """Where the old result waits while the new one takes its place."""
+    return out.parent / f".{out.name}.replaced"
 
 
 def make_folder(path: Path, *, doing: str) -> None:
@@ -179,7 +188,7 @@ def commit(
     for path in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
         _sync(path)
     check_output(out, overwrite=overwrite, doing=doing, replaces=replaces)
-    replaced = out.parent / f".{out.name}.replaced"
+    replaced = _replaced(out)
     remove(replaced)
     if os.path.lexists(out):
         out.rename(replaced)

@@ -165,6 +165,15 @@ def test_commit_that_fails_puts_the_old_back(
     assert (out / "deep" / "data").read_text() == "old"
 
 
+def test_an_overwrite_killed_between_its_renames_loses_nothing(tmp_path: Path) -> None:
+    out = write_store(tmp_path / "out.zarr")
+    out.rename(tmp_path / ".out.zarr.replaced")  # as the kill leaves it
+    with pytest.raises(OutputError, match="exists already"):
+        check_output(out, overwrite=False, doing="test")
+    assert (out / "deep" / "data").read_text() == "old"
+    assert names(tmp_path) == ["out.zarr"]
+
+
 def test_what_appears_at_the_target_meanwhile_survives(tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
 
