@@ -24,7 +24,7 @@ from .rawfiles import Unit
 from .spec import Recording, Windowing
 from .window import Windows, make_windows
 
-SPOOL_VERSION = "1"
+SPOOL_VERSION = "1"  # raise it when window.py gives other samples for the same recording
 TABLE = "table"
 
 
