@@ -99,8 +99,8 @@ class TrainConfig(Model):
     augmentation: Augmentation = Augmentation()
     loss: LossOptions = Field(
         default=LossOptions(positive_in_denominator=True),
-        description="not `PAPER`: with the positive in the denominator mmbind gained 3 and 5 points "
-        "(two seeds, development subjects); the other methods were not searched",
+        description="not `PAPER`: with the positive in the denominator mmbind gained 3 and 5 "
+        "points (two seeds, development subjects); the other methods were not searched",
     )
     temperature: float = Field(default=0.07, gt=0)
     mask_same_sample: bool = Field(
