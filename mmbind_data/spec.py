@@ -16,11 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 if TYPE_CHECKING:
     import numpy as np
 
+    from .points import Points
+
 DATASET_SPEC = "mmbind-dataset"
 BOUND_SPEC = "mmbind-bound"
 SPEC_VERSION = "1.0"
 
-ModalityKind = Literal["inertial", "skeleton", "image", "depth_video", "point_cloud", "csi", "text"]
+ModalityKind = Literal[
+    "inertial", "signal", "skeleton", "image", "depth_video", "point_cloud", "csi", "text"
+]
 Evidence = Literal["measured", "documented", "claimed"]
 Verdict = Literal["allow", "forbid", "unknown"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -53,13 +57,19 @@ class Licence(Model):
 class Axis(Model):
     """One array axis behind the sample axis."""
 
-    name: Literal["time", "channel", "joint", "coordinate", "height", "width"]
+    name: Literal[
+        "time", "channel", "joint", "coordinate", "height", "width",
+        "antenna", "subcarrier", "packet",
+    ]  # fmt: skip
     size: int = Field(ge=1)
     names: tuple[str, ...] | None = Field(default=None, description="one per index, if they differ")
 
 
 class Modality(Model):
-    """One measured stream as it is stored: shape, unit and rate are fixed."""
+    """One measured stream as it is stored: shape, unit and rate are fixed.
+
+    Of a point cloud the axes are time and channel; the number of points differs by frame.
+    """
 
     kind: ModalityKind
     unit: str
@@ -70,8 +80,13 @@ class Modality(Model):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample, time first."""
+        """Shape of one sample, time first; of a point cloud: frames, numbers per point."""
         return tuple(axis.size for axis in self.axes)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the number of points differs from frame to frame."""
+        return self.kind == "point_cloud"
 
 
 class RawStream(Model):
@@ -83,7 +98,9 @@ class RawStream(Model):
     unit: str
     scale: float = Field(description="stored = scale * raw")
     raw_rate_hz: Fact
-    channels: tuple[Axis, ...] = Field(description="axes behind time")
+    channels: tuple[Axis, ...] = Field(
+        description="axes behind time; sizes may be changed by an option"
+    )
     root: str | None = None
     background: float | None = None
 
@@ -93,9 +110,10 @@ class Windowing(Model):
 
     ``cut``: consecutive windows of ``length`` frames every ``step`` frames, the rest is dropped.
     ``stretch``: the whole recording resampled to a fixed number of frames per modality.
+    ``still``: the recording is one frame, stored without a time axis.
     """
 
-    mode: Literal["cut", "stretch"]
+    mode: Literal["cut", "stretch", "still"]
     length: dict[Name, int] = Field(description="frames per sample for each modality")
     step: int | None = Field(default=None, ge=1, description="cut only")
     rate_hz: float | None = Field(default=None, description="cut only: frames per second")
@@ -108,7 +126,25 @@ class Preset(Model):
     windowing: Windowing
     modalities: tuple[Name, ...]
     labels: tuple[str, ...] | None = Field(default=None, description="null: all labels")
+    placements: tuple[str, ...] | None = Field(default=None, description="null: all placements")
     source: str
+
+
+class Option(Model):
+    """A choice about the conversion that is the user's: ``--set name=value``."""
+
+    summary: str
+    default: str
+    pattern: str = Field(description="regular expression that a value must match in full")
+
+
+class Checksum(Model):
+    """The digest of one file as it is officially distributed."""
+
+    file: str = Field(description="name of the archive, or canonical path of a file in it")
+    algorithm: Literal["md5", "sha1", "sha256", "git-blob"]
+    digest: str = Field(pattern=r"^[0-9a-f]+$")
+    source: str = Field(min_length=1)
 
 
 class Descriptor(Model):
@@ -120,12 +156,16 @@ class Descriptor(Model):
     homepage: Fact
     citation: Fact
     licence: Licence
+    size: Fact = Field(description="of the download, and unpacked where known")
     raw_layout: Fact
     n_subjects: Fact
     labels: dict[str, str] = Field(description="raw code -> label text, in label order")
     labels_source: str
     streams: dict[Name, RawStream]
     presets: dict[Name, Preset]
+    placements: tuple[str, ...] = Field(default=(), description="body positions, if several")
+    options: dict[Name, Option] = {}
+    checksums: tuple[Checksum, ...] = ()
     verified: tuple[str, ...] = Field(description="what was checked on real bytes")
     unverified: tuple[str, ...] = Field(description="what was not")
     quirks: tuple[Fact, ...] = ()
@@ -136,21 +176,26 @@ class Descriptor(Model):
 class Recording:
     """One raw uninterrupted capture, in SI units, at its native rate.
 
-    ``streams`` maps a modality to an array of shape (n_frames, ...) float32; a modality that was
-    not captured is absent from the mapping. ``key`` names the recording within its dataset on
-    every machine; ``raw_files`` are the canonical paths of the files it was read from.
+    ``streams`` maps a modality to an array of shape (n_frames, ...) float32, or to the `Points` of
+    n_frames frames; a modality that was not captured is absent from the mapping. ``key`` names the
+    recording within its dataset on every machine; ``raw_files`` are the canonical paths of the
+    files it was read from. ``gaps`` are the spans of frames, first and one past the last, over
+    which nothing was measured: no window may touch one. ``counts`` are remarks for the user, added
+    up over all recordings: what was repaired or left out, and how often.
     """
 
     key: str
-    subject: str
+    subject: str | None
     label: str | None
-    streams: Mapping[str, np.ndarray]
+    streams: Mapping[str, np.ndarray | Points]
     raw_files: tuple[str, ...]
     session: str | None = None
     trial: str | None = None
     placement: str | None = None
     environment: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    gaps: tuple[tuple[int, int], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class PartitionInfo(Model):
@@ -169,6 +214,8 @@ class Selection(Model):
 
     subjects: tuple[str, ...] | None = None
     modalities: tuple[Name, ...] | None = None
+    placements: tuple[str, ...] | None = None
+    options: dict[Name, str] = {}
 
 
 class DatasetInfo(Model):

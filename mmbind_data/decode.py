@@ -1,0 +1,331 @@
+"""Decode raw files: CSV, number text, MATLAB 5, NumPy, JSON, images. Every fault is a sentence.
+
+Functions take a `RawFile` and what it must hold, and raise `RawLayoutError` otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.rawfiles import RawFile
+
+# one block per megabyte is the fastest of those tried; quotes and null words do not occur
+BLOCK_BYTES = 1 << 20
+NULLS = ["", "NaN", "nan", "NAN"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An array that a file must hold; None stands for a free size, of at least one."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    kinds: str = "fiu"
+
+    def __str__(self) -> str:
+        sides = " x ".join("n" if side is None else str(side) for side in self.shape)
+        word = "numbers" if "f" in self.kinds else "unsigned integers"
+        return f"{self.name}, {sides} {word}"
+
+
+def bad_file(
+    file: RawFile,
+    what: str,
+    expected: str,
+    got: str,
+    step: str = "Compare the file with the official archive.",
+) -> RawLayoutError:
+    """Build the error of a raw file that is not what its dataset distributes."""
+    return RawLayoutError(problem(f"read {file.path}", what, file.place, expected, got, step))
+
+
+def read_content(file: RawFile) -> bytes:
+    """Bytes of a file that must not be empty."""
+    content = file.read()
+    if not content:
+        raise bad_file(file, "empty file", "data", "0 bytes")
+    return content
+
+
+def read_csv(
+    file: RawFile,
+    columns: Sequence[str],
+    *,
+    integers: Sequence[str] = (),
+    missing: bool = False,
+    separator: str = ",",
+) -> dict[str, np.ndarray]:
+    """Decode some columns of a text table with a header line; the others are not parsed.
+
+    Parameters
+    ----------
+    file : RawFile
+    columns : sequence of str
+        Names as the header spells them; an empty name is a name.
+    integers : sequence of str
+        Those of the columns that hold whole numbers.
+    missing : bool
+        Whether cells may be blank or NaN; otherwise every number must be finite.
+    separator : str
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_rows,), float64 or int64
+    """
+    content = file.read()
+    if not content.strip():
+        raise bad_file(file, "empty file", "a header and rows", f"{len(content)} bytes")
+    first_line = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip("\r\n")
+    header = next(csv.reader([first_line], delimiter=separator), [])
+    absent = [name for name in columns if name not in header]
+    if absent:
+        what = f"no column {absent[0]}" if absent[0] else "no column with an empty name"
+        raise bad_file(file, what, ",".join(columns), ",".join(header)[:200])
+    types = {name: pa.int64() if name in integers else pa.float64() for name in columns}
+    options = pa.csv.ConvertOptions(
+        include_columns=list(columns), column_types=types, null_values=NULLS if missing else []
+    )
+    table = _parse(file, content, options, separator, None)
+    return {name: _column(file, table, name, missing=missing, header=1) for name in columns}
+
+
+def read_rows(
+    file: RawFile,
+    n_columns: int,
+    columns: Sequence[int],
+    *,
+    separator: str = " ",
+    skip: int = 0,
+    missing: bool = False,
+    text: Sequence[int] = (),
+) -> dict[int, np.ndarray]:
+    """Decode some columns, by position, of a text table without a usable header.
+
+    Parameters
+    ----------
+    file : RawFile
+    n_columns : int
+        Cells in every row.
+    columns : sequence of int
+        Positions to decode, from 0.
+    separator : str
+        One character between two cells.
+    skip : int
+        Lines before the first row.
+    missing : bool
+        Whether cells may be blank or NaN; otherwise every number must be finite.
+    text : sequence of int
+        Those of the columns that hold text.
+
+    Returns
+    -------
+    dict of int to ndarray, shape (n_rows,), float64 or (for text) object
+    """
+    content = file.read()
+    if not content.strip():
+        raise bad_file(file, "empty file", f"rows of {n_columns} numbers", f"{len(content)} bytes")
+    names = [str(position) for position in range(n_columns)]
+    types = {str(one): pa.string() if one in text else pa.float64() for one in columns}
+    options = pa.csv.ConvertOptions(
+        include_columns=list(types),
+        column_types=types,
+        null_values=NULLS if missing else [],
+        strings_can_be_null=False,
+    )
+    table = _parse(file, content, options, separator, names, skip)
+    decoded = {}
+    for one in columns:
+        if one in text:
+            values = table.column(str(one)).to_numpy(zero_copy_only=False)
+            decoded[one] = values.astype(object)
+        else:
+            decoded[one] = _column(file, table, str(one), missing=missing, header=skip)
+    return decoded
+
+
+def _parse(
+    file: RawFile,
+    content: bytes,
+    options: Any,
+    separator: str,
+    names: list[str] | None,
+    skip: int = 0,
+) -> Any:
+    read = pa.csv.ReadOptions(
+        use_threads=False,  # workers are processes
+        block_size=BLOCK_BYTES,
+        column_names=names,
+        skip_rows=skip,
+    )
+    parse = pa.csv.ParseOptions(delimiter=separator, quote_char=False if names else '"')
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=read,
+            parse_options=parse,
+            convert_options=options,
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise bad_file(file, "unreadable row", "the same cells in every row", text) from error
+    if table.num_rows == 0:
+        raise bad_file(file, "no rows", "at least one row of numbers", "none")
+    return table
+
+
+def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int) -> np.ndarray:
+    column = table.column(name)
+    # an integer column with nulls becomes float, its nulls NaN
+    values = cast(np.ndarray, column.to_numpy())
+    if not missing:
+        finite = np.isfinite(values)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            what = f"column {name or '(no name)'} on line {row + header + 1}"
+            raise bad_file(file, what, "a number", f"{values[row]}")
+    return values
+
+
+def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:
+    """Load one array of a MATLAB 5 file.
+
+    Parameters
+    ----------
+    file : RawFile
+    variable : Variable
+        MATLAB may store whole-numbered floats as integers: kinds "fiu" allow for it.
+    finite : bool
+        Whether NaN and infinity are refused.
+
+    Returns
+    -------
+    ndarray of the variable's shape, in the file's dtype
+    """
+    import scipy.io
+    from scipy.io.matlab import MatReadError
+
+    content = file.read()
+    if not content:
+        raise bad_file(file, "empty file", f"a MAT file with {variable}", "0 bytes")
+    try:
+        found = scipy.io.loadmat(io.BytesIO(content), variable_names=[variable.name])
+        if variable.name not in found:
+            names = [name for name, *_ in scipy.io.whosmat(io.BytesIO(content))]
+            got = ", ".join(names) or "no variable"
+            raise bad_file(file, "another variable", str(variable), got)
+    except NotImplementedError as error:
+        raise bad_file(file, "another MAT version", "MATLAB 5 format", str(error)) from error
+    except RawLayoutError:
+        raise  # it is a ValueError too, and already says what is wrong
+    # scipy reports broken bytes by whatever its parser trips over
+    except (
+        MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError,
+        OverflowError, MemoryError, zlib.error,
+    ) as error:  # fmt: skip
+        got = f"{len(content)} bytes that cannot be parsed ({error})"
+        raise bad_file(file, "broken file", "a whole MAT file", got) from error
+    return check_array(file, found[variable.name], variable, finite=finite)
+
+
+def read_npy(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:
+    """Load the array of an .npy file, or the entry ``variable.name`` of an .npz file."""
+    content = read_content(file)
+    try:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            if variable.name not in loaded:
+                names = ", ".join(loaded) or "no array"
+                raise bad_file(file, "another array", str(variable), names)
+            loaded = loaded[variable.name]
+    except RawLayoutError:
+        raise
+    # what NumPy and zipfile trip over in broken bytes
+    except Exception as error:
+        got = f"{len(content)} bytes that cannot be parsed ({error})"
+        raise bad_file(file, "broken file", f"a NumPy file with {variable}", got) from error
+    return check_array(file, loaded, variable, finite=finite)
+
+
+def read_floats(file: RawFile, n_columns: int, dtype: str = "<f8") -> np.ndarray:
+    """Read rows of little-endian numbers without a header, shape (n, n_columns); n may be 0."""
+    content = file.read()
+    row_bytes = np.dtype(dtype).itemsize * n_columns
+    if len(content) % row_bytes:
+        expected = f"rows of {n_columns} numbers, {row_bytes} bytes each"
+        raise bad_file(file, "broken file", expected, f"{len(content)} bytes")
+    values = np.frombuffer(content, dtype=dtype).reshape(-1, n_columns)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0].tolist()
+        got = f"{values[row, column]} in row {row}, column {column}"
+        raise bad_file(file, "missing value", "numbers only", got)
+    return values
+
+
+def check_array(
+    file: RawFile, values: object, variable: Variable, *, finite: bool = True
+) -> np.ndarray:
+    """Make sure that a decoded object is the array that was announced."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in variable.kinds:
+        got = f"{variable.name} of type {getattr(values, 'dtype', type(values).__name__)}"
+        raise bad_file(file, "another type", str(variable), got)
+    fits = len(values.shape) == len(variable.shape) and all(
+        size == side or (side is None and size > 0)
+        for size, side in zip(values.shape, variable.shape, strict=True)
+    )
+    if not fits:
+        raise bad_file(file, "another shape", str(variable), " x ".join(map(str, values.shape)))
+    if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
+        place = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise bad_file(file, "missing value", "numbers only", f"{values[tuple(place)]} at {place}")
+    return values
+
+
+def read_json(file: RawFile) -> Any:
+    """Parse a JSON document in UTF-8, with or without a byte order mark."""
+    content = read_content(file)
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise bad_file(file, "broken JSON", "a JSON document", str(error)) from error
+
+
+def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
+    """Decode a PNG or JPEG image.
+
+    Parameters
+    ----------
+    file : RawFile
+    modes : mapping of str to str
+        Pillow modes that are allowed and the NumPy dtype each becomes, such as
+        ``{"I;16": "uint16"}`` for 16-bit depth or ``{"RGB": "uint8"}``.
+
+    Returns
+    -------
+    ndarray, shape (height, width) or (height, width, 3)
+    """
+    from PIL import Image
+
+    content = read_content(file)
+    try:
+        # decompression bombs are refused by Pillow itself, as a warning turned error or an error
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            image.load()
+            mode, values = image.mode, np.asarray(image)
+    except Exception as error:  # Pillow raises many kinds for broken bytes
+        got = f"{len(content)} bytes that cannot be decoded ({error})"
+        raise bad_file(file, "unreadable image", "a whole PNG or JPEG", got) from error
+    # Pillow names 16-bit grey I;16 or, in older releases, I
+    if mode not in modes:
+        raise bad_file(file, "another kind of image", f"mode {' or '.join(modes)}", f"mode {mode}")
+    return values.astype(modes[mode], copy=False)

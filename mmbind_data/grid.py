@@ -1,0 +1,106 @@
+"""Time grids and gaps: put irregular samples on a common grid, and tell where nothing was measured.
+
+Pure arithmetic. Spans are (first frame, one past the last frame).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
+    """Evenly spaced times over the interval that all streams cover.
+
+    Parameters
+    ----------
+    times : sequence of ndarray, shape (n_i,), float64
+        Strictly increasing times of each stream, any unit.
+    step : float
+        Distance of the grid, in the same unit.
+
+    Returns
+    -------
+    ndarray, shape (T,), float64
+        From the latest first time on; empty if the streams do not overlap.
+
+    >>> common_grid([np.array([0.0, 10.0]), np.array([3.0, 12.0])], 2.0).tolist()
+    [3.0, 5.0, 7.0, 9.0]
+    """
+    first = max(float(one[0]) for one in times)
+    last = min(float(one[-1]) for one in times)
+    n = int(np.floor((last - first) / step + 1e-9)) + 1
+    return first + step * np.arange(max(n, 0), dtype=np.float64)
+
+
+def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Values on a grid, linear in time between the neighbouring samples.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,), float64, strictly increasing
+    values : ndarray, shape (n, C)
+    grid : ndarray, shape (T,), inside the times
+
+    Returns
+    -------
+    ndarray, shape (T, C), float64
+    """
+    right = np.clip(np.searchsorted(times, grid, side="right"), 1, len(times) - 1)
+    left = right - 1
+    share = ((grid - times[left]) / (times[right] - times[left]))[:, np.newaxis]
+    return np.asarray(values[left] * (1.0 - share) + values[right] * share)
+
+
+def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndarray:
+    """Mark the grid points that lie strictly between two samples further apart than ``max_gap``.
+
+    Returns
+    -------
+    ndarray, shape (T,), bool
+    """
+    right = np.searchsorted(times, grid, side="right")
+    inside = (right > 0) & (right < len(times))
+    left = np.clip(right - 1, 0, len(times) - 1)
+    right = np.clip(right, 0, len(times) - 1)
+    return np.asarray(inside & (times[right] - times[left] > max_gap) & (times[left] != grid))
+
+
+def spans_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Runs of True.
+
+    >>> spans_of(np.array([False, True, True, False, True]))
+    ((1, 3), (4, 5))
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return tuple((int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def bridge(values: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fill short drop-outs by linear interpolation; longer ones, and those at an end, stay.
+
+    Parameters
+    ----------
+    values : ndarray, shape (T, C)
+        A frame with a NaN in any channel counts as missing.
+    max_frames : int
+        Longest run of missing frames that is filled.
+
+    Returns
+    -------
+    filled : ndarray, shape (T, C), float64
+        Frames that stay missing are NaN in all channels.
+    missing : ndarray, shape (T,), bool
+        Frames that stay missing.
+    """
+    filled = np.array(values, dtype=np.float64)
+    missing = np.asarray(~np.isfinite(filled).all(axis=1))
+    filled[missing] = np.nan
+    for start, end in spans_of(missing):
+        if end - start <= max_frames and start > 0 and end < len(filled):
+            share = (np.arange(start, end) - (start - 1)) / (end - (start - 1))
+            before, after = filled[start - 1], filled[end]
+            filled[start:end] = before + share[:, np.newaxis] * (after - before)
+            missing[start:end] = False
+    return filled, missing

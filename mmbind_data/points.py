@@ -1,0 +1,65 @@
+"""Frames with a varying number of points each: radar and lidar point clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Points:
+    """The point clouds of consecutive frames.
+
+    Attributes
+    ----------
+    values : ndarray, shape (P, F), float32
+        All points, frame after frame.
+    offsets : ndarray, shape (T + 1,), int64
+        Frame t holds ``values[offsets[t]:offsets[t + 1]]``; a frame may be empty.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def join(cls, frames: Sequence[np.ndarray]) -> Points:
+        """Put frames of shape (any, F) together; there must be one at least.
+
+        >>> Points.join([np.zeros((2, 3)), np.zeros((0, 3))]).offsets.tolist()
+        [0, 2, 2]
+        """
+        offsets = np.zeros(len(frames) + 1, dtype=np.int64)
+        np.cumsum([len(frame) for frame in frames], out=offsets[1:])
+        return cls(np.concatenate(frames).astype(np.float32), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def frame(self, index: int) -> np.ndarray:
+        """Points of one frame, shape (any, F)."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def take(self, frames: Sequence[int] | np.ndarray) -> Points:
+        """Choose frames by number, in any order, with repetitions."""
+        return Points.join([self.frame(int(index)) for index in frames])
+
+    def padded(self, n_points: int) -> np.ndarray:
+        """Return shape (T, n_points, F) float32, NaN behind the last point of a frame.
+
+        Raises
+        ------
+        ValueError
+            A frame holds more points.
+        """
+        sizes = np.diff(self.offsets)
+        if len(sizes) and sizes.max() > n_points:
+            message = f"a frame holds {sizes.max()} points, more than {n_points}"
+            raise ValueError(message)
+        padded = np.full((len(self), n_points, self.values.shape[1]), np.nan, dtype=np.float32)
+        frame = np.repeat(np.arange(len(self)), sizes)
+        padded[frame, np.arange(len(self.values)) - np.repeat(self.offsets[:-1], sizes)] = (
+            self.values
+        )
+        return padded
