@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import comma_list
+if TYPE_CHECKING:
+    from mmbind_data.convert import Converted
+
+from .options import assignments, comma_list
 from .output import Report, Screen, notes, reported
 
 
@@ -17,6 +21,10 @@ from .output import Report, Screen, notes, reported
 @click.option("--preset", default="default", show_default=True, help="How to window; see datasets.")
 @click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
 @click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
+@click.option("--placement", "placements", callback=comma_list, help="Only these body positions.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", callback=assignments,
+              help="A choice that the dataset offers; see datasets NAME.")  # fmt: skip
+@click.option("--descriptor", type=click.Path(dir_okay=False), help="Own data: what NAME table is.")
 @click.option("--workers", default=1, show_default=True, help="Processes that read.")
 @click.option("--dry-run", is_flag=True, help="Say what would be read, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
@@ -28,6 +36,9 @@ def command(
     preset: str,
     subjects: list[str] | None,
     modalities: list[str] | None,
+    placements: list[str] | None,
+    options: dict[str, str],
+    descriptor: str | None,
     workers: int,
     dry_run: bool,
     overwrite: bool,
@@ -35,36 +46,49 @@ def command(
 ) -> Report:
     """Convert the raw data of dataset NAME, a folder or zip RAW, to the store OUT.
 
+    NAME "table" is your own data: tables, arrays or MAT files that --descriptor FILE describes.
     An interrupted conversion goes on where it was when the same command runs again.
     """
-    from mmbind_data.convert import convert, plan_conversion, unrecognised_notes
-    from mmbind_data.staging import check_output
+    from mmbind_data.convert import convert
+    from mmbind_data.datasets import read_document
 
+    choice: dict[str, Any] = {
+        "preset": preset,
+        "subjects": subjects,
+        "modalities": modalities,
+        "placements": placements,
+        "options": options,
+        "document": None if descriptor is None else read_document(Path(descriptor)),
+    }
     if dry_run:
-        check_output(Path(out), overwrite=overwrite, doing=f"convert {name}")
-        plan = plan_conversion(name, raw, preset=preset, subjects=subjects, modalities=modalities)
-        result = {
-            "dataset_id": name,
-            "n_units": len(plan.units),
-            "raw_bytes": plan.n_bytes,
-            "modalities": list(plan.modalities),
-            "unrecognised": list(plan.listing.unrecognised),
-        }
-        line = f"would read {len(plan.units)} recordings, {plan.n_bytes / 1e6:.1f} MB"
-        remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])
-        return Report(result, [line], remarks)
+        return _rehearse(name, raw, Path(out), choice, overwrite=overwrite)
     with screen.progress(f"convert {name}") as progress:
         made = convert(
-            name,
-            raw,
-            out,
-            preset=preset,
-            subjects=subjects,
-            modalities=modalities,
-            workers=workers,
-            overwrite=overwrite,
-            progress=progress,
+            name, raw, out, workers=workers, overwrite=overwrite, progress=progress, **choice
         )
+    return _report(made)
+
+
+def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
+    from mmbind_data.convert import unrecognised_notes
+    from mmbind_data.plan import plan_conversion, request_of
+    from mmbind_data.staging import check_output
+
+    check_output(out, overwrite=overwrite, doing=f"convert {name}")
+    plan = plan_conversion(name, raw, request_of(**choice))
+    result = {
+        "dataset_id": plan.descriptor.dataset_id,
+        "n_units": len(plan.units),
+        "raw_bytes": plan.n_bytes,
+        "modalities": list(plan.modalities),
+        "unrecognised": list(plan.listing.unrecognised),
+    }
+    line = f"would read {len(plan.units)} raw units, {plan.n_bytes / 1e6:.1f} MB"
+    remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])
+    return Report(result, [line], remarks)
+
+
+def _report(made: Converted) -> Report:
     info = made.info
     result = {
         "path": str(made.path),

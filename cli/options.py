@@ -28,6 +28,20 @@ def comma_list(
     return parts
 
 
+def assignments(
+    ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> dict[str, str]:
+    """Turn ``NAME=VALUE`` texts into a mapping (a click callback)."""
+    values: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value) or name in values:
+            message = f"expected NAME=VALUE, each name once, got {text!r}"
+            raise click.BadParameter(message, ctx=ctx, param=parameter)
+        values[name] = value
+    return values
+
+
 def source_paths(texts: Sequence[str]) -> dict[str, Path]:
     """Turn ``ID=PATH`` texts into a mapping.
 

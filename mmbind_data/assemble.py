@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,17 @@ import pyarrow as pa
 
 from .errors import RawLayoutError, problem
 from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE
-from .rawfiles import RawListing, Unit, natural
-from .spec import Axis, DatasetInfo, Descriptor, Modality, Preset, Selection
-from .spool import UnitResult, read_rows, read_table
+from .plan import Plan
+from .points import Clouds
+from .rawfiles import natural
+from .spec import Axis, DatasetInfo, Modality
+from .spool import UnitResult, read_clouds, read_head, read_samples
 from .staging import remove
 from .writer import StoreContent, write_store
 
 Progress = Callable[[int, int, str], None]
 
 _TEXT = ("subject", "session", "trial", "placement", "environment")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a conversion will do, known before any raw file is parsed."""
-
-    descriptor: Descriptor
-    preset_name: str
-    preset: Preset
-    modalities: tuple[str, ...]
-    selection: Selection
-    listing: RawListing
-    units: tuple[Unit, ...]
-
-    @property
-    def n_bytes(self) -> int:
-        """Raw bytes to read, decompressed."""
-        return sum(file.size for unit in self.units for file in unit.files.values())
 
 
 def assemble(
@@ -68,41 +51,55 @@ def assemble(
     RawLayoutError
         No sample at all, or a modality that was asked for by name is in none.
     """
-    tables = [read_table(result.spool) for result in results]
-    rows = [row for table in tables for row in table]
+    heads = [read_head(result.spool) for result in results]
+    rows = [row for head in heads for row in head["rows"]]
+    counts: Counter[str] = sum((Counter(head["counts"]) for head in heads), Counter())
     if not rows:
         raise RawLayoutError(
             problem(
                 f"convert {plan.descriptor.dataset_id}",
                 "no sample",
-                f"{len(plan.units)} recordings",
+                f"{len(plan.units)} raw units",
                 "at least one recording as long as a window",
-                "none",
+                "; ".join(["none", *_remarks(counts)]),
             )
         )
     present, notes = _presence(plan, rows)
-    too_short = sum(not table for table in tables)
-    if too_short:
-        notes.append(f"{too_short} recordings give no sample: shorter than a window")
+    notes += _remarks(counts)
+    empty = sum(not head["rows"] for head in heads)
+    if empty:
+        notes.append(
+            f"{empty} of {len(heads)} raw units give no sample: nothing as long as a window"
+        )
     columns = _code_columns(plan, rows)
-    info = _describe(plan, rows, present)
+    info = _describe(plan, rows, present, heads)
     remove(root)
 
-    def blocks(modality: str) -> Iterator[np.ndarray]:
-        for result, table in zip(results, tables, strict=True):
-            if table:
-                shape = info.modalities[modality].shape
-                yield read_rows(result.spool, modality, table, shape)
+    def blocks(modality: str) -> Iterator[np.ndarray | Clouds]:
+        described = info.modalities[modality]
+        read = read_clouds if described.ragged else read_samples
+        for result, head in zip(results, heads, strict=True):
+            if head["rows"]:
+                yield read(result.spool, head, modality, described.shape)
 
     documents = {
         DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
         PROVENANCE: _provenance(plan),
     }
     samples, raw_files = _sample_table(rows, columns), _raw_file_table(results)
-    content = StoreContent(info, columns, samples, raw_files, present, blocks, documents)
+    n_points = {
+        name: sum(head["arrays"][name]["shape"][0] for head in heads if name in head["arrays"])
+        for name, modality in info.modalities.items()
+        if modality.ragged
+    }
+    content = StoreContent(info, columns, samples, raw_files, present, blocks, documents, n_points)
     total = len(results)
     tell = (lambda name: progress(total, total, f"writing {name}")) if progress else None
     return write_store(root, content, progress=tell), notes
+
+
+def _remarks(counts: Counter[str]) -> list[str]:
+    return [f"{text}: {n}" for text, n in sorted(counts.items()) if n]
 
 
 def _presence(plan: Plan, rows: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -134,7 +131,7 @@ def _code_columns(
         texts = [row["label_text" if column == "label" else column] for row in rows]
         names = sorted({text for text in texts if text is not None}, key=natural)
         if column == "label":  # every label of the preset has its code, also in a subset
-            names = list(plan.preset.labels or plan.descriptor.labels.values())
+            names = list(plan.preset.labels or plan.descriptor.labels.values()) or names
         code = {text: index for index, text in enumerate(names)}
         codes = np.array([-1 if text is None else code[text] for text in texts], dtype=np.int32)
         columns[column] = (codes, tuple(names))
@@ -142,23 +139,36 @@ def _code_columns(
 
 
 def _describe(
-    plan: Plan, rows: list[dict[str, Any]], present: dict[str, np.ndarray]
+    plan: Plan,
+    rows: list[dict[str, Any]],
+    present: dict[str, np.ndarray],
+    heads: list[dict[str, Any]],
 ) -> DatasetInfo:
     descriptor, windowing = plan.descriptor, plan.preset.windowing
     modalities = {}
     for name in present:
         stream = descriptor.streams[name]
+        sizes = _sizes(plan, name, heads)
+        axes = [
+            axis if axis.size == size else axis.model_copy(update={"size": size, "names": None})
+            for axis, size in zip(stream.channels, sizes, strict=True)
+        ]
+        if windowing.mode != "still":
+            axes.insert(0, Axis(name="time", size=windowing.length[name]))
         modalities[name] = Modality(
             kind=stream.kind,
             unit=stream.unit,
-            axes=(Axis(name="time", size=windowing.length[name]), *stream.channels),
+            axes=tuple(axes),
             rate_hz=windowing.rate_hz,
             root=stream.root,
             background=stream.background,
         )
-    labels = Counter(row["label_text"] for row in rows)
-    subjects = Counter(row["subject"] for row in rows)
-    order = plan.preset.labels or tuple(descriptor.labels.values())
+    texts = [row["label_text"] for row in rows if row["label_text"] is not None]
+    labels = {
+        text: n for text, n in sorted(Counter(texts).items(), key=lambda one: natural(one[0]))
+    }
+    subjects = Counter(row["subject"] for row in rows if row["subject"] is not None)
+    order = plan.preset.labels or tuple(descriptor.labels.values()) or labels
     return DatasetInfo(
         dataset_id=descriptor.dataset_id,
         dataset_version=descriptor.version,
@@ -168,11 +178,33 @@ def _describe(
         modalities=modalities,
         n_samples=len(rows),
         subjects={name: subjects[name] for name in sorted(subjects, key=natural)},
-        labels={name: labels[name] for name in order if labels[name]},
+        labels={name: labels[name] for name in order if name in labels},
         n_present={name: int(mask.sum()) for name, mask in present.items()},
         licence=descriptor.licence,
         content_digest="",
     )
+
+
+def _sizes(plan: Plan, modality: str, heads: list[dict[str, Any]]) -> tuple[int, ...]:
+    """Sizes of a modality's axes behind time, as found; options may change those of the descriptor.
+
+    Raises
+    ------
+    RawLayoutError
+        Two raw units differ.
+    """
+    n_axes = len(plan.descriptor.streams[modality].channels)
+    found: dict[tuple[int, ...], str] = {}
+    for unit, head in zip(plan.units, heads, strict=True):
+        if modality in head["arrays"]:
+            found.setdefault(tuple(head["arrays"][modality]["shape"][-n_axes:]), unit.key)
+    if len(found) > 1:
+        (expected, first), (got, other), *_ = found.items()
+        raise RawLayoutError(
+            problem(f"convert {plan.descriptor.dataset_id}", f"{modality} of another size", other,
+                    f"{' x '.join(map(str, expected))} as in {first}", " x ".join(map(str, got)))
+        )  # fmt: skip
+    return next(iter(found))
 
 
 def _sample_table(
@@ -203,12 +235,13 @@ def _raw_file_table(results: list[UnitResult]) -> pa.Table:
 
 def _provenance(plan: Plan) -> dict[str, Any]:
     """How the store was made. No clock, host or path: the same input gives the same bytes."""
-    libraries = ("numpy", "numcodecs", "pyarrow", "scipy", "zarr")
+    libraries = ("numcodecs", "numpy", "pillow", "pyarrow", "scipy", "zarr")
     return {
         "command": "convert",
         "mmbind": version("mmbind"),
         "reader_version": plan.descriptor.reader_version,
         "preset": {plan.preset_name: plan.preset.model_dump(mode="json")},
         "modalities": list(plan.modalities),
+        "options": dict(plan.options),
         "libraries": {name: version(name) for name in libraries},
     }

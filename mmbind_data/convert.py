@@ -11,18 +11,16 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from .assemble import Plan, Progress, assemble
-from .datasets import load_descriptor, load_reader
-from .errors import MMBindError, OutputError, RawLayoutError, UsageError, problem, suggest
+from .assemble import Progress, assemble
+from .datasets import TABLE
+from .errors import MMBindError, OutputError, RawLayoutError, UsageError, problem
 from .integrity import canonical_json, text_digest
-from .rawfiles import RawListing, Unit, natural, scan
-from .spec import DatasetInfo, Preset, Selection
-from .spool import UnitResult, UnitTask, convert_unit
+from .plan import Plan, plan_conversion, request_of
+from .rawfiles import RawListing
+from .spec import DatasetInfo
+from .spool import SUFFIX, UnitResult, UnitTask, convert_unit
 from .staging import check_output, claimed, commit, failed, make_folder, remove, staging_path
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -36,60 +34,6 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def plan_conversion(
-    name: str,
-    raw: str | Path,
-    *,
-    preset: str = "default",
-    subjects: Sequence[str] | None = None,
-    modalities: Sequence[str] | None = None,
-) -> Plan:
-    """Find the raw files of a dataset and decide what to convert.
-
-    Parameters are those of `convert`.
-
-    Raises
-    ------
-    UsageError
-        Unknown dataset, preset, modality or subject.
-    RawLayoutError
-        The raw data is missing or not recognised.
-    """
-    descriptor = load_descriptor(name)
-    chosen_preset = _known(preset, descriptor.presets, "preset", name)
-    files = scan(Path(raw))
-    listing: RawListing = load_reader(name).find(files, preset)
-    chosen = tuple(dict.fromkeys(modalities or chosen_preset.modalities))
-    for modality in chosen:
-        _known(modality, chosen_preset.windowing.length, "modality", f"{name}, preset {preset}")
-    found = {unit.fields["subject"] for unit in listing.units}
-    for subject in subjects or ():
-        if subject not in found:
-            raise UsageError(
-                problem(
-                    f"convert {name}",
-                    f"no subject {subject!r}",
-                    raw,
-                    f"one of {', '.join(sorted(found, key=natural))}",
-                    repr(subject),
-                )
-            )
-    narrowed = (
-        unit.narrowed(chosen) for unit in listing.units if _wanted(unit, chosen_preset, subjects)
-    )
-    units = tuple(unit for unit in narrowed if unit.files)
-    if not units:
-        raise RawLayoutError(
-            problem(f"convert {name}", "no raw file of what was asked for", raw,
-                    f"files of {', '.join(chosen)}", f"files of {', '.join(listing.modalities)}")
-        )  # fmt: skip
-    selection = Selection(
-        subjects=tuple(subjects) if subjects else None,
-        modalities=chosen if modalities else None,
-    )
-    return Plan(descriptor, preset, chosen_preset, chosen, selection, listing, units)
-
-
 def convert(
     name: str,
     raw: str | Path,
@@ -98,6 +42,9 @@ def convert(
     preset: str = "default",
     subjects: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
+    placements: Sequence[str] | None = None,
+    options: Mapping[str, str] | None = None,
+    document: str | None = None,
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -121,6 +68,12 @@ def convert(
         Convert only these.
     modalities : sequence of str, optional
         Convert only these; by default those of the preset that the raw data holds.
+    placements : sequence of str, optional
+        Convert only what was worn there; by default what the preset says.
+    options : mapping of str to str, optional
+        Choices that the dataset's descriptor offers.
+    document : str, optional
+        Text of the user's own descriptor, for dataset "table".
     workers : int
         Processes that read and window; one more writes.
     overwrite : bool
@@ -140,7 +93,15 @@ def convert(
     if workers < 1:
         raise UsageError(problem(doing, "bad number", "--workers", "1 or more", str(workers)))
     check_output(out, overwrite=overwrite, doing=doing)
-    plan = plan_conversion(name, raw, preset=preset, subjects=subjects, modalities=modalities)
+    request = request_of(
+        preset=preset,
+        subjects=subjects,
+        modalities=modalities,
+        placements=placements,
+        options=options,
+        document=document,
+    )
+    plan = plan_conversion(name, raw, request)
     staging = staging_path(out)
     with claimed(out, doing=doing):
         make_folder(staging / "units", doing=doing)
@@ -175,27 +136,10 @@ def unrecognised_notes(listing: RawListing) -> list[str]:
 def _keep_units(staging: Path, *, in_vain: bool) -> str:
     """Clean up after a failure; keep the finished units, if any, and say so."""
     remove(staging / "store")
-    if in_vain or not any((staging / "units").glob("*.npz")):
+    if in_vain or not any((staging / "units").glob(f"*{SUFFIX}")):
         remove(staging)
         return ""
     return f"What is done is kept in {staging}: run the same command to go on."
-
-
-def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:
-    if name not in known:
-        raise UsageError(
-            problem("convert", f"unknown {what}", where, "a known one", repr(name),
-                    suggest(name, known))
-        )  # fmt: skip
-    return known[name]
-
-
-def _wanted(unit: Unit, preset: Preset, subjects: Sequence[str] | None) -> bool:
-    """Whether a unit can hold samples that were asked for, as far as its names tell."""
-    if subjects and unit.fields["subject"] not in subjects:
-        return False
-    label = unit.fields.get("label")
-    return label is None or preset.labels is None or label in preset.labels
 
 
 def _convert_units(
@@ -207,17 +151,23 @@ def _convert_units(
         "reader": descriptor.reader_version,
         "preset": preset.model_dump(mode="json"),
         "modalities": sorted(plan.modalities),
+        "options": dict(plan.options),
     }
+    changed = plan.selection.options
+    variant = f"{plan.preset_name} {canonical_json(changed)}" if changed else plan.preset_name
     tasks = [
         UnitTask(
-            dataset=descriptor.dataset_id,
+            dataset=TABLE if plan.document else descriptor.dataset_id,
+            dataset_id=descriptor.dataset_id,
+            document=plan.document,
             unit=unit,
             preset=plan.preset_name,
+            variant=variant,
             modalities=plan.modalities,
             kinds={name: stream.kind for name, stream in descriptor.streams.items()},
             windowing=preset.windowing,
             labels=preset.labels,
-            config_digest=text_digest(canonical_json(config)),
+            config_digest=text_digest(canonical_json(config), *unit.placements),
             folder=folder,
         )
         for unit in plan.units

@@ -168,7 +168,7 @@ def _parse(
         column_names=names,
         skip_rows=skip,
     )
-    parse = pa.csv.ParseOptions(delimiter=separator, quote_char=False if names else '"')
+    parse = pa.csv.ParseOptions(delimiter=separator, quote_char='"' if b'"' in content else False)
     try:
         table = pa.csv.read_csv(
             pa.BufferReader(content),
@@ -194,6 +194,40 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
             row = int(np.argmin(finite))
             what = f"column {name or '(no name)'} on line {row + header + 1}"
             raise bad_file(file, what, "a number", f"{values[row]}")
+    return values
+
+
+def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) -> np.ndarray:
+    """Decode lines of numbers between blanks or tabs, as many as there are, without a header.
+
+    Parameters
+    ----------
+    file : RawFile
+    n_columns : int
+        Numbers in every line; blank lines are allowed at the end only.
+    content : bytes, optional
+        The text, where it is not the file's bytes themselves.
+
+    Returns
+    -------
+    ndarray, shape (n_rows, n_columns), float64, all finite
+    """
+    lines = (read_content(file) if content is None else content).rstrip().splitlines()
+    if not lines:
+        raise bad_file(file, "no rows", f"rows of {n_columns} numbers", "blanks")
+    rows = [line.split() for line in lines]
+    for index, row in enumerate(rows):
+        if len(row) != n_columns:
+            got = f"{len(row)} numbers"
+            raise bad_file(file, f"line {index + 1}", f"{n_columns} numbers", got)
+    try:
+        values = np.array(rows).astype(np.float64)
+    except ValueError as error:
+        raise bad_file(file, "no number", f"rows of {n_columns} numbers", str(error)) from error
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0].tolist()
+        got = f"{values[row, column]} in column {column + 1}"
+        raise bad_file(file, f"missing value on line {row + 1}", "numbers only", got)
     return values
 
 
@@ -329,3 +363,30 @@ def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
     if mode not in modes:
         raise bad_file(file, "another kind of image", f"mode {' or '.join(modes)}", f"mode {mode}")
     return values.astype(modes[mode], copy=False)
+
+
+def block_means(image: np.ndarray, block: int, *, skip_zeros: bool = False) -> np.ndarray:
+    """Shrink an image: the means of squares of ``block`` x ``block`` pixels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (height, width)
+        Rows and columns that fill no square are cut off, half of them on each side.
+    block : int
+    skip_zeros : bool
+        Whether a pixel of 0 (or less) has no reading: the mean is over the others, and 0 where
+        fewer than half of the square's pixels have one.
+
+    Returns
+    -------
+    ndarray, shape (height // block, width // block), float64
+    """
+    height, width = (side // block for side in image.shape)
+    top, left = ((side % block) // 2 for side in image.shape)
+    kept = image[top : top + height * block, left : left + width * block]
+    blocks = kept.reshape(height, block, width, block)
+    if not skip_zeros:
+        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64))
+    n_readings = (blocks > 0).sum(axis=(1, 3))
+    total = np.maximum(blocks, 0).sum(axis=(1, 3), dtype=np.float64)
+    return np.where(2 * n_readings < block**2, 0.0, total / np.maximum(n_readings, 1))

@@ -16,7 +16,7 @@ def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
     Parameters
     ----------
     times : sequence of ndarray, shape (n_i,), float64
-        Strictly increasing times of each stream, any unit.
+        Strictly increasing times of each stream, any unit; at least one stream, n_i >= 1.
     step : float
         Distance of the grid, in the same unit.
 
@@ -34,27 +34,62 @@ def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
     return first + step * np.arange(max(n, 0), dtype=np.float64)
 
 
-def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Values on a grid, linear in time between the neighbouring samples.
+def undelayed(arrivals: np.ndarray, period: float) -> np.ndarray:
+    """Times at which samples were taken, from the times at which they were delivered.
+
+    A sensor samples at a period; what reads it may be late and then gets several samples at once.
+    The time of a sample is the latest that is not after its arrival and at least a period before
+    the next sample's. Where no sample was lost, that is exact as soon as one arrives at once.
 
     Parameters
     ----------
-    times : ndarray, shape (n,), float64, strictly increasing
+    arrivals : ndarray, shape (n,), float64, n >= 1
+        In the order of sampling; they need not increase.
+    period : float
+        Shortest time between two samples, same unit.
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        Increasing by at least the period.
+
+    >>> undelayed(np.array([0.0, 20.0, 95.0, 96.0, 97.0, 100.0]), 20.0).tolist()
+    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+    """
+    steps = period * np.arange(len(arrivals), dtype=np.float64)
+    return steps + np.minimum.accumulate((arrivals - steps)[::-1])[::-1]
+
+
+def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Values on a grid, linear in time between the neighbouring samples.
+
+    On a sample the value is that sample's, whatever its neighbours are (they may be NaN); outside
+    the times it is the first or the last sample's, never extrapolated.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,), float64, strictly increasing, n >= 1
     values : ndarray, shape (n, C)
-    grid : ndarray, shape (T,), inside the times
+    grid : ndarray, shape (T,)
 
     Returns
     -------
     ndarray, shape (T, C), float64
     """
-    right = np.clip(np.searchsorted(times, grid, side="right"), 1, len(times) - 1)
-    left = right - 1
-    share = ((grid - times[left]) / (times[right] - times[left]))[:, np.newaxis]
-    return np.asarray(values[left] * (1.0 - share) + values[right] * share)
+    left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(times) - 1)
+    between = (grid > times[left]) & (left < len(times) - 1)
+    on_grid = np.asarray(values[left], dtype=np.float64)
+    left, right = left[between], left[between] + 1
+    share = ((grid[between] - times[left]) / (times[right] - times[left]))[:, np.newaxis]
+    on_grid[between] = values[left] * (1.0 - share) + values[right] * share
+    return on_grid
 
 
 def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndarray:
     """Mark the grid points that lie strictly between two samples further apart than ``max_gap``.
+
+    A gap that no grid point lies in, as is possible below one step, is not seen; neither are
+    points before the first and behind the last sample.
 
     Returns
     -------
@@ -83,7 +118,7 @@ def bridge(values: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray]
     Parameters
     ----------
     values : ndarray, shape (T, C)
-        A frame with a NaN in any channel counts as missing.
+        A frame with NaN or infinity in any channel counts as missing.
     max_frames : int
         Longest run of missing frames that is filled.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .attributes import ROOT, read_info
 from .errors import FormatError, IntegrityError, problem, suggest
+from .points import Clouds
 from .spec import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def data_path(modality: str) -> str:
 def valid_path(modality: str) -> str:
     """Path of a modality's presence mask inside a converted store."""
     return f"modalities/{modality}/valid"
+
+
+def point_paths(modality: str) -> tuple[str, str, str]:
+    """Paths of a point cloud's values, sample offsets and frame offsets."""
+    root = f"modalities/{modality}"
+    return f"{root}/values", f"{root}/offsets", f"{root}/frame_offsets"
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,18 @@ class Store:
         Raises
         ------
         FormatError
-            The store does not hold the modality.
+            The store does not hold the modality, or it is a point cloud: see `load_points`.
         IntegrityError
             A chunk is missing or damaged.
         IndexError
             A row that the store does not have, or a mask instead of rows.
         """
-        array = self._array(data_path(self._known(modality)))
+        if self.info.modalities[self._known(modality)].ragged:
+            raise FormatError(
+                problem(f"read {modality} as one array", "point cloud", self.path, "a fixed shape",
+                        "points whose number differs by frame", "Use load_points.")
+            )  # fmt: skip
+        array = self._array(data_path(modality))
         if rows is None or isinstance(rows, slice):
             start, stop, step = (rows or slice(None)).indices(len(self))
             if step == 1:
@@ -99,6 +111,40 @@ class Store:
                 low, high = rows[wanted].min(), rows[wanted].max() + 1
                 result[wanted] = self._read(array, int(low), int(high))[rows[wanted] - low]
         return result
+
+    def load_points(self, modality: str, rows: np.ndarray | slice | None = None) -> Clouds:
+        """Read samples of a point cloud.
+
+        Parameters and errors are those of `load`; a row without the modality has no points.
+        """
+        if not self.info.modalities[self._known(modality)].ragged:
+            raise FormatError(
+                problem(f"read {modality} as points", "an array of fixed shape", self.path,
+                        "a point cloud", self.info.modalities[modality].kind, "Use load.")
+            )  # fmt: skip
+        values, _, frames = (self._array(path) for path in point_paths(modality))
+        if rows is None or isinstance(rows, slice):
+            rows = np.arange(*(rows or slice(None)).indices(len(self)))
+        rows = self._row_numbers(rows)
+        edges = self.point_edges(modality)
+        parts = [np.empty((0, values.shape[1]), dtype=np.float32)]
+        # neighbouring rows are read at one go
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            if len(run) and edges[run[-1] + 1] > edges[run[0]]:
+                parts.append(self._read(values, int(edges[run[0]]), int(edges[run[-1] + 1])))
+        chosen = np.empty((0, frames.shape[1]), dtype=np.int64)
+        if len(rows):
+            low, high = int(rows.min()), int(rows.max()) + 1
+            chosen = self._read(frames, low, high)[rows - low]
+        return Clouds(np.concatenate(parts), chosen)
+
+    def n_points(self, modality: str) -> int:
+        """Points of all samples of a point cloud."""
+        return int(self._array(point_paths(self._known(modality))[0]).shape[0])
+
+    def point_edges(self, modality: str) -> np.ndarray:
+        """First point of each sample of a point cloud, and one past the last: int64, (n + 1,)."""
+        return self._read(self._array(point_paths(self._known(modality))[1]), 0, len(self) + 1)
 
     def present(self, modality: str) -> np.ndarray:
         """Which samples carry the modality: bool, shape (n_samples,)."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .errors import UsageError, problem, suggest
 from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE, RAW_FILES, Store, open_store
+from .points import Clouds
 from .spec import DatasetInfo, PartitionInfo
 from .staging import check_output, staged
 from .writer import StoreContent, shard_rows, write_store
@@ -101,7 +102,7 @@ def _select(
     store = open_store(source)
     kept = _choose(store, modalities, store.info.modalities, "modality")
     chosen = _choose(store, subjects, store.info.subjects, "subject")
-    rows = select_rows(store, chosen, kept)
+    rows = select_rows(store, None if subjects is None else chosen, kept)
     if not len(rows):
         raise UsageError(
             problem(
@@ -115,12 +116,16 @@ def _select(
     return store, rows, kept, chosen
 
 
-def select_rows(store: Store, subjects: Sequence[str], modalities: Sequence[str]) -> np.ndarray:
-    """Rows of the given subjects that carry at least one of the modalities, ascending."""
-    names = store.names("subject")
-    own = np.isin(store.column("subject"), [names.index(subject) for subject in subjects])
-    carried = np.logical_or.reduce([store.present(name) for name in modalities])
-    return np.flatnonzero(own & carried)
+def select_rows(
+    store: Store, subjects: Sequence[str] | None, modalities: Sequence[str]
+) -> np.ndarray:
+    """Rows of the subjects (None: all rows) that carry one of the modalities or more, ascending."""
+    wanted = np.logical_or.reduce([store.present(name) for name in modalities])
+    if subjects is not None:
+        names = store.names("subject")
+        codes = [names.index(subject) for subject in subjects]
+        wanted &= np.isin(store.column("subject"), codes)
+    return np.flatnonzero(wanted)
 
 
 def _choose(store: Store, wanted: Sequence[str] | None, known: Any, what: str) -> list[str]:
@@ -156,11 +161,12 @@ def _content(
         samples = _replace(samples, "label_text", pa.nulls(len(rows), pa.string()))
     present = {name: store.present(name)[rows] for name in kept}
 
-    def blocks(modality: str) -> Iterator[np.ndarray]:
+    def blocks(modality: str) -> Iterator[np.ndarray | Clouds]:
         row_bytes = 4 * int(np.prod(store.info.modalities[modality].shape))
+        load = store.load_points if _ragged(store, modality) else store.load
         step = shard_rows(row_bytes, len(rows))
         for start in range(0, len(rows), step):
-            yield store.load(modality, rows[start : start + step])
+            yield load(modality, rows[start : start + step])
 
     return StoreContent(
         info=_describe(store, samples, present),
@@ -178,7 +184,16 @@ def _content(
                 "parent": store.document(PROVENANCE),
             },
         },
+        n_points={
+            name: int(np.diff(store.point_edges(name))[rows].sum())
+            for name in kept
+            if _ragged(store, name)
+        },
     )
+
+
+def _ragged(store: Store, modality: str) -> bool:
+    return store.info.modalities[modality].ragged
 
 
 def _describe(store: Store, samples: pa.Table, present: dict[str, np.ndarray]) -> DatasetInfo:

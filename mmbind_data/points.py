@@ -63,3 +63,51 @@ class Points:
             self.values
         )
         return padded
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Samples of point clouds: each the same number of frames, each frame any number of points.
+
+    Attributes
+    ----------
+    values : ndarray, shape (P, F), float32
+        All points, sample after sample, frame after frame.
+    frame_offsets : ndarray, shape (n, T + 1), int64
+        Where the frames of a sample begin and end, counted from the sample's first point.
+    """
+
+    values: np.ndarray
+    frame_offsets: np.ndarray
+
+    @classmethod
+    def of(cls, samples: Sequence[Points]) -> Clouds:
+        """Put samples of equally many frames together; there must be one at least."""
+        return cls(
+            np.concatenate([one.values for one in samples]).astype(np.float32),
+            np.stack([one.offsets for one in samples]).astype(np.int64),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Clouds]) -> Clouds:
+        """Put several groups of samples together; there must be one at least."""
+        return cls(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.frame_offsets for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.frame_offsets)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First point of each sample, and one past the last of all: int64, shape (n + 1,)."""
+        edges = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(self.frame_offsets[:, -1], out=edges[1:])
+        return edges
+
+    def sample(self, index: int) -> Points:
+        """One sample's frames."""
+        start = int(self.frame_offsets[:index, -1].sum())
+        edges = self.frame_offsets[index]
+        return Points(self.values[start : start + int(edges[-1])], edges)

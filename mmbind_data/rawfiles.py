@@ -8,38 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.zips import AGAIN, Span, is_junk, list_members, read_member
 
-LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-ENCRYPTED = 0x1
-AGAIN = "Download or copy it again."
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where a member lies inside its zip, so that reading it needs no look at the directory."""
-
-    offset: int
-    packed: int
-    method: int
-    crc: int
-    flags: int
+NOT_FOLLOWED = " (link, not followed)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawFile:
     """One raw file, on disk or inside a zip.
 
     ``path`` is the canonical path inside the dataset once a reader has recognised the file: the
     same for a zip, a folder or a doubled folder. `scan` sets it to where the file was seen.
-    ``content`` holds the bytes once they were read for hashing.
+    ``nest`` are the zips between the container and the zip that holds the member. ``content``
+    holds the bytes once they were read for hashing.
     """
 
     path: str
@@ -47,6 +33,7 @@ class RawFile:
     member: str | None
     size: int
     span: Span | None = None
+    nest: tuple[Span, ...] = ()
     content: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -65,43 +52,15 @@ class RawFile:
         if self.content is not None:
             return self.content
         try:
-            with self.container.open("rb") as stream:
-                if self.span is None:
-                    return stream.read()
-                stream.seek(self.span.offset)
-                header = stream.read(LOCAL_HEADER.size)
-                if len(header) < LOCAL_HEADER.size or header[:4] != b"PK\3\4":
-                    raise self._corrupt("a zip member's header", "other bytes")
-                *_, name_length, extra_length = LOCAL_HEADER.unpack(header)
-                stream.seek(name_length + extra_length, os.SEEK_CUR)
-                packed = stream.read(self.span.packed)
+            if self.span is not None:
+                return read_member(self.container, self.nest, self.span, self.place)
+            return self.container.read_bytes()
         except OSError as error:
-            raise self._corrupt("a readable file", error.strerror or str(error)) from error
-        return self._unpack(packed, self.span)
-
-    def _unpack(self, packed: bytes, span: Span) -> bytes:
-        if span.flags & ENCRYPTED:
-            raise self._corrupt("no password", "an encrypted member", "Unpack the zip first.")
-        if span.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            got = f"compression method {span.method}"
-            raise self._corrupt("a stored or deflated member", got, "Unpack the zip first.")
-        content = packed
-        if span.method == zipfile.ZIP_DEFLATED:
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            try:
-                # one byte more than promised shows a member that is larger than its directory says
-                content = inflate.decompress(packed, self.size + 1)
-            except zlib.error as error:
-                raise self._corrupt("an intact member", str(error)) from error
-        if len(content) != self.size:
-            raise self._corrupt(f"{self.size} bytes", f"{len(content)} bytes")
-        if zlib.crc32(content) != span.crc:
-            raise self._corrupt(f"CRC {span.crc:08x}", f"CRC {zlib.crc32(content):08x}")
-        return content
-
-    def _corrupt(self, expected: str, got: str, next_step: str = AGAIN) -> RawLayoutError:
-        message = problem("read raw data", "broken file", self.place, expected, got, next_step)
-        return RawLayoutError(message)
+            got = error.strerror or str(error)
+            message = problem(
+                "read raw data", "broken file", self.place, "a readable file", got, AGAIN
+            )
+            raise RawLayoutError(message) from error
 
 
 @dataclass(frozen=True)
@@ -110,12 +69,22 @@ class Unit:
 
     ``fields`` holds what the names alone tell: "subject", "label", "trial", ...
     ``needed_for`` names the modalities that a role is read for; a role not in it is always read.
+    ``placements`` are the body positions whose recordings a reader takes out of these files, where
+    they hold several.
     """
 
     key: str
     files: Mapping[str, RawFile]
     fields: Mapping[str, str]
     needed_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    placements: tuple[str, ...] = ()
+
+    @property
+    def worn(self) -> tuple[str, ...]:
+        """Body positions that the unit holds, as far as known before it is read."""
+        if self.placements or "placement" not in self.fields:
+            return self.placements
+        return (self.fields["placement"],)
 
     def narrowed(self, modalities: Sequence[str]) -> Unit:
         """Leave out the files that none of the modalities needs."""
@@ -142,11 +111,12 @@ class RawListing:
 
 
 def scan(raw: Path) -> list[RawFile]:
-    """List all files below a folder (zips in it opened), or inside one zip, in natural order.
+    """List all files below a folder, or inside one zip, in natural order; zips are opened.
 
-    Left out: what macOS and Windows add (``__MACOSX``, ``._*``, ``.DS_Store``, ``Thumbs.db``),
-    hidden folders, and symbolic links that lead out of the folder. A path begins with the name of
-    ``raw``, because a user may point at the dataset's inner folder, whose name then matters.
+    Left out: what macOS and Windows add (``__MACOSX``, ``._*``, ``.DS_Store``, ``Thumbs.db``) and
+    hidden folders. Symbolic links that lead out of the folder, and links in zips, are listed under
+    names that no reader recognises, but not followed. A path begins with the name of ``raw``,
+    because a user may point at the dataset's inner folder, whose name then matters.
 
     Raises
     ------
@@ -163,7 +133,7 @@ def scan(raw: Path) -> list[RawFile]:
         files = list(_members(root, root.name))
     else:
         files = [found for path in _walk(root) for found in _open(path, root)]
-    if not files:
+    if all(file.path.endswith(NOT_FOLLOWED) for file in files):
         step = "Links that lead out of the folder are not followed: give the folder they lead to."
         message = problem("read raw data", "nothing", raw, "raw files", "no file", step)
         raise RawLayoutError(message)
@@ -282,49 +252,29 @@ def _walk(root: Path) -> Iterator[Path]:
         ) from error
 
     for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=False):
-        subfolders[:] = sorted(name for name in subfolders if not _is_junk(name))
-        for name in sorted(names):
-            path = Path(folder, name)
-            # a link out of the tree would make one raw folder depend on another
-            if not path.is_symlink() or path.resolve().is_relative_to(root):
-                yield path
+        subfolders[:] = sorted(name for name in subfolders if not is_junk(name))
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in sorted([*names, *links]))
 
 
 def _open(path: Path, root: Path) -> Iterator[RawFile]:
     seen = str(PurePosixPath(root.name, *path.relative_to(root).parts))
-    if _is_junk(path.name) or not path.is_file():
+    if is_junk(path.name) or not (path.is_file() or path.is_symlink()):
         return
-    if path.suffix.lower() == ".zip":
+    # a link out of the tree would make one raw folder depend on another
+    inside = path.is_file() and path.resolve().is_relative_to(root)
+    if path.is_symlink() and not inside:
+        yield RawFile(seen + NOT_FOLLOWED, path, None, 0)
+    elif path.suffix.lower() == ".zip":
         yield from _members(path, seen)
     else:
         yield RawFile(seen, path, None, path.stat().st_size)
 
 
 def _members(container: Path, seen: str) -> Iterator[RawFile]:
-    try:
-        with zipfile.ZipFile(container) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        size = container.stat().st_size
-        step = f"{AGAIN} Another kind of archive must be unpacked first."
-        got = f"{size} bytes that end without a zip's directory ({error})"
-        raise RawLayoutError(
-            problem("read raw data", "broken or no zip", container, "a whole .zip", got, step)
-        ) from error
-    for entry in entries:
-        parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
-        if entry.is_dir() or any(_is_junk(part) for part in parts):
+    for member in list_members(container):
+        if any(is_junk(part) for part in member.parts):
             continue
-        span = Span(
-            entry.header_offset,
-            entry.compress_size,
-            entry.compress_type,
-            entry.CRC,
-            entry.flag_bits,
-        )
-        path = str(PurePosixPath(seen, *(part for part in parts if part != "/")))
-        yield RawFile(path, container, entry.filename, entry.file_size, span)
-
-
-def _is_junk(name: str) -> bool:
-    return name == "__MACOSX" or name == "Thumbs.db" or (name.startswith(".") and name != "..")
+        name = "/".join(member.parts)
+        path = f"{seen}/{name}{NOT_FOLLOWED if member.is_link else ''}"
+        yield RawFile(path, container, name, member.span.size, member.span, member.nest)

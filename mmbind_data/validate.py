@@ -37,6 +37,7 @@ from .layout import (
 from .problems import Problem
 from .spec import Descriptor, Manifest
 from .validate_bound import check_bound_values, check_pairs_structure
+from .validate_points import check_points, point_arrays
 from .writer import digest_facts
 
 LEVELS = ("meta", "structure", "bytes", "values")
@@ -139,9 +140,12 @@ def _check_arrays(store: Store) -> Iterator[Problem]:
         name: ("int32", ("sample",), (len(store),)) for name in CODED_COLUMNS
     }
     for name, modality in store.info.modalities.items():
-        dimensions = ("sample", *(axis.name for axis in modality.axes))
-        expected[data_path(name)] = ("float32", dimensions, (len(store), *modality.shape))
         expected[valid_path(name)] = ("bool", ("sample",), (len(store),))
+        if modality.ragged:
+            expected |= point_arrays(name, modality, len(store))
+        else:
+            dimensions = ("sample", *(axis.name for axis in modality.axes))
+            expected[data_path(name)] = ("float32", dimensions, (len(store), *modality.shape))
     for path, (dtype, dimensions, shape) in expected.items():
         array = store.group.get(path)
         if not isinstance(array, zarr.Array):
@@ -149,7 +153,9 @@ def _check_arrays(store: Store) -> Iterator[Problem]:
             continue
         names = getattr(array.metadata, "dimension_names", None)
         got = (str(array.dtype), names, array.shape)
-        if got != (dtype, dimensions, shape):
+        # the number of points is free
+        fits = dimensions[0] == "point" and got == (dtype, dimensions, (array.shape[0], *shape[1:]))
+        if got != (dtype, dimensions, shape) and not fits:
             yield Problem(
                 "array-shape", "error", path, f"expected {(dtype, dimensions, shape)}, got {got}"
             )
@@ -188,8 +194,9 @@ def _check_values(store: Store | Bound) -> Iterator[Problem]:
             digest = ArrayDigest("<i4", ())
             digest.update(store.column(name))
             lines.append(digest.line(name))
-        for name in store.info.modalities:
-            yield from _check_modality(store, name, lines)
+        for name, modality in store.info.modalities.items():
+            check = check_points if modality.ragged else _check_modality
+            yield from check(store, name, lines)
     except (IntegrityError, FormatError) as error:
         yield Problem("data-damaged", "error", str(store.path), str(error))
         return

@@ -5,15 +5,17 @@ Letters: T frames of a recording, n frames of a sample, k windows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .points import Points
 from .spec import Recording, Windowing
 
-# Blending two depth frames puts readings where neither frame has a surface.
-PICKED_KINDS = frozenset({"depth_video", "image"})
+# Blending two depth frames puts readings where neither frame has a surface; points of two frames
+# do not even correspond.
+PICKED_KINDS = frozenset({"depth_video", "image", "point_cloud"})
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,17 @@ class Windows:
 
     Attributes
     ----------
-    data : dict of str to ndarray, shape (k, n, ...), float32
-        One array per modality that the recording carries; all have the same k.
+    data : dict of str to ndarray, shape (k, n, ...), float32, or list of k Points of n frames
+        One entry per modality that the recording carries; all have the same k.
     spans : list of (int, int) or None
         First and one-past-last raw frame of a window; None where a sample is the whole recording.
+    n_dropped : int
+        Windows left out because they touch a gap of the recording.
     """
 
-    data: dict[str, np.ndarray]
+    data: dict[str, np.ndarray | list[Points]]
     spans: list[tuple[int, int] | None]
+    n_dropped: int = 0
 
 
 def stretch(values: np.ndarray, n: int) -> np.ndarray:
@@ -64,28 +69,36 @@ def pick(values: np.ndarray, n: int) -> np.ndarray:
 
     Parameters and result are those of `stretch`.
     """
-    _check_frames(len(values), n)
+    return np.ascontiguousarray(values[picked_frames(len(values), n)], dtype=np.float32)
+
+
+def picked_frames(n_frames: int, n: int) -> np.ndarray:
+    """Numbers of the ``n`` frames that lie nearest to evenly spaced times (ties: the earlier).
+
+    >>> picked_frames(4, 3).tolist()
+    [0, 1, 3]
+    """
+    _check_frames(n_frames, n)
     # In whole numbers, because rounding would turn some ties into the later frame.
     steps = max(n - 1, 1)
-    index = -((steps - 2 * np.arange(n) * (len(values) - 1)) // (2 * steps))
-    return np.ascontiguousarray(values[index], dtype=np.float32)
+    return -((steps - 2 * np.arange(n) * (n_frames - 1)) // (2 * steps))
 
 
-def cut(values: np.ndarray, length: int, step: int) -> np.ndarray:
-    """Consecutive windows; the frames behind the last full window are dropped.
+def cut(values: np.ndarray, starts: Sequence[int], length: int) -> np.ndarray:
+    """Windows of ``length`` frames from each start.
 
     Parameters
     ----------
     values : ndarray, shape (T, ...)
-    length, step : int
-        Frames per window, and from one window's start to the next.
+    starts : sequence of int
+        First frames, see `window_starts`.
+    length : int
+        Frames per window.
 
     Returns
     -------
     ndarray, shape (k, length, ...), float32
-        k = 0 when the recording is shorter than a window.
     """
-    starts = window_starts(len(values), length, step)
     windows = np.empty((len(starts), length, *values.shape[1:]), dtype=np.float32)
     for index, start in enumerate(starts):
         windows[index] = values[start : start + length]
@@ -107,7 +120,8 @@ def make_windows(recording: Recording, windowing: Windowing, kinds: Mapping[str,
     Parameters
     ----------
     recording : Recording
-        Its streams at native rate, each (T, ...). For ``cut`` all have the same T.
+        Its streams at native rate, each (T, ...). For ``cut`` all have the same T, for ``still``
+        T is 1.
     windowing : Windowing
     kinds : mapping of modality to modality kind
         Depth and image frames are picked, never blended.
@@ -115,31 +129,54 @@ def make_windows(recording: Recording, windowing: Windowing, kinds: Mapping[str,
     Raises
     ------
     ValueError
-        When streams to be cut together differ in length: the reader has to align them.
+        When streams to be cut together differ in length, or a still one has more than a frame:
+        the reader has to align them.
     """
-    if windowing.mode == "stretch":
-        resampled = {
-            name: (pick if kinds[name] in PICKED_KINDS else stretch)(
-                values, windowing.length[name]
-            )[np.newaxis]
-            for name, values in recording.streams.items()
-        }
-        return Windows(resampled, [None] if resampled else [])
-    if len({windowing.length[name] for name in recording.streams}) > 1:
+    if not recording.streams:
+        return Windows({}, [])
+    if windowing.mode == "cut":
+        return _cut(recording, windowing)
+    data: dict[str, np.ndarray | list[Points]] = {}
+    for name, values in recording.streams.items():
+        n = windowing.length[name]
+        if windowing.mode == "still" and len(values) != 1:
+            message = f"recording {recording.key}: {name} has {len(values)} frames, not one"
+            raise ValueError(message)
+        if isinstance(values, Points):
+            data[name] = [values.take(picked_frames(len(values), n))]
+        elif windowing.mode == "still":
+            data[name] = np.asarray(values, dtype=np.float32)
+        else:
+            resample = pick if kinds[name] in PICKED_KINDS else stretch
+            data[name] = resample(values, n)[np.newaxis]
+    return Windows(data, [None])
+
+
+def _cut(recording: Recording, windowing: Windowing) -> Windows:
+    """Consecutive windows without those over gaps; the frames behind the last one are dropped."""
+    lengths = {windowing.length[name] for name in recording.streams}
+    if len(lengths) > 1:
         message = f"recording {recording.key}: windows of different lengths cannot be cut together"
         raise ValueError(message)
-    lengths = {name: len(values) for name, values in recording.streams.items()}
-    if len(set(lengths.values())) > 1:
-        message = f"recording {recording.key}: streams of different lengths {lengths}"
+    frames = {name: len(values) for name, values in recording.streams.items()}
+    if len(set(frames.values())) > 1:
+        message = f"recording {recording.key}: streams of different lengths {frames}"
         raise ValueError(message)
-    step = windowing.step or max(windowing.length.values())
-    data: dict[str, np.ndarray] = {}
-    spans: list[tuple[int, int] | None] = []
+    (length,), (n_frames, *_) = lengths, frames.values()
+    all_starts = window_starts(n_frames, length, windowing.step or length)
+    starts = [
+        start
+        for start in all_starts
+        if not any(a < start + length and start < b for a, b in recording.gaps)
+    ]
+    data: dict[str, np.ndarray | list[Points]] = {}
     for name, values in recording.streams.items():
-        length = windowing.length[name]
-        data[name] = cut(values, length, step)
-        spans = [(start, start + length) for start in window_starts(len(values), length, step)]
-    return Windows(data, spans)
+        if isinstance(values, Points):
+            data[name] = [values.take(range(start, start + length)) for start in starts]
+        else:
+            data[name] = cut(values, starts, length)
+    spans: list[tuple[int, int] | None] = [(start, start + length) for start in starts]
+    return Windows(data, spans, len(all_starts) - len(starts))
 
 
 def _positions(n_frames: int, n: int) -> np.ndarray:

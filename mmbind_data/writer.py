@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +21,10 @@ from .layout import (
     RAW_FILES,
     SAMPLES,
     data_path,
+    point_paths,
     valid_path,
 )
+from .points import Clouds
 from .spec import DatasetInfo
 
 if TYPE_CHECKING:
@@ -44,8 +49,11 @@ class StoreContent:
     samples, raw_files : pyarrow.Table
     present : mapping of modality to ndarray of bool, shape (n_samples,)
     blocks : callable
-        Gives a modality's rows in order as arrays of shape (any, *shape), NaN where absent.
+        Gives a modality's rows in order: arrays of shape (any, *shape), NaN where absent; of a
+        point cloud `Clouds`, without points where absent.
     documents : mapping of path to JSON value
+    n_points : mapping of point cloud modality to int
+        Points in all its rows.
     """
 
     info: DatasetInfo
@@ -53,8 +61,9 @@ class StoreContent:
     samples: pa.Table
     raw_files: pa.Table
     present: Mapping[str, np.ndarray]
-    blocks: Callable[[str], Iterator[np.ndarray]]
+    blocks: Callable[[str], Iterator[np.ndarray | Clouds]]
     documents: Mapping[str, Any]
+    n_points: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_store(
@@ -77,12 +86,36 @@ def write_store(
     """
     import zarr
 
-    info = content.info
     group = zarr.create_group(root, overwrite=True)
+    with ThreadPoolExecutor(1) as thread:
+        queue = _Queue(thread)
+        lines = _write_arrays(group, queue, content, progress)
+        queue.drain()
+    group.create_group(META)
+    lines.append(table_line(SAMPLES, content.samples.to_pydict()))
+    write_table(root / SAMPLES, content.samples)
+    write_table(root / RAW_FILES, content.raw_files)
+    for path, value in content.documents.items():
+        (root / path).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    complete = content.info.model_copy(update={"content_digest": content_digest(lines)})
+    finish_store(root, complete.model_dump(mode="json"))
+    return complete
+
+
+def _write_arrays(
+    group: zarr.Group,
+    queue: _Queue,
+    content: StoreContent,
+    progress: Callable[[str], None] | None,
+) -> list[str]:
+    """Write the coded columns and all modalities; return the digest lines."""
+    info = content.info
     lines = list(digest_facts(info, {name: names for name, (_, names) in content.columns.items()}))
     for name, (codes, names) in content.columns.items():
         lines.append(
-            _write_array(group, name, "<i4", (), ("sample",), [codes], len(codes), names=names)
+            _write_array(
+                group, queue, name, "<i4", (), ("sample",), [codes], len(codes), names=names
+            )
         )
     group.create_group("modalities")
     for name, modality in info.modalities.items():
@@ -91,33 +124,45 @@ def write_store(
         group.create_group(
             f"modalities/{name}", attributes=modality.model_dump(mode="json", exclude_none=True)
         )
-        dimensions = ("sample", *(axis.name for axis in modality.axes))
-        blocks = content.blocks(name)
-        lines.append(
-            _write_array(
-                group, data_path(name), "<f4", modality.shape, dimensions, blocks, info.n_samples
-            )
-        )
-        lines.append(
-            _write_array(
-                group,
-                valid_path(name),
-                "|b1",
-                (),
-                ("sample",),
-                [content.present[name]],
-                info.n_samples,
-            )
-        )
-    group.create_group(META)
-    lines.append(table_line(SAMPLES, content.samples.to_pydict()))
-    write_table(root / SAMPLES, content.samples)
-    write_table(root / RAW_FILES, content.raw_files)
-    for path, value in content.documents.items():
-        (root / path).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    complete = info.model_copy(update={"content_digest": content_digest(lines)})
-    finish_store(root, complete.model_dump(mode="json"))
-    return complete
+        write_values = _write_clouds if modality.ragged else _write_samples
+        lines += write_values(group, queue, name, content)
+        mask = [content.present[name]]
+        path = valid_path(name)
+        lines.append(_write_array(group, queue, path, "|b1", (), ("sample",), mask, info.n_samples))
+    return lines
+
+
+def _write_samples(group: zarr.Group, queue: _Queue, name: str, content: StoreContent) -> list[str]:
+    """Write a modality of fixed shape; return its digest lines."""
+    modality = content.info.modalities[name]
+    dimensions = ("sample", *(axis.name for axis in modality.axes))
+    blocks = (rows for rows in content.blocks(name) if isinstance(rows, np.ndarray))
+    n_samples = content.info.n_samples
+    path = data_path(name)
+    return [_write_array(group, queue, path, "<f4", modality.shape, dimensions, blocks, n_samples)]
+
+
+def _write_clouds(group: zarr.Group, queue: _Queue, name: str, content: StoreContent) -> list[str]:
+    """Write a point cloud as one list of points and where samples and frames begin in it."""
+    n_frames, n_features = content.info.modalities[name].shape
+    values, offsets, frames = point_paths(name)
+    edges: list[np.ndarray] = []
+
+    def points() -> Iterator[np.ndarray]:
+        for clouds in content.blocks(name):
+            if isinstance(clouds, Clouds):
+                edges.append(clouds.frame_offsets)
+                yield clouds.values
+
+    n_points = content.n_points[name]
+    write = partial(_write_array, group, queue)
+    lines = [write(values, "<f4", (n_features,), ("point", "channel"), points(), n_points)]
+    frame_offsets = np.concatenate(edges)
+    starts = np.concatenate([[0], np.cumsum(frame_offsets[:, -1])])
+    n = len(frame_offsets)
+    lines.append(write(offsets, "<i8", (), ("sample_edge",), [starts], n + 1))
+    shape, dimensions = (n_frames + 1,), ("sample", "frame_edge")
+    return [*lines, write(frames, "<i8", shape, dimensions, [frame_offsets], n)]
 
 
 def finish_store(root: Path, attributes: Mapping[str, Any]) -> None:
@@ -162,8 +207,28 @@ def shard_rows(row_bytes: int, n_rows: int) -> int:
     return rows
 
 
+class _Queue:
+    """Writes shards in a thread: while one is compressed, the next one is read and hashed."""
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._waiting: deque[Future[None]] = deque()
+
+    def put(self, array: zarr.Array[Any], start: int, rows: np.ndarray) -> None:
+        """Hand over rows; waits while two shards are under way, which bounds the memory."""
+        self.drain(1)
+        place = slice(start, start + len(rows))
+        self._waiting.append(self._thread.submit(array.__setitem__, place, rows))
+
+    def drain(self, n_left: int = 0) -> None:
+        """Wait until at most ``n_left`` shards are under way; raise what went wrong."""
+        while len(self._waiting) > n_left:
+            self._waiting.popleft().result()
+
+
 def _write_array(
     group: zarr.Group,
+    queue: _Queue,
     path: str,
     dtype: str,
     row_shape: tuple[int, ...],
@@ -194,7 +259,7 @@ def _write_array(
     digest = ArrayDigest(dtype, row_shape)
     start = 0
     for rows in regroup(blocks, shard):
-        array[start : start + len(rows)] = rows
+        queue.put(array, start, rows)
         digest.update(rows)
         start += len(rows)
     if start != n_rows:

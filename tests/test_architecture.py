@@ -16,9 +16,20 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mmbind_data.spec"}),
     frozenset(
         f"mmbind_data.{name}"
-        for name in ("window", "scale", "similarity", "integrity", "attributes", "rawfiles")
+        for name in (
+            "attributes",
+            "decode",
+            "grid",
+            "integrity",
+            "points",
+            "rawfiles",
+            "scale",
+            "similarity",
+            "window",
+            "zips",
+        )  # fmt: skip
     ),
-    frozenset({"mmbind_data.layout", "mmbind_data.staging", "mmbind_data.datasets"}),
+    frozenset(f"mmbind_data.{name}" for name in ("layout", "official", "staging", "datasets")),
     frozenset({"mmbind_data.writer", "mmbind_data.pairs", "mmbind_data.encoders"}),
     frozenset(
         f"mmbind_data.{name}"
@@ -26,12 +37,14 @@ LAYERS: tuple[frozenset[str], ...] = (
             "assemble",
             "spool",
             "convert",
+            "plan",
             "partition",
             "embed",
             "matching",
             "pairing_report",
             "validate",
             "validate_bound",
+            "validate_points",
             "synthetic",
         )
     ),

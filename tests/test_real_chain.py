@@ -74,7 +74,7 @@ def test_killed_conversion_of_real_data_resumes(
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     units = tmp_path / ".ms.zarr.partial" / "units"
     deadline = time.monotonic() + 60
-    while len(list(units.glob("*.npz"))) < 20:
+    while len(list(units.glob("*.spool"))) < 20:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -7,6 +7,8 @@ id, the value a module with ``find`` and ``read`` beside which a JSON of the sam
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +17,71 @@ from types import ModuleType
 from pydantic import ValidationError
 
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
-from mmbind_data.spec import Descriptor
+from mmbind_data.rawfiles import RawListing, Unit
+from mmbind_data.spec import Descriptor, Recording
 
 GROUP = "mmbind.datasets"
+TABLE = "table"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is known about a dataset, and how its raw files are found and read."""
+
+    descriptor: Descriptor
+    find: Callable[..., RawListing]
+    read: Callable[[Unit, Sequence[str], str], Iterator[Recording]]
+
+
+def open_dataset(name: str, document: str | None = None) -> Dataset:
+    """Descriptor and reader of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id; "table" for a user's own data.
+    document : str, optional
+        Text of the user's descriptor; with "table" only, and there always.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name, or a document where none belongs.
+    FormatError
+        The descriptor or the reader is broken.
+    """
+    if (name == TABLE) != (document is not None):
+        got = "none" if document is None else f"one for {name}"
+        step = "Give --descriptor FILE with dataset table, and with no other."
+        raise UsageError(
+            problem(
+                f"convert {name}", "descriptor", "--descriptor", "one for dataset table", got, step
+            )
+        )
+    if document is not None:
+        from .table import table_dataset
+
+        return table_dataset(document)
+    reader = load_reader(name)
+    return Dataset(load_descriptor(name), reader.find, reader.read)
+
+
+def read_document(path: Path) -> str:
+    """Text of a user's descriptor file.
+
+    Raises
+    ------
+    FormatError
+        It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        step = "mmbind new-dataset NAME writes one to begin with."
+        message = problem(
+            "read the descriptor", "no such text", path, "a JSON file", str(error), step
+        )
+        raise FormatError(message) from error
 
 
 def list_datasets() -> list[str]:

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 
 from mmbind_data.datasets import load_descriptor
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.decode import bad_file, read_csv
+from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -243,37 +242,12 @@ def _read_columns(file: RawFile, columns: tuple[str, ...]) -> dict[str, np.ndarr
 
     The index has an empty name in the header and counts the rows from 0.
     """
-    content = file.read()
-    if not content.strip():
-        raise _bad(file, "empty file", "a header and rows", f"{len(content)} bytes")
-    first_line = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip()
-    header = next(csv.reader([first_line]), [])
-    for column in ("", *columns):
-        if column not in header:
-            what = f"no column {column}" if column else "no index column (empty name)"
-            raise _bad(file, what, ",".join(("", *columns)), ",".join(header)[:200])
-    types = {"": pa.int64(), **dict.fromkeys(columns, pa.float64())}
-    try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(content),
-            read_options=pa.csv.ReadOptions(use_threads=False),  # workers are processes
-            convert_options=pa.csv.ConvertOptions(include_columns=list(types), column_types=types),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _bad(file, "unreadable row", "numbers in every cell", str(error)) from error
-    if table.num_rows == 0:
-        raise _bad(file, "no rows", "a header and rows", "a header")
-    values = {name: table.column(name).to_numpy() for name in types}
+    values = read_csv(file, ("", *columns), integers=[""])
     index = values[""]
-    if not np.array_equal(index, np.arange(len(index))):
-        # a null makes the column float: compared as numbers, NaN differs from every row number
-        row = int(np.flatnonzero(index != np.arange(len(index)))[0])
-        raise _bad(file, f"row index on line {row + 2}", str(row), f"{index[row]:g}")
-    for name in columns:
-        finite = np.isfinite(values[name])
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise _bad(file, f"{name} on line {row + 2}", "a number", f"{values[name][row]}")
+    wrong = np.flatnonzero(index != np.arange(len(index)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise bad_file(file, f"row index on line {row + 2}", str(row), f"{index[row]:g}")
     return values
 
 
@@ -286,21 +260,15 @@ def _subject_info(unit: Unit) -> dict[str, str]:
         # utf-8-sig: the official file begins with a byte order mark
         rows = list(csv.DictReader(file.read().decode("utf-8-sig").splitlines(), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _bad(file, "unreadable table", "UTF-8 CSV", str(error)) from error
+        raise bad_file(file, "unreadable table", "UTF-8 CSV", str(error)) from error
     if not rows or any(set(row) != set(INFO_COLUMNS) or None in row.values() for row in rows):
         got = ",".join(str(column) for column in rows[0]) if rows else "no rows"
-        raise _bad(file, "another table", ",".join(INFO_COLUMNS) + " in every row", got)
+        raise bad_file(file, "another table", ",".join(INFO_COLUMNS) + " in every row", got)
     by_code = {row["code"]: row for row in rows}
     row = by_code.get(unit.fields["subject"])
     if row is None:
         return {}
     if row["gender"] not in SEXES:
-        raise _bad(file, f"gender of subject {row['code']}", "0 or 1", row["gender"])
+        raise bad_file(file, f"gender of subject {row['code']}", "0 or 1", row["gender"])
     known = {"sex": SEXES[row["gender"]], "age": row["age"]}
     return {**known, "height_cm": row["height"], "weight_kg": row["weight"]}
-
-
-def _bad(file: RawFile, what: str, expected: str, got: str) -> RawLayoutError:
-    step = "Compare the file with the official archive."
-    message = problem(f"read {NAME} file {file.path}", what, file.place, expected, got, step)
-    return RawLayoutError(message)

@@ -6,19 +6,15 @@ files themselves is in the descriptor beside this module.
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from mmbind_data.datasets import load_descriptor
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.decode import Variable, bad_file, read_mat
+from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -46,24 +42,9 @@ DATA_NAME = re.compile(r"(a([1-9][0-9]?)_s([1-9])_t([1-9]))_(inertial|skeleton|d
 OTHER_PARTS = re.compile(r".*(_color\.avi|Skeleton_joint_order\.txt|\.m|\.fig|\.asv)")
 
 
-@dataclass(frozen=True)
-class Variable:
-    """The one array of a MAT file; None stands for the free number of frames."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    kinds: str
-
-    def __str__(self) -> str:
-        sides = " x ".join("n" if side is None else str(side) for side in self.shape)
-        word = "unsigned integers" if "f" not in self.kinds else "numbers"
-        return f"{self.name}, {sides} {word}"
-
-
 VARIABLES: Mapping[str, Variable] = {
-    # MATLAB may store whole-numbered floats as integers: their kind is no fault
-    "inertial": Variable("d_iner", (None, 6), "fiu"),
-    "skeleton": Variable("d_skel", (20, 3, None), "fiu"),
+    "inertial": Variable("d_iner", (None, 6)),
+    "skeleton": Variable("d_skel", (20, 3, None)),
     "depth": Variable("d_depth", (240, 320, None), "u"),
 }
 
@@ -140,11 +121,11 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     wanted = [role for role in roles if role in {ROLES[name] for name in modalities}]
     streams: dict[str, np.ndarray] = {}
     for role in wanted:
-        streams.update(_streams(role, _load(unit.files[role], VARIABLES[role])))
+        streams.update(_streams(role, read_mat(unit.files[role], VARIABLES[role])))
     frames = {role: len(streams[role]) for role in ("skeleton", "depth") if role in streams}
     if len(set(frames.values())) > 1:
         expected = f"as many frames as the skeleton, {frames['skeleton']}"
-        raise _bad(unit.files["depth"], "frames", expected, str(frames["depth"]))
+        raise bad_file(unit.files["depth"], "frames", expected, str(frames["depth"]))
     if not streams:
         return  # a row without a single stream would say nothing
     yield Recording(
@@ -229,56 +210,3 @@ def _streams(role: str, values: np.ndarray) -> dict[str, np.ndarray]:
         frames_first = values.transpose(2, 0, 1)
         return {"skeleton": np.ascontiguousarray(frames_first, dtype=np.float32)}
     return {"depth": reduce_depth(values)}
-
-
-def _load(file: RawFile, variable: Variable) -> np.ndarray:
-    """Load and check the one array of a MAT file."""
-    content = file.read()
-    if not content:
-        raise _bad(file, "empty file", f"a MAT file with {variable}", "0 bytes")
-    try:
-        found = scipy.io.loadmat(io.BytesIO(content), variable_names=[variable.name])
-        if variable.name not in found:
-            names = [name for name, *_ in scipy.io.whosmat(io.BytesIO(content))]
-            got = ", ".join(names) or "no variable"
-            raise _bad(file, "another variable", str(variable), got)
-    except NotImplementedError as error:
-        raise _bad(file, "another MAT version", "MATLAB 5 format", str(error)) from error
-    except RawLayoutError:
-        raise  # it is a ValueError too, and already says what is wrong
-    # scipy reports broken bytes by whatever its parser trips over
-    except (
-        MatReadError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        OSError,
-        EOFError,
-        OverflowError,
-        MemoryError,
-        zlib.error,
-    ) as error:
-        got = f"{len(content)} bytes that cannot be parsed ({error})"
-        raise _bad(file, "broken file", "a whole MAT file", got) from error
-    values = found[variable.name]
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in variable.kinds:
-        got = f"{variable.name} of type {getattr(values, 'dtype', type(values).__name__)}"
-        raise _bad(file, "another type", str(variable), got)
-    fits = len(values.shape) == len(variable.shape) and all(
-        size == side or (side is None and size > 0)
-        for size, side in zip(values.shape, variable.shape, strict=True)
-    )
-    if not fits:
-        got = " x ".join(map(str, values.shape))
-        raise _bad(file, "another shape", str(variable), got)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        bad = np.argwhere(~np.isfinite(values))[0].tolist()
-        raise _bad(file, "missing value", "numbers only", f"{values[tuple(bad)]} at {bad}")
-    return values
-
-
-def _bad(file: RawFile, what: str, expected: str, got: str) -> RawLayoutError:
-    step = "Compare the file with the official archive."
-    message = problem(f"read {NAME} file {file.path}", what, file.place, expected, got, step)
-    return RawLayoutError(message)

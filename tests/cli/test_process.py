@@ -117,7 +117,7 @@ def stopped(
     )
     units = out.parent / f".{out.name}.partial" / "units"
     deadline = time.monotonic() + 60
-    while len(list(units.glob("*.npz"))) < 3 and process.poll() is None:
+    while len(list(units.glob("*.spool"))) < 3 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     if how == signal.SIGINT:

@@ -10,9 +10,10 @@ import pytest
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
-from mmbind_data.convert import convert, plan_conversion
+from mmbind_data.convert import convert
 from mmbind_data.errors import RawLayoutError, UsageError
 from mmbind_data.layout import DESCRIPTOR, PROVENANCE, RAW_FILES, open_store
+from mmbind_data.plan import Request, plan_conversion
 from mmbind_data.spec import Recording
 from mmbind_data.validate import validate
 
@@ -236,7 +237,7 @@ def test_recordings_shorter_than_a_window_give_no_sample(tmp_path: Path) -> None
     path = truth.root / "A_DeviceMotion_data" / "sit_5" / "sub_1.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))  # 99 frames
     done = convert("motionsense", truth.root, tmp_path / "m.zarr")
-    assert any(note.startswith("1 recording") and "shorter" in note for note in done.notes)
+    assert "1 of 2 raw units give no sample: nothing as long as a window" in done.notes
     assert done.info.labels == {"walking": done.info.n_samples}
     other = truth.root / "A_DeviceMotion_data" / "wlk_7" / "sub_1.csv"
     other.write_text(path.read_text())
@@ -249,6 +250,6 @@ def test_the_plan_reads_names_alone(tmp_path: Path) -> None:
     truth = utd_mhad.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1, 3))
     for path in truth.root.rglob("*.mat"):
         path.write_bytes(b"")
-    plan = plan_conversion("utd-mhad", truth.root, subjects=["3"])
+    plan = plan_conversion("utd-mhad", truth.root, Request(subjects=("3",)))
     assert len(plan.units) == sum(one.subject == "3" for one in truth.recordings["default"])
     assert plan.n_bytes == 0

@@ -56,7 +56,7 @@ def test_interrupted_conversion_resumes_to_the_same_bytes(
         with pytest.raises(error):
             convert("motionsense", motionsense_truth.root, out)
     assert not out.exists()
-    assert len(list((staging_path(out) / "units").glob("*.npz"))) == 9
+    assert len(list((staging_path(out) / "units").glob("*.spool"))) == 9
     done = convert("motionsense", motionsense_truth.root, out)
     assert (done.n_resumed, done.n_units) == (9, 24)
     assert tree(out) == tree(motionsense_store)
@@ -149,7 +149,7 @@ def test_a_damaged_spool_file_is_made_again(
         fail_after(patch, 3, MemoryError)
         with pytest.raises(MemoryError):
             convert("motionsense", motionsense_truth.root, out)
-    spool = sorted((staging_path(out) / "units").glob("*.npz"))[0]
+    spool = sorted((staging_path(out) / "units").glob("*.spool"))[0]
     spool.write_bytes(spool.read_bytes()[:keep])
     again = convert("motionsense", motionsense_truth.root, out)
     assert again.n_resumed == 2

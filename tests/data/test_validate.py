@@ -170,7 +170,7 @@ BOUND: list[tuple[str, str, bool, Mutation]] = [
     ("meta-missing", "meta", False, text(MANIFEST, None)),
     ("meta-missing", "meta", False, text(PROVENANCE, None)),
     ("file-missing", "structure", False, text("encoder/config.json", None)),
-    ("file-changed", "bytes", False, flip(PAIRS)),
+    ("file-changed", "bytes", False, flip("encoder/config.json")),
     ("table-unreadable", "structure", True, text(PAIRS, b"PAR1")),
     ("column-missing", "structure", True, table(PAIRS, lambda t: t.drop_columns(["gyro.row"]))),
     ("column-missing", "structure", True, table(PAIRS, lambda t: t.drop_columns(["weight"]))),

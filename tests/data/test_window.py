@@ -98,7 +98,7 @@ def test_windows_lie_inside_and_no_window_is_forgotten(
     starts = list(window_starts(n_frames, length, step))
     assert starts == [s for s in range(0, n_frames, step) if s + length <= n_frames]
     values = np.arange(n_frames * 2).reshape(n_frames, 2)
-    windows = cut(values, length, step)
+    windows = cut(values, starts, length)
     assert windows.shape == (len(starts), length, 2)
     assert windows.dtype == np.float32
     for window, start in zip(windows, starts, strict=True):
