@@ -178,7 +178,9 @@ def _parse(
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         text = " ".join(str(error).split())[:300]
-        raise bad_file(file, "unreadable row", "the same cells in every row", text) from error
+        numbers = "conversion error" in text
+        expected = "a number in every cell" if numbers else "the same cells in every row"
+        raise bad_file(file, "unreadable row", expected, text) from error
     if table.num_rows == 0:
         raise bad_file(file, "no rows", "at least one row of numbers", "none")
     return table

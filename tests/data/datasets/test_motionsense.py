@@ -154,16 +154,16 @@ def test_files_that_do_not_belong_are_named(truth: Truth) -> None:
 BAD_FILES = {
     "empty": (b"", r"empty file .*: expected a header and rows, got 0 bytes"),
     "blank": (b"\n\n", r"empty file .*: expected a header and rows, got 2 bytes"),
-    "html": (b"<html>\n", r"no index column \(empty name\) .*, got <html>"),
-    "header only": (b",x,y,z\n", r"no rows .*: expected a header and rows, got a header"),
+    "html": (b"<html>\n", r"no column with an empty name .*, got <html>"),
+    "header only": (b",x,y,z\n", r"no rows .*: expected at least one row of numbers, got none"),
     "no column": (b",x,y\n0,1,2\n", r"no column z .*: expected ,x,y,z, got ,x,y\."),
-    "no index": (b"x,y,z\n1,2,3\n", r"no index column \(empty name\) .*, got x,y,z"),
+    "no index": (b"x,y,z\n1,2,3\n", r"no column with an empty name .*, got x,y,z"),
     "index from 1": (b",x,y,z\n1,2,3,4\n", r"row index on line 2 .*: expected 0, got 1"),
     "gap": (b",x,y,z\n0,2,3,4\n2,2,3,4\n", r"row index on line 3 .*: expected 1, got 2"),
-    "no number": (b",x,y,z\n,2,3,4\n", r"row index on line 2 .*: expected 0, got nan"),
+    "no number": (b",x,y,z\n,2,3,4\n", r"unreadable row .*Row #2: .*invalid value ''"),
     "index text": (b",x,y,z\na,2,3,4\n", r"unreadable row .*invalid value 'a'"),
     "nan": (b",x,y,z\n0,1,2,3\n1,1,nan,3\n", r"y on line 3 .*: expected a number, got nan"),
-    "blank cell": (b",x,y,z\n0,1,2,\n", r"z on line 2 .*: expected a number, got nan"),
+    "blank cell": (b",x,y,z\n0,1,2,\n", r"unreadable row .*column #3: Row #2: .*invalid value ''"),
     "infinite": (b",x,y,z\n0,inf,2,3\n", r"x on line 2 .*: expected a number, got inf"),
     "text": (b",x,y,z\n0,1,2,3\n1,1,2,abc\n", r"unreadable row .*invalid value 'abc'"),
     "short row": (b",x,y,z\n0,1,2,3\n1,1\n", r"unreadable row .*Expected 4 columns, got 2"),
@@ -176,7 +176,7 @@ def test_bad_file_is_refused_by_name(truth: Truth, name: str) -> None:
     content, message = BAD_FILES[name]
     path = truth.root / B / "dws_1" / "sub_1.csv"
     path.write_bytes(content)
-    place = rf"cannot read motionsense file {B}/dws_1/sub_1\.csv: .*{path}: expected"
+    place = rf"cannot read {B}/dws_1/sub_1\.csv: .*{path}: expected"
     with pytest.raises(RawLayoutError, match=place) as caught:
         read_first(truth.root, "paper")
     assert caught.match(message)

@@ -198,7 +198,7 @@ def test_bad_file_is_refused_by_name(truth: Truth, name: str) -> None:
     role, content, message = BAD_FILES[name]
     path = truth.root / role.capitalize() / f"a1_s1_t1_{role}.mat"
     path.write_bytes(content)
-    place = rf"cannot read utd-mhad file {role.capitalize()}/a1_s1_t1_{role}\.mat: .*{path}"
+    place = rf"cannot read {role.capitalize()}/a1_s1_t1_{role}\.mat: .*{path}"
     with pytest.raises(RawLayoutError, match=place) as caught:
         read_first(truth.root)
     assert caught.match(message)
