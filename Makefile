@@ -21,8 +21,8 @@ test: $(VENV)/.installed  ## lint, types, tests
 
 check: test
 
-schemas: $(VENV)/.installed  ## write schemas/*.json anew from mmbind_data/spec.py
-	$(BIN)/python -m mmbind_data.spec
+schemas: $(VENV)/.installed  ## write schemas/*.json anew from the models
+	$(BIN)/python -m mmbind_data.documents
 
 benchmark: $(VENV)/.installed  ## ratios against named peers
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks

@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,8 @@ def read_csv(
     integers: Sequence[str] = (),
     missing: bool = False,
     separator: str = ",",
+    text: Sequence[str] = (),
+    skip: int = 0,
 ) -> dict[str, np.ndarray]:
     """Decode some columns of a text table with a header line; the others are not parsed.
 
@@ -78,26 +81,40 @@ def read_csv(
     missing : bool
         Whether cells may be blank or NaN; otherwise every number must be finite.
     separator : str
+    text : sequence of str
+        Those of the columns that hold text.
+    skip : int
+        Lines before the header.
 
     Returns
     -------
-    dict of str to ndarray, shape (n_rows,), float64 or int64
+    dict of str to ndarray, shape (n_rows,), float64, int64 or (for text) object
     """
     content = file.read()
-    if not content.strip():
+    if not content or content.isspace():
         raise bad_file(file, "empty file", "a header and rows", f"{len(content)} bytes")
-    first_line = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace").strip("\r\n")
+    head = content.split(b"\n", skip + 1)[skip : skip + 1]
+    first_line = b"".join(head).decode("utf-8-sig", errors="replace").strip("\r\n")
     header = next(csv.reader([first_line], delimiter=separator), [])
     absent = [name for name in columns if name not in header]
     if absent:
         what = f"no column {absent[0]}" if absent[0] else "no column with an empty name"
         raise bad_file(file, what, ",".join(columns), ",".join(header)[:200])
     types = {name: pa.int64() if name in integers else pa.float64() for name in columns}
+    types |= dict.fromkeys(text, pa.string())
     options = pa.csv.ConvertOptions(
-        include_columns=list(columns), column_types=types, null_values=NULLS if missing else []
+        include_columns=list(columns),
+        column_types=types,
+        null_values=NULLS if missing else [],
+        strings_can_be_null=False,
     )
-    table = _parse(file, content, options, separator, None)
-    return {name: _column(file, table, name, missing=missing, header=1) for name in columns}
+    table = _parse(file, content, options, separator, None, skip)
+    return {
+        name: table.column(name).to_numpy()
+        if name in text
+        else _column(file, table, name, missing=missing, header=skip + 1)
+        for name in columns
+    }
 
 
 def read_rows(
@@ -133,22 +150,21 @@ def read_rows(
     dict of int to ndarray, shape (n_rows,), float64 or (for text) object
     """
     content = file.read()
-    if not content.strip():
+    if not content or content.isspace():
         raise bad_file(file, "empty file", f"rows of {n_columns} numbers", f"{len(content)} bytes")
     names = [str(position) for position in range(n_columns)]
     types = {str(one): pa.string() if one in text else pa.float64() for one in columns}
     options = pa.csv.ConvertOptions(
         include_columns=list(types),
         column_types=types,
-        null_values=NULLS if missing else [],
+        null_values=[""] if missing else [],  # NaN is parsed as a number
         strings_can_be_null=False,
     )
     table = _parse(file, content, options, separator, names, skip)
     decoded = {}
     for one in columns:
         if one in text:
-            values = table.column(str(one)).to_numpy(zero_copy_only=False)
-            decoded[one] = values.astype(object)
+            decoded[one] = np.array(table.column(str(one)).to_pylist(), dtype=object)
         else:
             decoded[one] = _column(file, table, str(one), missing=missing, header=skip)
     return decoded
@@ -188,8 +204,10 @@ def _parse(
 
 def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int) -> np.ndarray:
     column = table.column(name)
-    # an integer column with nulls becomes float, its nulls NaN
-    values = cast(np.ndarray, column.to_numpy())
+    if column.null_count:  # then an integer column becomes float, its nulls NaN
+        column = column.cast(pa.float64()).fill_null(math.nan)
+    # to_numpy would import pandas where there is one, which takes longer than most files
+    values = np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
     if not missing:
         finite = np.isfinite(values)
         if not finite.all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,10 @@ ENCODER = "encoder"
 CODED_COLUMNS = ("label", "subject", "placement", "environment")
 # Rows read at one go when only some of them are wanted: bounds memory for large samples.
 READ_BYTES = 64 << 20
+
+
+# row numbers in the order wanted; None stands for all
+Rows = np.ndarray | Sequence[int] | slice | None
 
 
 def data_path(modality: str) -> str:
@@ -67,13 +71,13 @@ class Store:
     def __len__(self) -> int:
         return self.info.n_samples
 
-    def load(self, modality: str, rows: np.ndarray | slice | None = None) -> np.ndarray:
+    def load(self, modality: str, rows: Rows = None) -> np.ndarray:
         """Read samples of one modality.
 
         Parameters
         ----------
         modality : str
-        rows : ndarray of int, slice or None
+        rows : row numbers, slice or None
             Rows in the order wanted, 0 to n_samples - 1; None reads all.
 
         Returns
@@ -112,7 +116,7 @@ class Store:
                 result[wanted] = self._read(array, int(low), int(high))[rows[wanted] - low]
         return result
 
-    def load_points(self, modality: str, rows: np.ndarray | slice | None = None) -> Clouds:
+    def load_points(self, modality: str, rows: Rows = None) -> Clouds:
         """Read samples of a point cloud.
 
         Parameters and errors are those of `load`; a row without the modality has no points.
@@ -188,7 +192,7 @@ class Store:
             )
         return modality
 
-    def _row_numbers(self, rows: np.ndarray) -> np.ndarray:
+    def _row_numbers(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         rows = np.asarray(rows)
         if rows.dtype == bool or (len(rows) and not 0 <= rows.min() <= rows.max() < len(self)):
             got = "a mask" if rows.dtype == bool else f"{rows.min()} to {rows.max()}"

@@ -1,15 +1,13 @@
 """The nouns of mmbind as frozen values: what a dataset, a store and a table are made of.
 
-The JSON Schemas in schemas/ are generated from these models (``python -m mmbind_data.spec``).
+The JSON Schemas in schemas/ are generated from them, see `mmbind_data.documents`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -300,28 +298,3 @@ class Manifest(Model):
     spec_version: Literal["1.0"] = "1.0"
     files: tuple[ManifestEntry, ...]
     tree_sha256: str = Field(description="sha256 over the lines '<sha256>  <path>' in path order")
-
-
-SCHEMAS: Mapping[str, type[Model]] = {
-    "descriptor": Descriptor,
-    "dataset": DatasetInfo,
-    "bound": BoundInfo,
-    "manifest": Manifest,
-}
-
-
-def json_schema(name: str) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of one document, by its name in `SCHEMAS`."""
-    schema = SCHEMAS[name].model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def schema_text(name: str) -> str:
-    """The exact text of schemas/<name>.schema.json."""
-    return json.dumps(json_schema(name), indent=2, sort_keys=True) + "\n"
-
-
-if __name__ == "__main__":
-    for schema_name in SCHEMAS:
-        path = Path(__file__).parent.parent / "schemas" / f"{schema_name}.schema.json"
-        path.write_text(schema_text(schema_name))

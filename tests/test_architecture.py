@@ -19,15 +19,18 @@ LAYERS: tuple[frozenset[str], ...] = (
         for name in (
             "attributes",
             "decode",
+            "documents",
             "grid",
             "integrity",
+            "own_data",
             "points",
             "rawfiles",
             "scale",
             "similarity",
+            "units",
             "window",
             "zips",
-        )  # fmt: skip
+        )
     ),
     frozenset(f"mmbind_data.{name}" for name in ("layout", "official", "staging", "datasets")),
     frozenset({"mmbind_data.writer", "mmbind_data.pairs", "mmbind_data.encoders"}),

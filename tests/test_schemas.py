@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from mmbind_data.datasets import list_datasets, load_descriptor
-from mmbind_data.spec import SCHEMAS, schema_text
+from mmbind_data.documents import SCHEMAS, schema_text
 
 
 def shipped(name: str) -> Any:

@@ -1,0 +1,54 @@
+"""The JSON documents of mmbind; ``python -m mmbind_data.documents`` writes their schemas anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from .own_data import OwnDescriptor
+from .spec import BoundInfo, DatasetInfo, Descriptor, Manifest, Model
+
+SCHEMAS: Mapping[str, type[Model]] = {
+    "descriptor": Descriptor,
+    "dataset": DatasetInfo,
+    "bound": BoundInfo,
+    "manifest": Manifest,
+    "own_data": OwnDescriptor,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one document, by its name in `SCHEMAS`."""
+    # people write the user's descriptor, and may leave out what has a default
+    mode: Literal["validation", "serialization"] = (
+        "validation" if name == "own_data" else "serialization"
+    )
+    schema = SCHEMAS[name].model_json_schema(mode=mode)
+    if name == "own_data":
+        _allow_comments(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _allow_comments(schema: Any) -> None:
+    """Let every object carry keys that begin with ``$comment``."""
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False:
+            schema["patternProperties"] = {r"^\$comment": {}}
+        for value in schema.values():
+            _allow_comments(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _allow_comments(value)
+
+
+def schema_text(name: str) -> str:
+    """The exact text of schemas/<name>.schema.json."""
+    return json.dumps(json_schema(name), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    for schema_name in SCHEMAS:
+        path = Path(__file__).parent.parent / "schemas" / f"{schema_name}.schema.json"
+        path.write_text(schema_text(schema_name))
