@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -16,9 +17,11 @@ from .output import Report, Screen, reported
 @reported
 def command(name: str | None, screen: Screen) -> Report:
     """List the known datasets, or show NAME in full: licence, raw layout, modalities."""
-    from mmbind_data.datasets import list_datasets, load_descriptor
+    from mmbind_data.datasets import TABLE, list_datasets, load_descriptor
 
     del screen
+    if name == TABLE:
+        return _own_data()
     if name is None:
         known = [load_descriptor(dataset) for dataset in list_datasets()]
         return Report([_row(descriptor) for descriptor in known], [_table(known)])
@@ -37,6 +40,20 @@ def _row(descriptor: Descriptor) -> dict[str, Any]:
     }
 
 
+def _own_data() -> Report:
+    """What a descriptor of one's own data may say: the commented one that new-dataset writes."""
+    from mmbind_data.documents import json_schema
+    from mmbind_data.new_dataset import own_data_text
+
+    lines = [
+        "table: your own CSV, TSV, Parquet, NumPy or MATLAB files, described by a JSON document.",
+        "Begin with: mmbind new-dataset NAME --table, which writes this:",
+        own_data_text("my-data"),
+        "Convert: mmbind convert table RAW OUT.zarr --descriptor my-data.json",
+    ]
+    return Report(json_schema("own_data"), lines)
+
+
 def _table(known: list[Descriptor]) -> Any:
     from rich.table import Table
 
@@ -49,6 +66,10 @@ def _table(known: list[Descriptor]) -> Any:
     return table
 
 
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _sheet(one: Descriptor) -> list[str]:
     lines = [
         f"{one.dataset_id}: {one.title} (version {one.version})",
@@ -56,6 +77,7 @@ def _sheet(one: Descriptor) -> list[str]:
         f"citation        {one.citation.value}",
         f"licence         {one.licence.name}; may adapted data be passed on: "
         f"{one.licence.redistribution} ({one.licence.source})",
+        f"size            {one.size.value}",
         f"subjects        {one.n_subjects.value}",
         f"labels          {', '.join(one.labels.values())}",
         "modalities",
@@ -67,8 +89,16 @@ def _sheet(one: Descriptor) -> list[str]:
             f"  {name:<12}{stream.kind}, {shape}, {stream.unit} "
             f"(raw {stream.raw_unit.value} at {stream.raw_rate_hz.value} Hz{optional})"
         )
+    if one.placements:
+        lines.append(f"placements      {', '.join(one.placements)} (--placement)")
+    for name, option in one.options.items():
+        lines.append(f"--set {name}={option.default:<10}{option.summary}")
     lines.append("presets")
     lines += [f"  {name:<12}{preset.summary}" for name, preset in one.presets.items()]
     lines += ["raw layout", *(f"  {line}" for line in str(one.raw_layout.value).splitlines())]
+    if one.checksums:
+        names = dict.fromkeys(known.file for known in one.checksums)
+        lines += ["official checksums known", f"  {', '.join(names)}"]
+    lines += ["quirks", *(f"  {_plain(fact.value)}" for fact in one.quirks)] if one.quirks else []
     lines += ["verified on real bytes", *(f"  {text}" for text in one.verified)]
     return [*lines, "not verified", *(f"  {text}" for text in one.unverified)]

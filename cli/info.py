@@ -29,7 +29,9 @@ def _converted(info: DatasetInfo) -> list[str]:
         f"{info.n_samples} samples",
     ]
     for name, modality in info.modalities.items():
+        still = modality.axes[0].name != "time"
         rate = f"{modality.rate_hz:g} Hz" if modality.rate_hz else "stretched to the recording"
+        rate = "still" if still else rate
         shape = " x ".join(str(size) for size in modality.shape)
         lines.append(
             f"  {name:<10} {modality.kind:<12} {shape:<14} {modality.unit:<6} {rate}, "

@@ -19,6 +19,7 @@ from .output import fail
 COMMANDS = {
     "datasets": "Known datasets; one in full.",
     "convert": "Raw data to a store.",
+    "new-dataset": "Begin a dataset of your own.",
     "partition": "A node's own store: its subjects, its modalities, nothing else.",
     "info": "What a store holds.",
     "validate": "Check a store on four levels.",
@@ -40,7 +41,7 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name}", __package__)
+        module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         return command
 

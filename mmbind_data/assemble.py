@@ -69,7 +69,7 @@ def assemble(
     empty = sum(not head["rows"] for head in heads)
     if empty:
         notes.append(
-            f"{empty} of {len(heads)} raw units give no sample: nothing as long as a window"
+            f"{empty} of {len(heads)} units give no sample: too short, or of a label that is left out"
         )
     columns = _code_columns(plan, rows)
     info = _describe(plan, rows, present, heads)

@@ -218,19 +218,10 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
 
 
 def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) -> np.ndarray:
-    """Decode lines of numbers between blanks or tabs, as many as there are, without a header.
+    """Decode lines of numbers between blanks or tabs; blank lines may stand at the end only.
 
-    Parameters
-    ----------
-    file : RawFile
-    n_columns : int
-        Numbers in every line; blank lines are allowed at the end only.
-    content : bytes, optional
-        The text, where it is not the file's bytes themselves.
-
-    Returns
-    -------
-    ndarray, shape (n_rows, n_columns), float64, all finite
+    Returns shape (n_rows, n_columns), float64, all finite. ``content`` is the text, where it is
+    not the file's own bytes.
     """
     lines = (read_content(file) if content is None else content).rstrip().splitlines()
     if not lines:
@@ -386,20 +377,11 @@ def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
 
 
 def block_means(image: np.ndarray, block: int, *, skip_zeros: bool = False) -> np.ndarray:
-    """Shrink an image: the means of squares of ``block`` x ``block`` pixels.
+    """Shrink a (height, width) image: the means of squares of ``block`` x ``block`` pixels.
 
-    Parameters
-    ----------
-    image : ndarray, shape (height, width)
-        Rows and columns that fill no square are cut off, half of them on each side.
-    block : int
-    skip_zeros : bool
-        Whether a pixel of 0 (or less) has no reading: the mean is over the others, and 0 where
-        fewer than half of the square's pixels have one.
-
-    Returns
-    -------
-    ndarray, shape (height // block, width // block), float64
+    Rows and columns that fill no square are cut off, half of them on each side. With
+    ``skip_zeros`` a pixel of 0 (or less) has no reading: the mean is over the others, and 0 where
+    fewer than half of the square's pixels have one. Returns float64.
     """
     height, width = (side // block for side in image.shape)
     top, left = ((side % block) // 2 for side in image.shape)

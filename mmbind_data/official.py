@@ -51,7 +51,7 @@ def _candidates(
     files: Sequence[RawFile], names: dict[str, list[Checksum]]
 ) -> list[tuple[str, str, RawFile | Path]]:
     """Archives and files with a known name: name, path for comparison, where to read it."""
-    archives = {file.container for file in files if file.container.is_file()}
+    archives = {file.container for file in files if file.member is not None}
     found: list[tuple[str, str, RawFile | Path]] = [
         (archive.name, str(archive), archive)
         for archive in sorted(archives)

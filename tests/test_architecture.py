@@ -39,11 +39,13 @@ LAYERS: tuple[frozenset[str], ...] = (
         for name in (
             "assemble",
             "spool",
+            "conformance",
             "convert",
             "plan",
             "partition",
             "embed",
             "matching",
+            "new_dataset",
             "pairing_report",
             "validate",
             "validate_bound",

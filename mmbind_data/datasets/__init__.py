@@ -7,6 +7,7 @@ id, the value a module with ``find`` and ``read`` beside which a JSON of the sam
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -14,9 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from pydantic import ValidationError
-
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
+from mmbind_data.own_data import without_comments
 from mmbind_data.rawfiles import RawListing, Unit
 from mmbind_data.spec import Descriptor, Recording
 
@@ -101,8 +101,8 @@ def load_descriptor(name: str) -> Descriptor:
     """
     path = _built_in().get(name) or _beside(_entry_point(name))
     try:
-        descriptor = Descriptor.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+        descriptor = Descriptor.model_validate(without_comments(json.loads(path.read_bytes())))
+    except (OSError, ValueError) as error:  # a ValidationError is one too
         expected = "a JSON document after descriptor.schema.json"
         message = problem(f"describe {name}", "broken descriptor", path, expected, str(error))
         raise FormatError(message) from error

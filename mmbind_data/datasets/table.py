@@ -64,30 +64,11 @@ def table_dataset(document: str) -> Dataset:
 
 
 def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListing:
+    """Sort the files into one unit per recording: those that agree in all shared groups."""
     del preset  # there is but one
     patterns = {text: compile_pattern(text) for text in dict.fromkeys(own.patterns.values())}
-    shared = set.intersection(*(set(one.groupindex) for one in patterns.values()))
-    order = [name for name in next(iter(patterns.values())).groupindex if name in shared]
-    units: dict[tuple[str, ...], dict[str, RawFile]] = {}
-    fields: dict[tuple[str, ...], dict[str, str]] = {}
-    unknown = []
-    for file in files:
-        role = _role(file.path, patterns)
-        if role is None:
-            unknown.append(file.path)
-            continue
-        text, groups = role
-        key = tuple(groups[name] for name in order)
-        before = units.setdefault(key, {}).get(text)
-        if before is not None:
-            named = ", ".join(f"{name} {groups[name]}" for name in order) or "no group at all"
-            raise bad_file(
-                file, f"two files for one recording ({named})", f"one, as {before.path}", file.path,
-                "Give the pattern another {group} that tells them apart.",
-            )  # fmt: skip
-        units[key][text] = file
-        fields[key] = {**groups, **fields.get(key, {})}
-    if not units:
+    found, unknown = _group(files, patterns)
+    if not found:
         where = files[0].path.split("/")[0] if files else "the raw folder"
         got = f"{len(files)} files such as {files[0].path}" if files else "no file"
         expected = f"paths that end like {', '.join(patterns)}"
@@ -99,15 +80,14 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
         for text in patterns
     }
     listed, unlisted = [], []
-    for key in sorted(units, key=lambda one: natural("/".join(one))):
-        groups = dict(fields[key])
+    for key in sorted(found, key=lambda one: natural("/".join(one))):
+        unit_files, groups = found[key]
         if "label" in groups and own.labels:
             if groups["label"] not in own.labels:
                 unlisted.append(groups["label"])
                 continue
             groups["label"] = own.labels[groups["label"]]
-        name = "/".join(key) or "all"
-        listed.append(Unit(name, units[key], groups, needed))
+        listed.append(Unit("/".join(key) or "all", unit_files, groups, needed))
     unrecognised = tuple(path for path in unknown if not is_document(path))
     modalities = tuple(
         name for name, text in own.patterns.items() if any(text in unit.files for unit in listed)
@@ -118,6 +98,35 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
         names = ", ".join(sorted(set(unlisted), key=natural)[:5])
         notes.append(f"{len(unlisted)} recordings of labels that are not listed, left out: {names}")
     return RawListing(tuple(listed), unrecognised, tuple(notes), modalities)
+
+
+Found = dict[tuple[str, ...], tuple[dict[str, RawFile], dict[str, str]]]
+
+
+def _group(
+    files: Sequence[RawFile], patterns: Mapping[str, re.Pattern[str]]
+) -> tuple[Found, list[str]]:
+    """Files and groups of each recording, and the paths that no pattern matches."""
+    shared = set.intersection(*(set(one.groupindex) for one in patterns.values()))
+    order = [name for name in next(iter(patterns.values())).groupindex if name in shared]
+    found: Found = {}
+    unknown = []
+    for file in files:
+        role = _role(file.path, patterns)
+        if role is None:
+            unknown.append(file.path)
+            continue
+        text, groups = role
+        unit_files, fields = found.setdefault(tuple(groups[name] for name in order), ({}, {}))
+        if text in unit_files:
+            named = ", ".join(f"{name} {groups[name]}" for name in order) or "no group at all"
+            raise bad_file(
+                file, f"two files for one recording ({named})", f"one, as {unit_files[text].path}",
+                file.path, "Give the pattern another {group} that tells them apart.",
+            )  # fmt: skip
+        unit_files[text] = file
+        fields.update(groups)
+    return found, unknown
 
 
 def _role(path: str, patterns: Mapping[str, re.Pattern[str]]) -> tuple[str, dict[str, str]] | None:

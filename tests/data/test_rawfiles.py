@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import pickle
+import stat
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmbind_data import zips
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import (
     is_document,
@@ -284,3 +288,134 @@ def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
 )
 def test_is_document(path: str, expected: bool) -> None:
     assert is_document(path) is expected
+
+
+def nested(path: Path, *, outer: int, inner: int, depth: int = 2, size: int = 3000) -> bytes:
+    """A zip in a zip (in a zip ...), whose innermost member holds what is returned."""
+    content = bytes(range(256)) * (size // 256)
+    name = "deep/data.csv"
+    packed = content
+    for level in range(depth):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", inner if level < depth - 1 else outer) as archive:
+            archive.writestr(f"first{level}.txt", "x" * 40)
+            archive.writestr(name, packed)
+            archive.writestr(f"last{level}.txt", "y" * 40)
+        packed, name = buffer.getvalue(), f"in{level}.zip"
+    path.write_bytes(packed)
+    return content
+
+
+@pytest.mark.parametrize("outer", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("inner", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("cached", [True, False])
+def test_zips_in_zips_are_read_in_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outer: int,
+    inner: int,
+    depth: int,
+    cached: bool,
+) -> None:
+    if not cached:  # as for an inner zip of many gigabytes
+        monkeypatch.setattr(zips, "CACHED_BYTES", 0)
+        monkeypatch.setattr(zips, "TAIL_BYTES", 100)
+        monkeypatch.setattr(zips, "BLOCK_BYTES", 64)
+    content = nested(tmp_path / "x.zip", outer=outer, inner=inner, depth=depth)
+    found = {file.path: file for file in scan(tmp_path / "x.zip")}
+    way = "in1.zip/in0.zip/" if depth == 3 else "in0.zip/"
+    assert found[f"x.zip/{way}deep/data.csv"].read() == content
+    assert found[f"x.zip/{way}last0.txt"].read() == b"y" * 40
+    assert len(found) == 2 * depth + 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.zip"]  # nothing was unpacked
+    place = found[f"x.zip/{way}deep/data.csv"].place
+    assert place == f"{tmp_path}/x.zip:{way}deep/data.csv"
+
+
+def test_a_fourth_zip_stays_closed(tmp_path: Path) -> None:
+    nested(tmp_path / "x.zip", outer=zipfile.ZIP_STORED, inner=zipfile.ZIP_STORED, depth=4)
+    assert "x.zip/in2.zip/in1.zip/in0.zip" in [file.path for file in scan(tmp_path / "x.zip")]
+
+
+def test_a_truncated_inner_zip_is_named(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.csv", "1" * 500)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("d/in.zip", buffer.getvalue()[:300])
+    with pytest.raises(RawLayoutError, match=r"broken or no zip at .*x\.zip:d/in\.zip"):
+        scan(tmp_path / "x.zip")
+
+
+@given(cut=st.integers(0, 2000), flips=st.lists(st.integers(0, 2000), max_size=3))
+def test_damaged_nested_zip_is_refused_or_read_right(
+    cut: int, flips: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("n") / "x.zip"
+    content = nested(path, outer=zipfile.ZIP_DEFLATED, inner=zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    for place in flips:
+        data[place % len(data)] ^= 1
+    path.write_bytes(bytes(data[: max(1, len(data) - cut)]))
+    with contextlib.suppress(RawLayoutError):
+        for file in scan(path):
+            if file.path.endswith("data.csv"):
+                assert file.read() == content
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.csv", "/etc/passwd", "a/../../b.csv", "C:/x.csv", "..\\e"]
+)
+def test_names_that_lead_out_of_a_zip_are_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("fine.csv", "1")
+        archive.writestr(zipfile.ZipInfo(name), "2")
+    with pytest.raises(RawLayoutError, match=r"unsafe zip at .*names below the zip's own folder"):
+        scan(tmp_path / "x.zip")
+
+
+def test_links_in_zips_are_listed_but_not_followed(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("d/a1.csv")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("d/a2.csv", "2")
+    assert [file.path for file in scan(tmp_path / "x.zip")] == [
+        "x.zip/d/a1.csv (link, not followed)",
+        "x.zip/d/a2.csv",
+    ]
+
+
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zips, "BOMB_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.csv", bytes(4 << 20))
+        archive.writestr("fine.csv", b"1.25,2.5\n" + os.urandom(1 << 16) * 32)
+    bomb, fine = sorted(scan(tmp_path / "x.zip"), key=lambda file: file.path, reverse=True)
+    with pytest.raises(RawLayoutError, match=r"unsafe zip at .*zeros\.csv: expected at most 4 GiB"):
+        bomb.read()
+    assert len(fine.read()) == 9 + (2 << 20)
+    with zipfile.ZipFile(tmp_path / "y.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in.zip", bytes(4 << 20))
+    with pytest.raises(RawLayoutError, match=r"unsafe zip at .*in\.zip"):
+        scan(tmp_path / "y.zip")
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """The overlapping kind of bomb: every directory entry points at the same member."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.csv", os.urandom(2000))
+        for copy in range(5):
+            twin = archive.getinfo("a.csv")
+            twin = copy_info(twin, f"b{copy}.csv")
+            archive.filelist.append(twin)
+    with pytest.raises(RawLayoutError, match="members that do not overlap"):
+        scan(tmp_path / "x.zip")
+
+
+def copy_info(info: zipfile.ZipInfo, name: str) -> zipfile.ZipInfo:
+    twin = zipfile.ZipInfo(name)
+    for field in ("header_offset", "compress_size", "file_size", "CRC", "compress_type"):
+        setattr(twin, field, getattr(info, field))
+    return twin

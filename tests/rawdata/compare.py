@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.datasets import load_reader
-from mmbind_data.rawfiles import scan
+from mmbind_data.datasets import load_descriptor, load_reader
+from mmbind_data.points import Points
+from mmbind_data.rawfiles import RawFile, RawListing, scan
 from mmbind_data.spec import Recording
 
 
@@ -16,10 +18,25 @@ def read_all(
     dataset_id: str, root: Path, preset: str = "default", modalities: Sequence[str] | None = None
 ) -> tuple[Recording, ...]:
     """Everything that a dataset's reader makes of a raw folder, in its own order."""
-    reader = load_reader(dataset_id)
-    listing = reader.find(scan(root), preset)
+    listing = find_all(dataset_id, scan(root), preset)
     wanted = listing.modalities if modalities is None else modalities
-    return tuple(one for unit in listing.units for one in reader.read(unit, wanted, preset))
+    read = load_reader(dataset_id).read
+    return tuple(one for unit in listing.units for one in read(unit, wanted, preset))
+
+
+def find_all(dataset_id: str, files: Sequence[RawFile], preset: str = "default") -> RawListing:
+    """What a reader finds with the default options, at the placements of the preset."""
+    descriptor = load_descriptor(dataset_id)
+    options = {name: option.default for name, option in descriptor.options.items()}
+    listing: RawListing = load_reader(dataset_id).find(files, preset, **options)
+    places = descriptor.presets[preset].placements
+    if places is None:
+        return listing
+    units = tuple(
+        replace(unit, placements=tuple(one for one in unit.placements if one in places))
+        for unit in listing.units
+    )
+    return replace(listing, units=units)
 
 
 def assert_same(got: Sequence[Recording], expected: Sequence[Recording]) -> None:
@@ -28,7 +45,22 @@ def assert_same(got: Sequence[Recording], expected: Sequence[Recording]) -> None
     for mine, theirs in zip(got, expected, strict=True):
         assert set(mine.streams) == set(theirs.streams), mine.key
         for name, values in mine.streams.items():
+            truth = theirs.streams[name]
+            if isinstance(values, Points) and isinstance(truth, Points):
+                np.testing.assert_array_equal(values.offsets, truth.offsets)
+                values, truth = values.values, truth.values
+            assert isinstance(values, np.ndarray)
+            assert isinstance(truth, np.ndarray)
             assert values.dtype == np.float32, (mine.key, name)
-            np.testing.assert_allclose(values, theirs.streams[name], rtol=1e-6, atol=1e-8)
-        for field in ("subject", "label", "raw_files", "session", "trial", "placement", "extra"):
+            np.testing.assert_allclose(values, truth, rtol=1e-6, atol=1e-6)
+        for field in (
+            "subject",
+            "label",
+            "raw_files",
+            "session",
+            "trial",
+            "placement",
+            "extra",
+            "gaps",
+        ):
             assert getattr(mine, field) == getattr(theirs, field), (mine.key, field)

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from mmbind_data.spec import Recording
+from mmbind_data.conformance import Truth
+
+__all__ = ["FORMS", "Truth", "add_macos_junk", "reshape"]
 
 FORMS = ("folders", "zips", "doubled")
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The recordings, in store order and SI units, that each preset must read from ``root``."""
-
-    dataset_id: str
-    root: Path
-    recordings: Mapping[str, tuple[Recording, ...]]
-
-    def keys(self, preset: str = "default") -> tuple[str, ...]:
-        return tuple(recording.key for recording in self.recordings[preset])
-
-    def subjects(self, preset: str = "default") -> tuple[str, ...]:
-        """Subjects in order of first appearance."""
-        return tuple(dict.fromkeys(one.subject for one in self.recordings[preset]))
-
-    def labels(self, preset: str = "default") -> tuple[str | None, ...]:
-        """Label of each recording."""
-        return tuple(recording.label for recording in self.recordings[preset])
 
 
 def add_macos_junk(folder: Path) -> None:

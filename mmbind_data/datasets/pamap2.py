@@ -1,0 +1,315 @@
+"""Reader of PAMAP2: nine people in 18 activities, inertial units on hand, chest and ankle.
+
+Source: Reiss and Stricker, ISWC 2012, and the readme of the UCI archive; what was measured on real
+rows is in the descriptor beside this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.decode import bad_file, read_rows
+from mmbind_data.errors import UsageError, problem, suggest
+from mmbind_data.grid import bridge, spans_of
+from mmbind_data.rawfiles import (
+    RawFile,
+    RawListing,
+    Unit,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    spans,
+)
+from mmbind_data.spec import Recording
+
+NAME = "pamap2"
+FOLDERS = {"protocol": "Protocol", "optional": "Optional"}
+SUBJECTS = {"protocol": tuple(range(101, 110)), "optional": (101, 105, 106, 108, 109)}
+SESSIONS = {
+    "default": ("protocol",),
+    "reference": ("protocol",),
+    "all": ("protocol", "optional"),
+}
+N_COLUMNS = 54
+TIME, ACTIVITY, HEART_RATE = 0, 1, 2
+UNIT_START = {"hand": 3, "chest": 20, "ankle": 37}
+# within a unit's 17 columns; 4-6 is the +-6 g acceleration, which saturates, 13-16 is invalid
+OFFSETS = {"acc": 1, "gyro": 7, "mag": 10}
+MODALITIES = (*OFFSETS, "heart_rate")
+TRANSIENT = 0  # between two activities
+STEP = 0.01  # seconds between two rows
+MAX_BRIDGE = 10  # frames, 0.1 s: most drop-outs last 1 to 7
+STALE = 10.0  # seconds; a heart rate that was read longer ago is worth a remark
+FEMALE, LEFT_HANDED = {"102"}, {"108"}
+# rows of the official files, by which a file that was cut at the end of a line is told
+N_ROWS = {
+    "Protocol/subject101.dat": 376417,
+    "Protocol/subject102.dat": 447000,
+    "Protocol/subject103.dat": 252833,
+    "Protocol/subject104.dat": 329576,
+    "Protocol/subject105.dat": 374783,
+    "Protocol/subject106.dat": 361817,
+    "Protocol/subject107.dat": 313599,
+    "Protocol/subject108.dat": 408031,
+    "Protocol/subject109.dat": 8477,
+}
+DATA_PATH = re.compile(r"(?:^|.*/)(Protocol|Optional)(?:\.zip)?/subject(10[1-9])\.dat")
+
+TRANSIENT_ROWS = "rows between activities (label 0) left out"
+OTHER_ROWS = "rows of activities outside the preset left out"
+SPLITS = "activities split at a time gap"
+WRONG_ROWS = "rows more or fewer than in the official files"
+BRIDGED = "frames of drop-outs up to 0.1 s bridged linearly"
+LOST = "frames of longer drop-outs, or of drop-outs at an end, left as gaps"
+ZEROED = "frames of drop-outs set to 0"
+HELD = "heart-rate frames carried forward from an earlier reading"
+HELD_LONG = "heart-rate frames carried forward for more than 10 s"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows of one activity without interruption: the first, and one past the last."""
+
+    number: int
+    start: int
+    stop: int
+    label: str
+
+
+def find(files: Sequence[RawFile], preset: str) -> RawListing:
+    """Make one unit of each subject's session that the preset reads; nothing is opened.
+
+    Raises
+    ------
+    RawLayoutError
+        No file of such a session.
+    UsageError
+        Unknown preset.
+    """
+    if preset not in SESSIONS:
+        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
+        raise UsageError(f"{message} {suggest(preset, SESSIONS)}")
+    by_path, unknown, notes = recognise(files, _canonical)
+    units, left = [], []
+    for path in sorted(by_path, key=natural):
+        session = path.split("/")[0].lower()
+        if session not in SESSIONS[preset]:
+            left.append(path)
+            continue
+        fields = {"subject": path[-7:-4], "session": session}
+        key = path.removesuffix(".dat")
+        units.append(Unit(key, {"data": by_path[path]}, fields, placements=tuple(UNIT_START)))
+    if not units:
+        step = "Give the folder that holds PAMAP2_Dataset.zip, or Protocol."
+        if left:
+            step = "What is there fits --preset all."
+        raise nothing_found(NAME, files, "files such as Protocol/subject101.dat", step)
+    notes += _notes(units, SESSIONS[preset])
+    if left:
+        notes.append(f"not read with this preset: {len(left)} files of optional activities")
+    unrecognised = tuple(path for path in unknown if not is_document(path))
+    return RawListing(tuple(units), unrecognised, tuple(notes), MODALITIES)
+
+
+def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
+    """Read the recordings of one file: one per placement and uninterrupted activity.
+
+    Yields
+    ------
+    Recording
+        acc in m/s^2, gyro in rad/s, mag in uT, each (n, 3); heart_rate (n, 1) in 1/min, the last
+        reading carried forward, absent before the file's first. All float32 at 100 Hz. Drop-outs
+        of up to 0.1 s are bridged linearly, longer ones are gaps; with preset reference all are 0.
+
+    Raises
+    ------
+    RawLayoutError
+        The file is no table of 54 numbers per row, or a time or an activity is not what it can be.
+    UsageError
+        Unknown modality.
+    """
+    for name in modalities:
+        if name not in MODALITIES:
+            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
+            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
+    file = unit.files["data"]
+    table = _decode(file, modalities, unit.placements)
+    codes = _codes(file, table)
+    segments, counts = _segments(file, table[TIME], codes, preset)
+    heart_rate = _held(table) if "heart_rate" in modalities else None
+    for placement in unit.placements:
+        for segment in segments:
+            part = slice(segment.start, segment.stop)
+            streams, gaps, repairs = _streams(table, placement, modalities, part, preset)
+            if heart_rate is not None:
+                streams, gaps = _with_heart_rate(streams, gaps, heart_rate, part, repairs)
+            if not streams:
+                continue  # only the heart rate was asked for, and none was read yet
+            yield Recording(
+                key=f"{unit.key}/{placement}/{segment.number}",
+                subject=unit.fields["subject"],
+                label=segment.label,
+                streams={name: streams[name] for name in modalities if name in streams},
+                raw_files=(file.path,),
+                session=unit.fields["session"],
+                trial=str(segment.number),
+                placement=placement,
+                extra=_extra(unit.fields["subject"], segment.start),
+                gaps=spans_of(gaps),
+                counts={**counts, **{text: n for text, n in repairs.items() if n}},
+            )
+            counts = {}  # what holds for the whole file is said once
+
+
+def _canonical(path: str) -> str | None:
+    match = DATA_PATH.fullmatch(path)
+    if match is None or int(match[2]) not in SUBJECTS[match[1].lower()]:
+        return None
+    return f"{match[1]}/subject{match[2]}.dat"
+
+
+def _notes(units: Sequence[Unit], sessions: Sequence[str]) -> list[str]:
+    total = sum(len(SUBJECTS[session]) for session in sessions)
+    parts = []
+    for session in sessions:
+        subjects = [int(one.fields["subject"]) for one in units if one.fields["session"] == session]
+        parts.append(f"{FOLDERS[session]} {spans(subjects) or 'none'}")
+    return [f"{len(units)} of {total} files found ({', '.join(parts)})"]
+
+
+def _extra(subject: str, first_row: int) -> dict[str, str]:
+    return {
+        "sex": "female" if subject in FEMALE else "male",
+        "dominant_hand": "left" if subject in LEFT_HANDED else "right",
+        "first_row": str(first_row),
+    }
+
+
+def _decode(
+    file: RawFile, modalities: Sequence[str], placements: Sequence[str]
+) -> dict[int, np.ndarray]:
+    """Decode the columns that are needed, NaN where nothing was read."""
+    columns = [TIME, ACTIVITY]
+    if "heart_rate" in modalities:
+        columns.append(HEART_RATE)
+    for placement in placements:
+        for name in modalities:
+            if name in OFFSETS:
+                columns += _columns(placement, name)
+    table = read_rows(file, N_COLUMNS, columns, missing=True)
+    for column, values in table.items():
+        broken = np.isinf(values) | (np.isnan(values) if column == TIME else False)
+        if broken.any():
+            row = int(np.argmax(broken))
+            what = f"column {column + 1} on line {row + 1}"
+            raise bad_file(file, what, "a number", f"{values[row]}")
+    return table
+
+
+def _columns(placement: str, modality: str) -> range:
+    start = UNIT_START[placement] + OFFSETS[modality]
+    return range(start, start + 3)
+
+
+def _codes(file: RawFile, table: Mapping[int, np.ndarray]) -> np.ndarray:
+    known = [TRANSIENT, *(int(code) for code in load_descriptor(NAME).labels)]
+    values = table[ACTIVITY]
+    foreign = ~np.isin(values, known)
+    if foreign.any():
+        row = int(np.argmax(foreign))
+        what = f"activity on line {row + 1}"
+        raise bad_file(file, what, f"one of {spans(known)}", f"{values[row]:g}")
+    return values.astype(np.int64)
+
+
+def _segments(
+    file: RawFile, times: np.ndarray, codes: np.ndarray, preset: str
+) -> tuple[list[Segment], dict[str, int]]:
+    """Split the rows where the activity changes or the time does not go on by one step.
+
+    The numbers count all segments of the file, so that they are the same with every preset.
+    """
+    descriptor = load_descriptor(NAME)
+    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+    jumps = np.abs(np.diff(times) - STEP) > STEP / 2
+    changes = np.diff(codes) != 0
+    edges = np.flatnonzero(jumps | changes) + 1
+    starts = np.concatenate([[0], edges])
+    stops = np.concatenate([edges, [len(codes)]])
+    active = codes[starts] != TRANSIENT
+    segments = [
+        Segment(number, int(start), int(stop), descriptor.labels[str(codes[start])])
+        for number, (start, stop) in enumerate(zip(starts[active], stops[active], strict=True), 1)
+    ]
+    chosen = [one for one in segments if one.label in wanted]
+    n_transient = int((codes == TRANSIENT).sum())
+    n_chosen = sum(one.stop - one.start for one in chosen)
+    counts = {
+        TRANSIENT_ROWS: n_transient,
+        OTHER_ROWS: len(codes) - n_transient - n_chosen,
+        SPLITS: int((jumps & ~changes & (codes[1:] != TRANSIENT)).sum()),
+        WRONG_ROWS: abs(len(codes) - N_ROWS.get(file.path, len(codes))),
+    }
+    return chosen, {text: n for text, n in counts.items() if n}
+
+
+def _streams(
+    table: Mapping[int, np.ndarray],
+    placement: str,
+    modalities: Sequence[str],
+    part: slice,
+    preset: str,
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
+    """Inertial streams of one segment, the frames that stay missing, and what was repaired."""
+    n_frames = part.stop - part.start
+    streams = {}
+    gaps, bridged, zeroed = (np.zeros(n_frames, dtype=bool) for _ in range(3))
+    for name in modalities:
+        if name not in OFFSETS:
+            continue
+        values = np.stack([table[column][part] for column in _columns(placement, name)], axis=1)
+        absent = np.isnan(values)
+        lost = absent.any(axis=1)
+        if not lost.any():
+            pass
+        elif preset == "reference":
+            values[absent] = 0.0
+            zeroed |= lost
+        else:
+            # one modality at a time: what is asked for beside it must not change its values
+            values, missing = bridge(values, MAX_BRIDGE)
+            bridged |= lost & ~missing
+            gaps |= missing
+        streams[name] = values.astype(np.float32)
+    n_bridged, n_lost, n_zeroed = (int(one.sum()) for one in (bridged, gaps, zeroed))
+    return streams, gaps, {BRIDGED: n_bridged, LOST: n_lost, ZEROED: n_zeroed}
+
+
+def _held(table: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Heart rate carried forward through the file, and its age in seconds (0: just read)."""
+    values, times = table[HEART_RATE], table[TIME]
+    rows = np.arange(len(values))
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, rows))
+    return values[last], np.where(last == rows, 0.0, times - times[last])
+
+
+def _with_heart_rate(
+    streams: Mapping[str, np.ndarray],
+    gaps: np.ndarray,
+    heart_rate: tuple[np.ndarray, np.ndarray],
+    part: slice,
+    repairs: dict[str, int],
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    values, age = (one[part] for one in heart_rate)
+    missing = np.isnan(values)
+    if missing.all():
+        return dict(streams), gaps
+    repairs[HELD] = int(((age != 0) & ~missing).sum())
+    repairs[HELD_LONG] = int(((np.abs(age) > STALE + STEP / 2) & ~missing).sum())
+    return {**streams, "heart_rate": values[:, np.newaxis].astype(np.float32)}, gaps | missing

@@ -1,0 +1,255 @@
+"""Reader of Shoaib 2014: ten people in seven activities, a phone at five places of the body.
+
+Source: Shoaib et al., Sensors 14(6), 2014, and the dataset's Readme.txt; the columns as several
+independent loaders read them. What was checked and what not is in the descriptor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.decode import bad_file, read_content, read_rows
+from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.grid import bridge, spans_of
+from mmbind_data.rawfiles import (
+    RawFile,
+    RawListing,
+    Unit,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    spans,
+)
+from mmbind_data.spec import Recording
+
+NAME = "shoaib"
+PARTICIPANTS = range(1, 11)
+N_COLUMNS = 70
+BLOCK = 14  # columns from one position to the next, the last of them an empty separator
+LABEL = 69
+BLOCKS = {"left_pocket": 0, "right_pocket": 1, "wrist": 2, "upper_arm": 3, "belt": 4}
+# within a block, whose first column is the phone's own clock: rows are aligned already
+OFFSETS = {"acc": 1, "linear_acc": 4, "gyro": 7, "mag": 10}
+LETTERS = {"acc": "A", "linear_acc": "L", "gyro": "G", "mag": "M"}
+MISSPELT = {"upsatirs": "upstairs"}
+MAX_HEADER = 3  # lines among which the column names are looked for
+MAX_BRIDGE = 5  # frames, 0.1 s
+DATA_NAME = re.compile(r"Participant_([1-9][0-9]?)\.csv", re.IGNORECASE)
+
+RESPELT = "rows labelled upsatirs read as upstairs"
+UNLABELLED = "rows without a label left out"
+OTHER_ROWS = "rows of activities outside the preset left out"
+BRIDGED = "frames with blank cells, up to 0.1 s, bridged linearly"
+LOST = "frames with blank cells, longer or at an end, left as gaps"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A maximal run of equal labels: the first row, and one past the last."""
+
+    number: int
+    start: int
+    stop: int
+    label: str
+
+
+def find(files: Sequence[RawFile], preset: str) -> RawListing:
+    """Make one unit of each participant's file; nothing is opened.
+
+    Raises
+    ------
+    RawLayoutError
+        No such file; an archive that must be unpacked first is named.
+    UsageError
+        Unknown preset.
+    """
+    presets = load_descriptor(NAME).presets
+    if preset not in presets:
+        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
+        raise UsageError(f"{message} {suggest(preset, presets)}")
+    by_path, unknown, notes = recognise(files, _canonical)
+    archives = [file for file in files if file.path.lower().endswith(".rar")]
+    if not by_path:
+        expected = "files such as Participant_1.csv"
+        if archives:
+            place, step = archives[0].place, "Unpack it first, then give the folder."
+            message = problem(f"convert {NAME}", "packed data", place, expected, "a .rar", step)
+            raise RawLayoutError(message)
+        raise nothing_found(NAME, files, expected, "Give the folder DataSet of the unpacked .rar.")
+    units = []
+    for path in sorted(by_path, key=natural):
+        key = path.rsplit("/", 1)[-1].removesuffix(".csv")
+        fields = {"subject": key.split("_")[1]}
+        units.append(Unit(key, {"data": by_path[path]}, fields, placements=tuple(BLOCKS)))
+    subjects = spans(int(unit.fields["subject"]) for unit in units)
+    notes.append(f"{len(units)} of {len(PARTICIPANTS)} files found (participants {subjects})")
+    notes += [f"{file.place} is not opened: the unpacked files are read" for file in archives]
+    left = {file.path for file in archives}
+    unrecognised = tuple(path for path in unknown if path not in left and not is_document(path))
+    return RawListing(tuple(units), unrecognised, tuple(notes), tuple(OFFSETS))
+
+
+def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
+    """Read the recordings of one file: one per placement and session.
+
+    Yields
+    ------
+    Recording
+        acc and linear_acc in m/s^2, gyro in rad/s, mag in uT, each (n, 3) float32 at 50 Hz, axes
+        of the phone. Blank cells over at most 0.1 s are bridged linearly, longer ones are gaps.
+
+    Raises
+    ------
+    RawLayoutError
+        The file has other columns, a cell that is no number, or an unknown label.
+    UsageError
+        Unknown modality.
+    """
+    for name in modalities:
+        if name not in OFFSETS:
+            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
+            raise UsageError(f"{message} {suggest(name, OFFSETS)}")
+    content = read_content(unit.files["data"])
+    file = replace(unit.files["data"], content=content)
+    skip = _check_header(file, content)
+    blocks = {
+        (placement, name): _columns(placement, name)
+        for placement in unit.placements
+        for name in modalities
+    }
+    columns = [column for block in blocks.values() for column in block]
+    table = read_rows(
+        file, N_COLUMNS, [*columns, LABEL], separator=",", skip=skip, missing=True, text=[LABEL]
+    )
+    _check_finite(file, table, columns, skip)
+    labels, counts = _labels(file, table[LABEL], skip)
+    sessions = _sessions(labels, preset, counts)
+    for placement in unit.placements:
+        for session in sessions:
+            part = slice(session.start, session.stop)
+            streams, gaps, repairs = _streams(table, placement, modalities, part)
+            yield Recording(
+                key=f"{unit.key}/{placement}/{session.number}",
+                subject=unit.fields["subject"],
+                label=session.label,
+                streams=streams,
+                raw_files=(file.path,),
+                session=str(session.number),
+                placement=placement,
+                extra={"first_row": str(session.start)},
+                gaps=spans_of(gaps),
+                counts={text: n for text, n in {**counts, **repairs}.items() if n},
+            )
+            counts = {}  # what holds for the whole file is said once
+
+
+def _canonical(path: str) -> str | None:
+    match = DATA_NAME.fullmatch(path.rsplit("/", 1)[-1])
+    if match is None or int(match[1]) not in PARTICIPANTS:
+        return None
+    return f"DataSet/Participant_{match[1]}.csv"
+
+
+def _columns(placement: str, modality: str) -> range:
+    start = BLOCK * BLOCKS[placement] + OFFSETS[modality]
+    return range(start, start + 3)
+
+
+def _check_header(file: RawFile, content: bytes) -> int:
+    """Hold the header lines against the known columns, and count them.
+
+    The line of names is preceded by one with the positions; a copy may lack it.
+    """
+    head = content[: 1 << 16].split(b"\n", MAX_HEADER)[:MAX_HEADER]
+    lines = [line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in head]
+    rows = [[cell.strip().lower() for cell in line.split(",")] for line in lines]
+    skip = next((i for i, cells in enumerate(rows, 1) if "ax" in cells), 0)
+    expected = "a line of column names with Ax, Ay, Az for each of five positions"
+    if not skip:
+        raise bad_file(file, "no header", expected, lines[0][:80] or "an empty line")
+    names = rows[skip - 1]
+    if len(names) != N_COLUMNS:
+        raise bad_file(file, "columns", f"{N_COLUMNS} of them", f"{len(names)} in the header")
+    for placement in BLOCKS:
+        for modality, letter in LETTERS.items():
+            for column, axis in zip(_columns(placement, modality), "xyz", strict=True):
+                if names[column] != f"{letter}{axis}".lower():
+                    what = f"column {column + 1} ({placement})"
+                    got = names[column] or "an empty name"
+                    raise bad_file(file, what, f"{letter}{axis}", got)
+    titles = [re.sub("[^a-z]+", "_", cell) for row in rows[: skip - 1] for cell in row]
+    positions = [title for title in titles if title in BLOCKS]
+    if positions and positions != list(BLOCKS):
+        raise bad_file(file, "positions", ", ".join(BLOCKS), ", ".join(positions))
+    return skip
+
+
+def _check_finite(
+    file: RawFile, table: Mapping[int, np.ndarray], columns: Sequence[int], skip: int
+) -> None:
+    for column in columns:
+        infinite = np.isinf(table[column])
+        if infinite.any():
+            row = int(np.argmax(infinite))
+            what = f"column {column + 1} on line {row + skip + 1}"
+            raise bad_file(file, what, "a number or a blank cell", f"{table[column][row]}")
+
+
+def _labels(file: RawFile, cells: np.ndarray, skip: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Label of each row, empty where there is none, and what was mended."""
+    known = load_descriptor(NAME).labels
+    spellings, which = np.unique(cells.astype(str), return_inverse=True)
+    labels, n_respelt = [], 0
+    for index, spelling in enumerate(spellings):
+        label = spelling.strip().lower()
+        if label in MISSPELT:
+            n_respelt += int((which == index).sum())
+            label = MISSPELT[label]
+        if label and label not in known:
+            row = int(np.argmax(which == index))
+            what = f"label on line {row + skip + 1}"
+            raise bad_file(file, what, ", ".join(known), str(spelling)[:80])
+        labels.append(known.get(label, ""))
+    return np.array(labels)[which], {RESPELT: n_respelt}
+
+
+def _sessions(labels: np.ndarray, preset: str, counts: dict[str, int]) -> list[Session]:
+    """Maximal runs of equal labels; their numbers count all of the file, in every preset."""
+    descriptor = load_descriptor(NAME)
+    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+    edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    starts, stops = np.concatenate([[0], edges]), np.concatenate([edges, [len(labels)]])
+    labelled = labels[starts] != ""
+    sessions = [
+        Session(number, int(start), int(stop), str(labels[start]))
+        for number, (start, stop) in enumerate(
+            zip(starts[labelled], stops[labelled], strict=True), 1
+        )
+    ]
+    counts[UNLABELLED] = int((labels == "").sum())
+    counts[OTHER_ROWS] = sum(one.stop - one.start for one in sessions if one.label not in wanted)
+    return [one for one in sessions if one.label in wanted]
+
+
+def _streams(
+    table: Mapping[int, np.ndarray], placement: str, modalities: Sequence[str], part: slice
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
+    """Streams of one session, the frames that stay missing, and what was repaired."""
+    streams = {}
+    gaps, bridged = (np.zeros(part.stop - part.start, dtype=bool) for _ in range(2))
+    for name in modalities:
+        values = np.stack([table[column][part] for column in _columns(placement, name)], axis=1)
+        blank = np.isnan(values).any(axis=1)
+        if blank.any():
+            # one modality at a time: what is asked for beside it must not change its values
+            values, missing = bridge(values, MAX_BRIDGE)
+            bridged |= blank & ~missing
+            gaps |= missing
+        streams[name] = values.astype(np.float32)
+    return streams, gaps, {BRIDGED: int(bridged.sum()), LOST: int(gaps.sum())}

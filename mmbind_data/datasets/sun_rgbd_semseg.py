@@ -1,0 +1,105 @@
+"""Paint the drawn polygons of SUN RGB-D as a map of class numbers.
+
+Source: annotation2Dfinal/index.json of the distribution; seg37list of its toolbox.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# order in which the classes are numbered from 1 in the official seg37list; 0 is all the rest
+CLASSES = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
+    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror",
+    "floor_mat", "clothes", "ceiling", "books", "fridge", "tv", "paper", "towel",
+    "shower_curtain", "box", "whiteboard", "person", "night_stand", "toilet", "sink", "lamp",
+    "bathtub", "bag",
+)  # fmt: skip
+CLASS_IDS = {name: number for number, name in enumerate(CLASSES, start=1)}
+FAR_CORNER = 1e5  # pixels: no corner of a real polygon lies out there
+
+
+def paint(annotation: Any, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray | None:
+    """Class numbers of every pixel, from the polygons that people drew.
+
+    Large polygons are painted first, so that a book stays visible before its shelf; of equal area,
+    the one that comes later in the file lies on top. What is none of the 37 classes is painted
+    too, with 0: it hides what is behind it. Corners may lie outside the image.
+
+    Parameters
+    ----------
+    annotation : parsed annotation2Dfinal/index.json
+    shape : (height, width)
+    counts : Counter
+        Remarks are added here.
+
+    Returns
+    -------
+    ndarray, shape (height, width), uint8; None if there is nothing to paint
+    """
+    from PIL import Image, ImageDraw
+
+    polygons, objects = _polygons(annotation)
+    drawn = []
+    for polygon in polygons:
+        number, corners = _class_number(polygon, objects), _corners(polygon)
+        if number is None or corners is None:
+            counts["polygons left out of semseg: no object, or no area"] += 1
+            continue
+        if number == 0:
+            counts["polygons of other things than the 37 classes, painted 0"] += 1
+        drawn.append((_area(corners), number, corners))
+    if not drawn:
+        counts["annotations without a usable polygon: no semseg"] += 1
+        return None
+    canvas = Image.new("L", (shape[1], shape[0]))
+    brush = ImageDraw.Draw(canvas)
+    for _, number, corners in sorted(drawn, key=lambda one: -one[0]):
+        brush.polygon([(float(x), float(y)) for x, y in corners], fill=number)
+    return np.asarray(canvas)
+
+
+def _polygons(annotation: Any) -> tuple[list[Any], list[Any]]:
+    """Polygons and objects of an annotation, empty where it has another form."""
+    if not isinstance(annotation, dict):
+        return [], []
+    frames, objects = annotation.get("frames"), annotation.get("objects")
+    frame = frames[0] if isinstance(frames, list) and frames else None
+    polygons = frame.get("polygon") if isinstance(frame, dict) else None
+    if not isinstance(polygons, list) or not isinstance(objects, list):
+        return [], []
+    return polygons, objects
+
+
+def _class_number(polygon: Any, objects: Sequence[Any]) -> int | None:
+    """Class of a polygon's object, 0 for another thing; None where the object is missing."""
+    index = polygon.get("object") if isinstance(polygon, dict) else None
+    if not isinstance(index, int) or not 0 <= index < len(objects):
+        return None
+    name = objects[index].get("name") if isinstance(objects[index], dict) else None
+    if not isinstance(name, str):
+        return None
+    # "chair:occluded" is a chair
+    plain = name.split(":")[0].strip().lower().replace(" ", "_")
+    return CLASS_IDS.get(plain, 0)
+
+
+def _corners(polygon: Any) -> np.ndarray | None:
+    """Corners (k, 2), x and y in pixels; None if they enclose nothing."""
+    try:
+        corners = np.array([polygon["x"], polygon["y"]], dtype=np.float64).T
+    except (KeyError, TypeError, ValueError, OverflowError):  # lists of unequal length, text, ...
+        return None
+    # a comparison with NaN is false
+    if corners.ndim != 2 or not (np.abs(corners) <= FAR_CORNER).all() or not _area(corners):
+        return None
+    return corners
+
+
+def _area(corners: np.ndarray) -> float:
+    x, y = corners.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2

@@ -1,0 +1,90 @@
+"""Begin a dataset of one's own: a package with reader, descriptor and writer, or a descriptor."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from .datasets import TABLE, list_datasets
+from .errors import UsageError, problem
+from .staging import check_output, staged
+
+# template -> place in the new package
+PACKAGE = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "init.py": "@MODULE@/__init__.py",
+    "reader.py": "@MODULE@/reader.py",
+    "reader.json": "@MODULE@/reader.json",
+    "rawdata.py": "@MODULE@/rawdata.py",
+    "test_conformance.py": "tests/test_conformance.py",
+}
+OWN_DATA = "own_data.json"
+
+
+def new_package(name: str, folder: Path) -> list[str]:
+    """Write an installable package that adds dataset ``name``, and passes the conformance kit.
+
+    Parameters
+    ----------
+    name : str
+        Id of the new dataset: small letters, digits, dashes.
+    folder : Path
+        Where to write; must not exist.
+
+    Returns
+    -------
+    list of str
+        The files, relative to the folder.
+
+    Raises
+    ------
+    UsageError
+        A name that cannot be used, or is taken.
+    OutputError
+        Something stands at the folder.
+    """
+    _check_name(name)
+    check_output(folder, overwrite=False, doing="begin a dataset")
+    module = name.replace("-", "_")
+    written = []
+    with staged(folder, overwrite=False, doing="begin a dataset") as root:
+        for template, place in PACKAGE.items():
+            path = place.replace("@MODULE@", module)
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(_filled(template, name))
+            written.append(path)
+    return written
+
+
+def new_descriptor(name: str, path: Path) -> list[str]:
+    """Write a commented descriptor for one's own tables (``mmbind convert table``).
+
+    Parameters and errors are those of `new_package`.
+    """
+    _check_name(name)
+    check_output(path, overwrite=False, doing="begin a descriptor")
+    path.write_text(own_data_text(name))
+    return [path.name]
+
+
+def own_data_text(name: str) -> str:
+    """The commented descriptor that `new_descriptor` writes."""
+    return _filled(OWN_DATA, name)
+
+
+def _filled(template: str, name: str) -> str:
+    text = (files("mmbind_data") / "template" / f"{template}.template").read_text()
+    return text.replace("@NAME@", name).replace("@MODULE@", name.replace("-", "_"))
+
+
+def _check_name(name: str) -> None:
+    usable = re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) is not None
+    if not usable or keyword.iskeyword(name):
+        expected = "small letters, digits and dashes, such as my-gloves"
+        raise UsageError(problem("begin a dataset", "bad name", "NAME", expected, repr(name)))
+    if name in (TABLE, *list_datasets()):
+        message = problem("begin a dataset", "name taken", "NAME", "a new name", name)
+        raise UsageError(message)
