@@ -16,7 +16,7 @@ from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE
 from .plan import Plan
 from .points import Clouds
 from .rawfiles import natural
-from .spec import Axis, DatasetInfo, Modality
+from .spec import Axis, DatasetInfo, Modality, RawStream
 from .spool import UnitResult, read_clouds, read_head, read_samples
 from .staging import remove
 from .writer import StoreContent, write_store
@@ -68,9 +68,8 @@ def assemble(
     notes += _remarks(counts)
     empty = sum(not head["rows"] for head in heads)
     if empty:
-        notes.append(
-            f"{empty} of {len(heads)} units give no sample: too short, or of a label that is left out"
-        )
+        why = "too short, or of a label that is left out"
+        notes.append(f"{empty} of {len(heads)} units give no sample: {why}")
     columns = _code_columns(plan, rows)
     info = _describe(plan, rows, present, heads)
     remove(root)
@@ -148,11 +147,8 @@ def _describe(
     modalities = {}
     for name in present:
         stream = descriptor.streams[name]
-        sizes = _sizes(plan, name, heads)
-        axes = [
-            axis if axis.size == size else axis.model_copy(update={"size": size, "names": None})
-            for axis, size in zip(stream.channels, sizes, strict=True)
-        ]
+        axes = _axes(stream, _sizes(plan, name, heads))
+        named = {text for axis in axes for text in axis.names or ()}
         if windowing.mode != "still":
             axes.insert(0, Axis(name="time", size=windowing.length[name]))
         modalities[name] = Modality(
@@ -160,7 +156,7 @@ def _describe(
             unit=stream.unit,
             axes=tuple(axes),
             rate_hz=windowing.rate_hz,
-            root=stream.root,
+            root=stream.root if stream.root in named else None,
             background=stream.background,
         )
     texts = [row["label_text"] for row in rows if row["label_text"] is not None]
@@ -183,6 +179,17 @@ def _describe(
         licence=descriptor.licence,
         content_digest="",
     )
+
+
+def _axes(stream: RawStream, sizes: tuple[int, ...]) -> list[Axis]:
+    """The axes behind time for the sizes found: those the descriptor names, or without names."""
+    for known in (stream.channels, *stream.variants):
+        if tuple(axis.size for axis in known) == sizes:
+            return list(known)
+    return [
+        axis if axis.size == size else axis.model_copy(update={"size": size, "names": None})
+        for axis, size in zip(stream.channels, sizes, strict=True)
+    ]
 
 
 def _sizes(plan: Plan, modality: str, heads: list[dict[str, Any]]) -> tuple[int, ...]:

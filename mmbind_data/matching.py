@@ -20,6 +20,7 @@ from .embed import (
 from .errors import BindingError, problem
 from .pairs import Side
 from .similarity import Matches, best_matches, spread_ties
+from .spec import Modality
 from .window import stretch
 
 Progress = Callable[[int, int, str], None]
@@ -109,7 +110,7 @@ def common_shape(sides: Sequence[Side], shared: str) -> np.ndarray:
         The axes behind time, or the units, differ.
     """
     first, second = (side.store.info.modalities[shared] for side in sides)
-    if (first.kind, first.unit, first.axes[1:]) != (second.kind, second.unit, second.axes[1:]):
+    if not _comparable(first, second):
         raise BindingError(
             problem(
                 "bind",
@@ -127,6 +128,16 @@ def common_shape(sides: Sequence[Side], shared: str) -> np.ndarray:
             values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
         parts.append(values)
     return np.concatenate(parts)
+
+
+def _comparable(first: Modality, second: Modality) -> bool:
+    """Whether the numbers of two samples mean the same, place by place, as far as is known."""
+    if (first.kind, first.unit, first.shape[1:]) != (second.kind, second.unit, second.shape[1:]):
+        return False
+    return all(
+        one.name == other.name and (one.names == other.names or None in (one.names, other.names))
+        for one, other in zip(first.axes[1:], second.axes[1:], strict=True)
+    )
 
 
 def match_labels(

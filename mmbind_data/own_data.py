@@ -280,7 +280,9 @@ def _stream(one: OwnModality, found: Conversion) -> RawStream:
     names: list[tuple[str, ...] | None] = [None] * len(one.frame_shape)
     names[0] = one.names
     if one.names is None and len(one.frame_shape) == 1 and one.columns:
-        names[0] = tuple(str(column) for column in one.columns)
+        # three of a kind are an axis each, in this order: so own data can be bound with others
+        xyz = one.kind == "inertial" and len(one.columns) == 3
+        names[0] = tuple("xyz") if xyz else tuple(str(column) for column in one.columns)
     axes = one.axes or FRAME_AXES[one.kind]
     return RawStream(
         kind=one.kind,

@@ -99,6 +99,9 @@ class RawStream(Model):
     channels: tuple[Axis, ...] = Field(
         description="axes behind time; sizes may be changed by an option"
     )
+    variants: tuple[tuple[Axis, ...], ...] = Field(
+        default=(), description="what an option may make of channels, where names change with it"
+    )
     root: str | None = None
     background: float | None = None
 

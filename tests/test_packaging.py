@@ -48,6 +48,8 @@ def test_wheel_holds_every_module_and_document(wheel: Path) -> None:
         for path in folder_of(package).iterdir():
             if path.suffix in (".py", ".json") or path.name == "py.typed":
                 expected.add(f"{package.replace('.', '/')}/{path.name}")
+    templates = (ROOT / "mmbind_data" / "template").glob("*.template")
+    expected |= {f"mmbind_data/template/{path.name}" for path in templates}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected

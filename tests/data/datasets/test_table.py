@@ -76,7 +76,7 @@ def test_csv_columns_units_and_groups(tmp_path: Path) -> None:
     assert store.info.subjects == {"s1": 4, "s2": 4, "s10": 4}  # two whole windows of 2 s in 5 s
     assert store.info.labels == {"walking": 6, "sitting": 6}
     assert store.info.modalities["gyro"].unit == "rad/s"
-    assert store.info.modalities["acc"].axes[1].names == ("ax", "ay", "az")
+    assert store.info.modalities["acc"].axes[1].names == ("x", "y", "z")
     rows = store.samples().to_pylist()
     for row in rows:
         subject, trial = int(row["subject"][1:]), int(row["trial"])

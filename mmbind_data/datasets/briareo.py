@@ -1,0 +1,321 @@
+"""Reader of Briareo: hand gestures in a car mock-up, a time-of-flight camera and a Leap Motion.
+
+Both the public release (``tof``, ``leap_motion``, each split into train, validation and test) and
+the author's folders from before it (``data/<session>``) are read.
+
+Source: Manganaro, Pini, Borghi, Vezzani, Cucchiara, ICIAP 2019, the author's recorder and public
+loaders; what was checked on real bytes is in the descriptor beside this module.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.decode import (
+    Variable,
+    bad_file,
+    block_means,
+    read_content,
+    read_image,
+    read_json,
+    read_npy,
+    read_numbers,
+)
+from mmbind_data.errors import UsageError, problem, suggest
+from mmbind_data.rawfiles import (
+    RawFile,
+    RawListing,
+    Unit,
+    is_document,
+    natural,
+    nothing_found,
+    recognise,
+    spans,
+)
+from mmbind_data.spec import Recording
+
+NAME = "briareo"
+N_CLIPS = 1440  # 12 gestures, 40 subjects, 3 times
+SPLITS = ("train", "validation", "test")
+EARLY = "data"  # folder of the sessions before the release, in the place of the split
+MODALITIES = ("skeleton", "ir", "depth")
+SUFFIXES = {"js.json": "skeleton", "ir.png": "ir", "z.npz": "depth", "z.gz": "depth"}
+FRAME_NAME = re.compile(r"([0-9]{3,4})_(js\.json|ir\.png|z\.npz|z\.gz)")
+CLIP = re.compile(r"([0-9]{3})/(g(?:0[0-9]|1[01]))/([0-9]{2})")
+CONTINUOUS = "g12_test"  # all gestures in a row, without label
+CAMERA_IMAGE = re.compile(r".*/[0-9]{3,4}_(rgb|rl|rr|ul|lu|ur|ru)\.png")
+FRAME_LISTS = re.compile(r"(?:.*/)?[a-z_]+_(train|val|test)\.npz")
+SHAPE = (171, 224)
+DEPTH = Variable("arr_0", SHAPE, "f")
+IMAGE_MODES = {"I;16": "uint16", "I": "uint16"}
+MAX_TEXT = 1 << 22  # bytes of one frame's depths as text: four times what 38,304 numbers take
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+BONES = ("metacarpal", "proximal", "intermediate", "distal")
+MILLIMETRE = 1e-3
+
+
+def find(files: Sequence[RawFile], preset: str, *, block: str = "3") -> RawListing:
+    """Sort the files into one unit per clip; nothing is opened.
+
+    A clip may lack any of the modalities.
+
+    Raises
+    ------
+    RawLayoutError
+        No file is named like one of this dataset.
+    UsageError
+        Unknown preset.
+    """
+    descriptor = load_descriptor(NAME)
+    if preset not in descriptor.presets:
+        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
+        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
+    by_path, unknown, notes = recognise(files, _canonical)
+    clips: dict[str, dict[str, RawFile]] = {}
+    for path in sorted(by_path, key=natural):
+        clip, modality, name = path.rsplit("/", 2)
+        clips.setdefault(clip, {})[f"{modality}_{name.split('_')[0].zfill(4)}"] = by_path[path]
+    if not clips:
+        expected = "files such as tof/train/000/g00/00/tof/depth/000_z.npz"
+        step = "Give the folder that holds tof and leap_motion; unpack a .tar archive first."
+        raise nothing_found(NAME, files, expected, step)
+    units = []
+    for key in sorted(clips, key=natural):
+        split, subject, gesture, repetition = key.split("/")
+        numbers = sorted(_number(role) for role in clips[key])
+        fields = {
+            # a session's number need not be that of a subject of the release
+            "subject": subject if split != EARLY else f"session_{subject}",
+            "label": descriptor.labels[gesture],
+            "trial": repetition,
+            "split": split,
+            "first": str(numbers[0]),
+            "last": str(numbers[-1]),
+            "block": block,
+        }
+        roles = dict(sorted(clips[key].items()))
+        needed = {role: (role.split("_")[0],) for role in roles}
+        units.append(Unit(key, roles, fields, needed))
+    others, unrecognised = _left_aside(unknown)
+    return RawListing(
+        tuple(units),
+        unrecognised,
+        (*notes, *_notes(units), *others),
+        tuple(name for name in MODALITIES if _having(units, name)),
+    )
+
+
+def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
+    """Read the one recording of a unit.
+
+    Yields
+    ------
+    Recording
+        skeleton (n, 21, 3) in m, Leap axes (x right, y up from the device, z towards the user);
+        ir (n, 171 / b, 224 / b), 0 to 65535 anew in every frame; depth (n, 171 / b, 224 / b) in m,
+        0 without reading; b is the option ``block``. All float32, of the same n frames: those
+        from the first to the last of any modality. Nothing is yielded for a clip that lacks all
+        that was asked for.
+
+    Raises
+    ------
+    RawLayoutError
+        A file is not what it must be, or a modality has files for fewer than half of the frames.
+    UsageError
+        Unknown modality.
+    """
+    for name in modalities:
+        if name not in MODALITIES:
+            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
+            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
+    frames = range(int(unit.fields["first"]), int(unit.fields["last"]) + 1)
+    streams: dict[str, np.ndarray] = {}
+    read_from: list[RawFile] = []
+    counts: Counter[str] = Counter()
+    for name in MODALITIES:
+        files = {
+            _number(role): file
+            for role, file in sorted(unit.files.items())
+            if role.split("_")[0] == name
+        }
+        if name not in modalities or not files:
+            continue
+        if 2 * len(files) < len(frames):
+            what = f"{len(frames) - len(files)} of {len(frames)} frames missing"
+            expected = f"{name} of the frames {frames[0]}-{frames[-1]}"
+            raise bad_file(next(iter(files.values())), what, expected, spans(files))
+        values = (
+            _skeleton(files, frames, counts)
+            if name == "skeleton"
+            else _video(name, files, frames, int(unit.fields["block"]), counts)
+        )
+        if values is not None:
+            streams[name] = values.astype(np.float32)
+            read_from += files.values()
+    if not streams:
+        return  # a row without a single stream would say nothing
+    split = unit.fields["split"]
+    yield Recording(
+        key=unit.key,
+        subject=unit.fields["subject"],
+        label=unit.fields["label"],
+        streams={name: streams[name] for name in modalities if name in streams},
+        raw_files=tuple(file.path for file in read_from),
+        trial=unit.fields["trial"],
+        extra={"release": "before"} if split == EARLY else {"release": "public", "split": split},
+        counts=counts,
+    )
+
+
+def _canonical(path: str) -> str | None:
+    """<split>/<subject>/<gesture>/<repetition>/<modality>/<file>, whatever lies between."""
+    *folders, name = path.split("/")
+    match = FRAME_NAME.fullmatch(name)
+    # from the right, because the folders above may be named by numbers too
+    for at in reversed(range(len(folders) - 2)):
+        clip = "/".join(folders[at : at + 3])
+        if match is not None and CLIP.fullmatch(clip):
+            above = folders[at - 1].removesuffix(".zip") if at else ""
+            split = above if above in SPLITS else EARLY
+            return f"{split}/{clip}/{SUFFIXES[match[2]]}/{name}"
+    return None
+
+
+def _number(role: str) -> int:
+    return int(role.split("_")[1])
+
+
+def _having(units: Sequence[Unit], modality: str) -> int:
+    return sum(any(names == (modality,) for names in unit.needed_for.values()) for unit in units)
+
+
+def _notes(units: Sequence[Unit]) -> list[str]:
+    by_split: dict[str, list[int]] = {}
+    for unit in units:
+        number = int(unit.fields["subject"].removeprefix("session_"))
+        by_split.setdefault(unit.fields["split"], []).append(number)
+    parts = []
+    for split in (*SPLITS, EARLY):
+        if split in by_split:
+            what = f"{split}: subjects" if split != EARLY else "sessions before the release:"
+            parts.append(f"{what} {spans(by_split[split])}")
+    notes = [f"{len(units)} of {N_CLIPS} clips found ({'; '.join(parts)})"]
+    for name in MODALITIES:
+        n = _having(units, name)
+        if n < len(units):
+            notes.append(f"{name} found for {n} of these {len(units)}" if n else f"no {name}")
+    return notes
+
+
+def _left_aside(unknown: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Remarks about other parts of the distribution, and the files that belong to none."""
+    continuous = [path for path in unknown if CONTINUOUS in path.split("/")]
+    rest = [path for path in unknown if CONTINUOUS not in path.split("/")]
+    images = [path for path in rest if CAMERA_IMAGE.fullmatch(path)]
+    notes = []
+    if continuous:
+        notes.append(
+            f"files of {CONTINUOUS}, a continuous recording, left aside: {len(continuous)}"
+        )
+    if images:
+        notes.append(f"images of the RGB and Leap cameras left aside: {len(images)}")
+    known = {*images, *(path for path in rest if FRAME_LISTS.fullmatch(path) or is_document(path))}
+    return notes, tuple(path for path in rest if path not in known)
+
+
+def _skeleton(
+    files: Mapping[int, RawFile], frames: range, counts: Counter[str]
+) -> np.ndarray | None:
+    """Joints of all frames in metres, shape (n, 21, 3); None without a single valid frame.
+
+    Frames in which the tracker saw no right hand are interpolated between their valid neighbours;
+    at the ends the nearest valid frame is repeated.
+    """
+    known = {number: _joints(file) for number, file in files.items()}
+    valid = {number: joints for number, joints in known.items() if joints is not None}
+    if not valid:
+        counts["clips without skeleton: no valid Leap frame"] += 1
+        return None
+    for remark, n in (
+        ("invalid Leap frames interpolated", len(known) - len(valid)),
+        ("missing Leap frames interpolated", len(frames) - len(known)),
+    ):
+        if n:
+            counts[remark] += n
+    rows = np.stack([joints.ravel() for joints in valid.values()])
+    columns = [np.interp(frames, list(valid), column) for column in rows.T]
+    return MILLIMETRE * np.stack(columns, axis=1).reshape(len(frames), -1, 3)
+
+
+def _joints(file: RawFile) -> np.ndarray | None:
+    """Wrist and the far end of each bone, shape (21, 3), mm; None for an invalid frame."""
+    document = read_json(file)
+    expected = 'frame.right_hand with wrist_position and 20 bones, or "invalid"'
+    try:
+        if document["frame"] == "invalid":
+            return None
+        hand = document["frame"]["right_hand"]
+        vectors = [hand["wrist_position"]]
+        for finger in FINGERS:
+            bones = hand["fingers"][finger]["bones"]
+            vectors += [bones[bone]["next_joint"] for bone in BONES]
+        # x, y, z and then three angles, which are no coordinates
+        points = np.array(vectors, dtype=np.float64)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        got = f"{type(error).__name__} {error}"
+        raise bad_file(file, "another structure", expected, got) from error
+    if points.shape != (1 + len(FINGERS) * len(BONES), 6):
+        got = f"shape {points.shape}"
+        raise bad_file(file, "another structure", "21 vectors of 6 numbers", got)
+    if not np.isfinite(points[:, :3]).all():
+        joint = int(np.argwhere(~np.isfinite(points[:, :3]))[0, 0])
+        raise bad_file(file, "missing value", "numbers only", f"{points[joint, :3]}, joint {joint}")
+    return points[:, :3]
+
+
+def _video(
+    modality: str, files: Mapping[int, RawFile], frames: range, block: int, counts: Counter[str]
+) -> np.ndarray:
+    """Shrunken images of all frames; for a missing one the nearest stands, of two the earlier."""
+    decode = _ir if modality == "ir" else _depth
+    images = {
+        number: block_means(decode(file), block, skip_zeros=modality == "depth")
+        for number, file in files.items()
+    }
+    missing = len(frames) - len(files)
+    if missing:
+        counts[f"missing {modality} frames replaced by the nearest"] += missing
+    nearest = [min(images, key=lambda one: (abs(one - frame), one)) for frame in frames]
+    return np.stack([images[number] for number in nearest])
+
+
+def _ir(file: RawFile) -> np.ndarray:
+    image = read_image(file, IMAGE_MODES)
+    if image.shape != SHAPE:
+        got = " x ".join(map(str, image.shape))
+        raise bad_file(file, "another size", "171 x 224 pixels", got)
+    return image
+
+
+def _depth(file: RawFile) -> np.ndarray:
+    """Distances in metres; the release has NumPy files, the folders before it zipped text."""
+    if file.path.endswith(".npz"):
+        return read_npy(file, DEPTH)
+    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16: with a gzip header
+    try:
+        text = inflate.decompress(read_content(file), MAX_TEXT)
+    except zlib.error as error:
+        raise bad_file(file, "broken file", "an intact gzip file", str(error)) from error
+    if not inflate.eof:
+        got = f"{len(text)} bytes and no end"
+        raise bad_file(file, "broken file", "a whole gzip file of one frame", got)
+    values = read_numbers(file, SHAPE[1], text)
+    if values.shape != SHAPE:
+        raise bad_file(file, "another size", "171 lines", str(len(values)))
+    return values
