@@ -7,14 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .points import Points
 
 DATASET_SPEC = "mmbind-dataset"
 BOUND_SPEC = "mmbind-bound"
@@ -188,7 +183,7 @@ class Recording:
     key: str
     subject: str | None
     label: str | None
-    streams: Mapping[str, np.ndarray | Points]
+    streams: Mapping[str, Any]  # ndarray or Points: readers know which
     raw_files: tuple[str, ...]
     session: str | None = None
     trial: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmbind_data.points import Points
 from mmbind_data.spec import Recording, Windowing
 from mmbind_data.window import cut, make_windows, pick, stretch, window_starts
 
@@ -105,7 +107,7 @@ def test_windows_lie_inside_and_no_window_is_forgotten(
         np.testing.assert_array_equal(window, values[start : start + length])
 
 
-def recording(**streams: np.ndarray) -> Recording:
+def recording(**streams: np.ndarray | Points) -> Recording:
     return Recording("a/b", "1", "walk", streams, ("raw.csv",))
 
 
@@ -131,7 +133,7 @@ def test_a_recording_shorter_than_a_window_gives_none() -> None:
     windowing = Windowing(mode="cut", length={"acc": 100}, step=100, rate_hz=50)
     got = make_windows(recording(acc=np.zeros((99, 3))), windowing, {"acc": "inertial"})
     assert got.spans == []
-    assert got.data["acc"].shape == (0, 100, 3)
+    assert np.asarray(got.data["acc"]).shape == (0, 100, 3)
 
 
 def test_streams_of_different_lengths_cannot_be_cut_together() -> None:
@@ -150,10 +152,58 @@ def test_depth_is_picked_where_a_body_is_stretched() -> None:
     got = make_windows(recording(depth=depth, skeleton=skeleton), windowing, kinds)
     assert got.spans == [None]
     np.testing.assert_array_equal(got.data["depth"][0], depth[[0, 0, 0, 1, 1]])
-    np.testing.assert_allclose(got.data["skeleton"][0, :, 7, 1], [0, 0.25, 0.5, 0.75, 1])
+    body = np.asarray(got.data["skeleton"])
+    np.testing.assert_allclose(body[0, :, 7, 1], [0, 0.25, 0.5, 0.75, 1])
 
 
 def test_a_recording_without_streams_gives_no_window() -> None:
     windowing = Windowing(mode="stretch", length={"acc": 5})
     got = make_windows(recording(), windowing, {"acc": "inertial"})
     assert (got.data, got.spans) == ({}, [])
+
+
+@given(
+    n_frames=st.integers(1, 60),
+    length=st.integers(1, 12),
+    step=st.integers(1, 15),
+    spans=st.lists(st.tuples(st.integers(0, 59), st.integers(1, 9)), max_size=3),
+)
+def test_windows_that_touch_a_gap_are_dropped_and_counted(
+    n_frames: int, length: int, step: int, spans: list[tuple[int, int]]
+) -> None:
+    gaps = tuple((start, min(start + size, n_frames)) for start, size in spans if start < n_frames)
+    values = np.arange(n_frames, dtype=float)[:, None]
+    windowing = Windowing(mode="cut", length={"acc": length}, step=step, rate_hz=50)
+    one = replace(recording(acc=values), gaps=gaps)
+    got = make_windows(one, windowing, {"acc": "inertial"})
+    lost = {frame for start, end in gaps for frame in range(start, end)}
+    every = list(window_starts(n_frames, length, step))
+    kept = [start for start in every if lost.isdisjoint(range(start, start + length))]
+    assert [span[0] for span in got.spans if span] == kept
+    assert got.n_dropped == len(every) - len(kept)
+    assert np.asarray(got.data["acc"])[:, 0, 0].tolist() == kept
+
+
+def test_a_still_recording_is_one_sample_without_time() -> None:
+    image = np.arange(24.0).reshape(1, 2, 4, 3)
+    windowing = Windowing(mode="still", length={"image": 1})
+    got = make_windows(recording(image=image), windowing, {"image": "image"})
+    assert got.spans == [None]
+    np.testing.assert_array_equal(np.asarray(got.data["image"]), image)
+    with pytest.raises(ValueError, match="image has 2 frames, not one"):
+        make_windows(recording(image=np.zeros((2, 2, 4, 3))), windowing, {"image": "image"})
+
+
+def test_points_are_picked_and_cut_frame_by_frame() -> None:
+    frames = [np.full((n, 2), index, dtype=np.float32) for index, n in enumerate((3, 0, 1, 4, 2))]
+    points = Points.join(frames)
+    stretched = Windowing(mode="stretch", length={"radar": 3})
+    (sample,) = make_windows(recording(radar=points), stretched, {"radar": "point_cloud"}).data[
+        "radar"
+    ]
+    assert [sample.frame(index)[:, 0].tolist() for index in range(3)] == [[0] * 3, [2], [4, 4]]
+    cut_by_two = Windowing(mode="cut", length={"radar": 2}, step=2, rate_hz=10)
+    samples = make_windows(recording(radar=points), cut_by_two, {"radar": "point_cloud"}).data[
+        "radar"
+    ]
+    assert [np.diff(one.offsets).tolist() for one in samples] == [[3, 0], [1, 4]]

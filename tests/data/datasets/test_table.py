@@ -344,11 +344,11 @@ def test_patterns_match_whole_names() -> None:
     ("text", "unit", "scale", "offset"),
     [
         ("g", "m/s^2", 9.80665, 0), ("mg", "m/s^2", 9.80665e-3, 0), ("m/s²", "m/s^2", 1, 0),
-        ("deg/s", "rad/s", np.pi / 180, 0), ("dps", "rad/s", np.pi / 180, 0), 
+        ("deg/s", "rad/s", np.pi / 180, 0), ("dps", "rad/s", np.pi / 180, 0),
         ("rad/s", "rad/s", 1, 0),
         ("uT", "uT", 1, 0), ("gauss", "uT", 100, 0), ("mgauss", "uT", 0.1, 0), ("mm", "m", 1e-3, 0),
         ("bpm", "1/min", 1, 0), ("degC", "K", 1, 273.15), ("1", "1", 1, 0), ("px", "px", 1, 0),
-        ("mV", "V", 1e-3, 0), ("lux", "lx", 1, 0), ("deg", "rad", np.pi / 180, 0), 
+        ("mV", "V", 1e-3, 0), ("lux", "lx", 1, 0), ("deg", "rad", np.pi / 180, 0),
         ("Hz", "Hz", 1, 0),
     ],
 )  # fmt: skip
