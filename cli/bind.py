@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from .output import Report, Screen, reported
+from .output import Report, Screen, notes, reported
 
 
 @click.command("bind")
-@click.argument("stores", nargs=2, type=click.Path(), metavar="A B")
+@click.argument("stores", nargs=-1, required=True, type=click.Path(), metavar="A B [C ...]")
 @click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
-@click.option("--shared", required=True, help="A modality that both stores carry, or label.")
+@click.option("--shared", required=True, multiple=True,
+              help="A modality that both sides carry, or label; once, or per binding.")  # fmt: skip
 @click.option(
     "--embed",
     type=click.Choice(["autoencoder", "raw"]),
@@ -46,20 +47,21 @@ from .output import Report, Screen, reported
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @reported
 def command(
-    stores: tuple[str, str], out: str, shared: str, screen: Screen, dry_run: bool, overwrite: bool,
-    **chosen: Any,
+    stores: tuple[str, ...], out: str, shared: tuple[str, ...], screen: Screen, dry_run: bool,
+    overwrite: bool, **chosen: Any,
 ) -> Report:  # fmt: skip
-    """Pair each sample of A with its most similar one of B, and the reverse."""
-    from mmbind_data.binding import BindOptions, bind, check_request
-    from mmbind_data.embed import DEFAULT_LABEL_MODEL
-    from mmbind_data.layout import open_store
+    """Pair each sample of A with its most similar one of B, and the reverse; then go on with C.
 
-    _refuse_idle_options("label" if shared == "label" else "sensor")
+    A store may be converted, cut by partition, or bound already.
+    """
+    from mmbind_data.binding import BindOptions, bind
+    from mmbind_data.embed import DEFAULT_LABEL_MODEL
+
+    kinds = {"label" if name == "label" else "sensor" for name in shared}
+    if len(kinds) == 1:
+        _refuse_idle_options(kinds.pop())
     if dry_run:
-        sides = check_request([open_store(store) for store in stores], shared)
-        counts = {side.source_id: len(side.usable) for side in sides}
-        line = " and ".join(f"{count} samples of {name}" for name, count in counts.items())
-        return Report({"anchors": counts}, [f"would pair {line} by {shared}"])
+        return _rehearse(stores, shared)
     options = BindOptions(
         embed=chosen["embed"],
         steps=chosen["steps"],
@@ -68,9 +70,9 @@ def command(
         weight_rule=chosen["weights"],
         seed=chosen["seed"],
     )
-    with screen.progress(f"bind by {shared}") as progress:
+    with screen.progress(f"bind by {', '.join(shared)}") as progress:
         info = bind(
-            *stores, out, shared=shared, options=options, overwrite=overwrite, progress=progress
+            stores, out, shared=shared, options=options, overwrite=overwrite, progress=progress
         )
     result = {
         "path": out,
@@ -87,7 +89,21 @@ def command(
         f"rows, median similarity {info.similarity['median']:.3f}, pairing accuracy {judged}, "
         f"a partner is used {info.reuse['max']:.0f} times at most"
     )
-    return Report(result, [line])
+    return Report(result, [line], notes(info.warnings, "heterogeneous"))
+
+
+def _rehearse(stores: tuple[str, ...], shared: tuple[str, ...]) -> Report:
+    from mmbind_data.binding import check_request, open_inputs
+    from mmbind_data.pairs import candidates
+
+    sides, chosen = check_request(open_inputs(stores), shared)
+    names = [chosen[0], *chosen]
+    counts = {
+        " + ".join(source.source_id for source in side.sources): len(candidates(side, name))
+        for side, name in zip(sides, names, strict=True)
+    }
+    line = " and ".join(f"{count} samples of {name}" for name, count in counts.items())
+    return Report({"anchors": counts}, [f"would pair {line} by {', '.join(dict.fromkeys(chosen))}"])
 
 
 def _refuse_idle_options(shared: str) -> None:

@@ -1,64 +1,67 @@
-"""Bind two datasets: embed what they share, match both ways, write the table of pairs."""
+"""Bind datasets: embed what two of them share, match both ways, go on with the next one."""
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 from collections.abc import Sequence
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
-from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES, Store, open_store
-from .matching import BindOptions, Progress, match_labels, match_sensor
-from .pairing_report import PairingReport, report_pairing
+from .layout import Bound, Store, open_any
+from .matching import MEASURED, BindOptions, Progress, match_sides
+from .pairing_report import Hop, report_pairing
 from .pairs import (
-    Side,
-    assemble_pairs,
-    bound_digest,
-    incomplete_rows,
-    open_side,
-    pseudo_rows,
-    union,
+    INCOMPLETE,
+    LABEL,
+    PSEUDO,
+    Rows,
+    bound_rows,
+    candidates,
+    complete,
+    concatenate,
+    open_source,
+    original_rows,
+    pairs_table,
+    stack_sources,
 )
 from .similarity import normalise_weights
-from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
+from .spec import BinderInfo, BoundInfo
 from .staging import check_output, staged
-from .writer import finish_store, write_table
 
-__all__ = ["BindOptions", "bind", "check_request", "rebuild_command"]
+__all__ = ["BindOptions", "bind", "check_request", "open_inputs", "rebuild_command"]
 
-MEASURED = ("final_loss", "mean", "std")
+# Two hops whose distributions of similarity differ by more (Kolmogorov-Smirnov) are worth a look.
+FAR_APART = 0.3
 
 
 def bind(
-    a: str | Path,
-    b: str | Path,
+    inputs: Sequence[str | Path],
     out: str | Path,
     *,
-    shared: str,
+    shared: str | Sequence[str],
     options: BindOptions | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BoundInfo:
-    """Pair the samples of two stores and write a bound store that points into them.
+    """Pair the samples of two or more stores and write a bound store that points into them.
 
     Each sample of A that carries the shared modality gets its most similar sample of B, and the
-    reverse: |A| + |B| pseudo-paired rows, and all original samples as incomplete rows.
+    reverse: |A| + |B| pseudo-paired rows, and all original samples as incomplete rows. A third
+    store is bound to these rows in the same way, and so on: a pseudo-paired row that gains a
+    modality is replaced by the completed one, one hop further.
 
     Parameters
     ----------
-    a, b : path
-        Converted stores, or partitions.
+    inputs : sequence of path
+        Two or more converted stores, partitions, or bound stores.
     out : path
         The bound store; it holds pairs and no sensor values.
-    shared : str
-        A modality that both carry, or ``label``.
+    shared : str or sequence of str
+        A modality that both sides carry, or ``label``; of several, one for each binding.
     options : BindOptions, optional
     overwrite : bool
     progress : callable (done, total, text), optional
@@ -70,7 +73,7 @@ def bind(
     Raises
     ------
     UsageError
-        Unknown shared modality.
+        Fewer than two inputs, or an unknown shared modality.
     BindingError
         The stores hold the same samples, differ in the shared modality's axes, or have nothing to
         give to one another.
@@ -78,200 +81,258 @@ def bind(
 
     Notes
     -----
-    Source: MMBind paper, section 5.1. With a sensor as shared modality labels are read only
-    afterwards, to report the pairing accuracy.
+    Source: MMBind paper, section 5.1; of more than two datasets, section 5.1.3. With a sensor as
+    shared modality labels are read only afterwards, to report the pairing accuracy.
     """
     out = Path(out)
     options = options or BindOptions()
-    check_output(out, overwrite=overwrite, doing="bind", inputs=[a, b])
-    stores = [open_store(a), open_store(b)]
-    sides = check_request(stores, shared)
-    if shared == "label":
-        matches, embedded = match_labels(sides, options)
-    else:
-        matches, embedded = match_sensor(sides, shared, options, progress)
-    weights = normalise_weights(
-        np.concatenate([match.similarity for match in matches]), options.weight_rule
-    )
-    per_side = np.split(weights, [len(matches[0].partner)])
-    modalities = union(sides)
-    parts = [
-        pseudo_rows(sides[0], sides[1], matches[0], per_side[0], modalities),
-        pseudo_rows(sides[1], sides[0], matches[1], per_side[1], modalities),
-        *(incomplete_rows(side, modalities) for side in sides),
-    ]
-    report = report_pairing(sides, matches)
+    check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
+    opened = open_inputs(inputs)
+    sides, chosen = check_request(opened, shared)
+    total, hops, embedded = sides[0], [], []
+    for side, name in zip(sides[1:], chosen, strict=True):
+        total, hop, found = join(total, side, name, options, progress)
+        hops.append(hop)
+        embedded.append(found)
+    total = _weighted(total, options)
+    report = report_pairing(hops)
+    binder = [one for store in opened if isinstance(store, Bound) for one in store.info.binder]
+    parents = [store.info.content_digest if isinstance(store, Bound) else None for store in opened]
+    for number, (hop, found) in enumerate(zip(hops, embedded, strict=True)):
+        parent = parents[number + 1] or (parents[0] if number == 0 else None)
+        binder.append(_binder(hop, found, options, parent))
     with staged(out, overwrite=overwrite, doing="bind") as folder:
-        table = assemble_pairs(parts, shared)
-        info = _describe(out, sides, shared, options, embedded, report, table)
-        _write(folder, info, table, embedded, report)
+        table = pairs_table(total)
+        info = describe_bound(out, total, binder, report, table, _heterogeneity(hops))
+        write_bound(folder, info, table, embedded, report)
     return info
 
 
-def check_request(stores: Sequence[Store], shared: str) -> list[Side]:
+def open_inputs(inputs: Sequence[str | Path]) -> list[Store | Bound]:
+    """Open converted and bound stores."""
+    return [open_any(path) for path in inputs]
+
+
+def check_request(
+    opened: Sequence[Store | Bound], shared: str | Sequence[str]
+) -> tuple[list[Rows], list[str]]:
     """Refuse what cannot be bound, before anything is computed.
+
+    Returns
+    -------
+    list of Rows
+        Of each input.
+    list of str
+        What is shared at each binding.
 
     Raises
     ------
     UsageError, BindingError
         See `bind`.
     """
-    common = [name for name in stores[0].info.modalities if name in stores[1].info.modalities]
-    if shared not in [*common, "label"]:
-        raise UsageError(
-            problem(
-                "bind",
-                f"{shared} is not shared",
-                " and ".join(str(store.path) for store in stores),
-                f"--shared {' or '.join([*common, 'label'])}",
-                repr(shared),
-                suggest(shared, [*common, "label"]),
-            )
-        )
-    names = _source_ids(stores)
-    sides = [open_side(store, name, shared) for store, name in zip(stores, names, strict=True)]
-    for side in sides:
-        if not len(side.usable):
+    if len(opened) < 2:
+        raise UsageError(problem("bind", "too few stores", "A B", "two or more", str(len(opened))))
+    chosen = [shared] if isinstance(shared, str) else list(shared)
+    chosen = chosen * (len(opened) - 1) if len(chosen) == 1 else chosen
+    if len(chosen) != len(opened) - 1:
+        expected = f"one, or one for each of {len(opened) - 1} bindings"
+        raise UsageError(problem("bind", "--shared", "--shared", expected, str(len(chosen))))
+    sides = _open_rows(opened)
+    _check_disjoint(opened, sides)
+    known = set(_modalities(opened[0]))
+    place = str(opened[0].path)
+    for store, name in zip(opened[1:], chosen, strict=True):
+        own = _modalities(store)
+        _check_pair(sorted(known), own, name, f"{place} and {store.path}")
+        known |= set(own)
+        place = f"{place}, {store.path}"
+    for number, (store, side) in enumerate(zip(opened, sides, strict=True)):
+        # the first input must have what the first binding shares, each other one its own
+        name = chosen[max(0, number - 1)]
+        if not len(candidates(side, name)):
             raise BindingError(
-                problem("bind", f"no sample carries {shared}", side.store.path, "one or more", "0")
+                problem("bind", f"no sample carries {name}", store.path, "one or more", "0")
             )
-    twice = np.intersect1d(sides[0].uid, sides[1].uid)
-    if len(twice):
+    return sides, chosen
+
+
+def _check_pair(known: Sequence[str], own: Sequence[str], shared: str, place: str) -> None:
+    common = [name for name in own if name in known]
+    if shared not in (*common, LABEL):
+        raise UsageError(
+            problem("bind", f"{shared} is not shared", place,
+                    f"--shared {' or '.join([*common, LABEL])}", repr(shared),
+                    suggest(shared, [*common, LABEL]))
+        )  # fmt: skip
+    if set(known) == set(own):
         raise BindingError(
-            problem(
-                "bind",
-                "both stores hold the same samples",
-                f"{stores[0].path} and {stores[1].path}",
-                "different subjects or datasets",
-                f"{len(twice)} common samples",
-                "Give each node subjects of its own with mmbind partition --subjects.",
+            problem("bind", "both stores carry the same modalities", place,
+                    "a modality that the other lacks", ", ".join(own),
+                    "There is nothing to complete.")
+        )  # fmt: skip
+
+
+def _check_disjoint(opened: Sequence[Store | Bound], sides: Sequence[Rows]) -> None:
+    seen: dict[str, Path] = {}
+    for store, side in zip(opened, sides, strict=True):
+        uids = {uid for source in side.sources for uid in source.uid.tolist()}
+        twice = uids & seen.keys()
+        if twice:
+            other = seen[min(twice)]
+            raise BindingError(
+                problem("bind", "both stores hold the same samples", f"{other} and {store.path}",
+                        "different subjects or datasets", f"{len(twice)} common samples",
+                        "Give each node subjects of its own with mmbind partition --subjects.")
+            )  # fmt: skip
+        seen.update(dict.fromkeys(uids, store.path))
+
+
+def join(
+    first: Rows, second: Rows, shared: str, options: BindOptions, progress: Progress | None
+) -> tuple[Rows, Hop, Embedded]:
+    """Bind two sets of rows by what they share.
+
+    Returns
+    -------
+    Rows
+        Completed rows of the first, completed rows of the second, then what stays as it was.
+    Hop
+        Both sides' candidates and their partners.
+    Embedded
+    """
+    first, second = stack_sources(first, second)
+    shares = (*first.shared, *second.shared, shared)
+    hop = len(shares) - 1
+    chosen = candidates(first, shared), candidates(second, shared)
+    sides = first.take(chosen[0]), second.take(chosen[1])
+    matches, embedded = match_sides(sides, shared, options, progress)
+    modalities = list(dict.fromkeys((*first.given, *second.given)))
+    parts, kept = [], []
+    for rows, own, other, match, numbers in (
+        (first, sides[0], sides[1], matches[0], chosen[0]),
+        (second, sides[1], sides[0], matches[1], chosen[1]),
+    ):
+        made = complete(own, other, match, modalities, hop)
+        anchor = np.repeat(np.arange(len(own)), (match.partner >= 0).sum(axis=1))
+        gained = _n_given(made, modalities) > _n_given(own, modalities)[anchor]
+        # an original always gets its pseudo-paired row; one that is bound already must gain
+        fresh = own.kind[anchor] == INCOMPLETE
+        parts.append(made.take(fresh | gained))
+        replaced = np.unique(anchor[~fresh & gained])
+        kept.append(rows.take(np.setdiff1d(np.arange(len(rows)), numbers[replaced])))
+    # later inputs count their hops behind those of the first
+    moved = kept[1].hop + len(first.shared) * (kept[1].kind != INCOMPLETE)
+    kept[1] = replace(kept[1], hop=moved.astype(np.int16))
+    bound = [rows.take(rows.kind != INCOMPLETE) for rows in kept]
+    originals = [rows.take(rows.kind == INCOMPLETE) for rows in kept]
+    total = concatenate([*parts, *bound, *originals], modalities, shares)
+    return total, Hop(shared, sides, matches), embedded
+
+
+def _n_given(rows: Rows, modalities: Sequence[str]) -> np.ndarray:
+    return np.asarray(np.sum([rows.carries(name) for name in modalities], axis=0))
+
+
+def _weighted(rows: Rows, options: BindOptions) -> Rows:
+    """Loss weights of all rows: originals 1; of several partners per anchor, shares of 1."""
+    weight = np.ones(len(rows), dtype=np.float32)
+    pseudo = np.flatnonzero(rows.kind == PSEUDO)
+    if options.top_k == 1:
+        weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
+    else:
+        # ranks of one anchor stand together, the first of them is rank 0
+        group = np.cumsum(rows.rank[pseudo] == 0) - 1
+        raised = np.exp(rows.similarity[pseudo].astype(np.float64) / options.temperature)
+        weight[pseudo] = raised / np.bincount(group, raised)[group]
+    return replace(rows, weight=weight)
+
+
+def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | None) -> BinderInfo:
+    text = hop.shared == LABEL
+    return BinderInfo(
+        shared=hop.shared,
+        recipe=options.recipe_name(hop.shared),
+        embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
+        metric="text" if text else options.metric,
+        match="best" if text else options.match,
+        top_k=1 if text else options.top_k,
+        options=options.changed(),
+        parent_digest=parent,
+        weight_rule=options.weight_rule,
+        seed=options.seed,
+    )
+
+
+def _heterogeneity(hops: Sequence[Hop]) -> list[str]:
+    """Say which later source resembles the others much less than the first two resemble each other.
+
+    Notes
+    -----
+    Source: MMBind paper, section 6.3.3: more paired data helps only as far as it is alike.
+    """
+    found = []
+    reference = np.sort(_similarities(hops[0]))
+    for hop in hops[1:]:
+        own = np.sort(_similarities(hop))
+        if hop.shared != hops[0].shared or not len(own) or not len(reference):
+            continue
+        both = np.concatenate([reference, own])
+        shares = [np.searchsorted(one, both, side="right") / len(one) for one in (reference, own)]
+        distance = float(np.abs(shares[0] - shares[1]).max())
+        if distance > FAR_APART and np.median(own) < np.median(reference):
+            names = sorted({hop.sides[1].sources[code].source_id
+                            for code in np.unique(hop.sides[1].anchor[:, 0])})  # fmt: skip
+            found.append(
+                f"{', '.join(names)} resembles the others much less (median similarity "
+                f"{np.median(own):.3f}, first two {np.median(reference):.3f}, distance of the "
+                f"distributions {distance:.2f}): binding it may not help"
             )
-        )
-    if set(stores[0].info.modalities) == set(stores[1].info.modalities):
-        raise BindingError(
-            problem(
-                "bind",
-                "both stores carry the same modalities",
-                f"{stores[0].path} and {stores[1].path}",
-                "a modality that the other lacks",
-                ", ".join(stores[0].info.modalities),
-                "There is nothing to complete.",
-            )
-        )
+    return found
+
+
+def _similarities(hop: Hop) -> np.ndarray:
+    values = np.concatenate([match.similarity.ravel() for match in hop.matches])
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _modalities(store: Store | Bound) -> list[str]:
+    return list(store.info.modalities)
+
+
+def _open_rows(opened: Sequence[Store | Bound]) -> list[Rows]:
+    """Rows of each input, its sources named so that no name occurs twice."""
+    groups = [
+        [store.source(one.source_id) for one in store.info.sources]
+        if isinstance(store, Bound)
+        else [store]
+        for store in opened
+    ]
+    names = iter(_source_ids([store for group in groups for store in group]))
+    sides = []
+    for store, group in zip(opened, groups, strict=True):
+        if isinstance(store, Bound):
+            sources = [
+                open_source(one, source.source_id)
+                for one, source in zip(group, store.info.sources, strict=True)
+            ]
+            rows = bound_rows(store, sources)
+        else:
+            rows = original_rows(open_source(group[0], ""))
+        renamed = tuple(replace(source, source_id=next(names)) for source in rows.sources)
+        sides.append(replace(rows, sources=renamed))
     return sides
 
 
 def _source_ids(stores: Sequence[Store]) -> list[str]:
-    """Short unique names: the dataset's id, with the node's where both come from one dataset."""
+    """Short unique names: the dataset's id, with the node's where several come from one dataset."""
     ids = [store.info.dataset_id for store in stores]
     if len(set(ids)) < len(ids):
         ids = [
-            f"{store.info.dataset_id}-{part.node if (part := store.info.partition) else 'all'}"
-            for store in stores
+            name
+            if ids.count(name) == 1
+            else f"{name}-{part.node if (part := store.info.partition) else 'all'}"
+            for name, store in zip(ids, stores, strict=True)
         ]
     if len(set(ids)) < len(ids):
         ids = [f"{name}-{index + 1}" for index, name in enumerate(ids)]
     return ids
-
-
-def _describe(
-    out: Path,
-    sides: Sequence[Side],
-    shared: str,
-    options: BindOptions,
-    embedded: Embedded,
-    report: PairingReport,
-    table: Any,
-) -> BoundInfo:
-    kinds = table["kind"].to_pylist()
-    binder = BinderInfo(
-        shared=shared,
-        recipe="paper" if options.embed == "autoencoder" or shared == "label" else "custom",
-        # figures that vary with machine and threads stay out of the digest; encoder/ has them
-        embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
-        metric="cosine",
-        match="best",
-        weight_rule=options.weight_rule,
-        seed=options.seed,
-    )
-    sources = tuple(_source_info(side, out) for side in sides)
-    return BoundInfo(
-        mode="linked",
-        shared=(shared,),
-        binder=(binder,),
-        sources=sources,
-        modalities=tuple(union(sides)),
-        n_rows={
-            "pseudo": kinds.count("pseudo"),
-            "incomplete": kinds.count("incomplete"),
-            "natural": kinds.count("natural"),
-        },
-        similarity=report.similarity,
-        pairing_accuracy=report.pairing_accuracy,
-        reuse=report.reuse,
-        content_digest=bound_digest([shared], [binder], sources, table),
-    )
-
-
-def _source_info(side: Side, out: Path) -> SourceInfo:
-    info = side.store.info
-    return SourceInfo(
-        source_id=side.source_id,
-        dataset_id=info.dataset_id,
-        dataset_version=info.dataset_version,
-        content_digest=info.content_digest,
-        n_samples=info.n_samples,
-        modalities=info.modalities,
-        subjects=tuple(info.subjects),
-        partition=info.partition,
-        licence=info.licence,
-        # Resolved, because ".." behind a link leads to the parent of what it points to.
-        path=Path(os.path.relpath(side.store.path.resolve(), out.parent.resolve())).as_posix(),
-        convert=rebuild_command(info),
-    )
-
-
-def rebuild_command(info: DatasetInfo) -> str:
-    """The commands that make a source store from raw data."""
-    target = f"{info.dataset_id}.zarr"
-    command = f"mmbind convert {info.dataset_id} RAW {target}"
-    if info.preset != "default":
-        command += f" --preset {info.preset}"
-    if info.selection.subjects is not None:
-        command += f" --subjects {','.join(info.selection.subjects)}"
-    if info.selection.modalities is not None:
-        command += f" --modalities {','.join(info.selection.modalities)}"
-    part = info.partition
-    if part is None:
-        return command
-    command += f" && mmbind partition {target} {shlex.quote(f'{part.node}.zarr')}"
-    if part.subjects is not None:
-        command += f" --subjects {','.join(part.subjects)}"
-    command += f" --modalities {','.join(part.modalities)}"
-    return command + (" --labels none" if part.labels == "none" else "")
-
-
-def _write(
-    folder: Path, info: BoundInfo, table: Any, embedded: Embedded, report: PairingReport
-) -> None:
-    import zarr
-
-    group = zarr.create_group(folder, overwrite=True)
-    for name in (META, EVALUATION, ENCODER):
-        group.create_group(name)
-    write_table(folder / PAIRS, table)
-    _write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
-    _write_json(folder / PROVENANCE, {"command": "bind", "mmbind": version("mmbind")})
-    _write_json(folder / ENCODER / "config.json", dict(embedded.config))
-    if embedded.weights:
-        from safetensors.numpy import save_file
-
-        weights = {name: np.ascontiguousarray(array) for name, array in embedded.weights.items()}
-        save_file(weights, folder / ENCODER / "model.safetensors")
-    _write_json(folder / EVALUATION / "pairing.json", report.document)
-    write_table(folder / EVALUATION / "partners.parquet", report.partners)
-    finish_store(folder, info.model_dump(mode="json"))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

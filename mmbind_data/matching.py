@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from .embed import (
     packaged_model,
 )
 from .errors import BindingError, problem
-from .pairs import Side
+from .layout import Store
+from .pairs import LABEL, Rows
 from .similarity import Matches, best_matches, spread_ties
 from .spec import Modality
 from .window import stretch
 
 Progress = Callable[[int, int, str], None]
+# figures that vary with machine and threads stay out of digests
+MEASURED = ("final_loss", "mean", "std")
 WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
 
 
@@ -53,17 +56,43 @@ class BindOptions:
     label_text: str = "{label}"
     weight_rule: WeightRule = "minmax_mean1"
     seed: int = 0
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    match: Literal["best", "csls", "mutual", "sinkhorn"] = "best"
+    top_k: int = 1
+    temperature: float = 0.1
+
+    def recipe_name(self, shared: str) -> str:
+        """The named recipe that these options are, or ``custom``."""
+        return "paper" if self.embed == "autoencoder" or shared == "label" else "custom"
+
+    def changed(self) -> dict[str, Any]:
+        """Options that differ from their default and are told nowhere else."""
+        return {}
+
+
+def match_sides(
+    sides: tuple[Rows, Rows], shared: str, options: BindOptions, progress: Progress | None
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """Partners of both sides' rows by a sensor, or by the label."""
+    if shared == LABEL:
+        return match_labels(sides, options)
+    return match_sensor(sides, shared, options, progress)
 
 
 def match_sensor(
-    sides: Sequence[Side], shared: str, options: BindOptions, progress: Progress | None
+    sides: Sequence[Rows], shared: str, options: BindOptions, progress: Progress | None
 ) -> tuple[tuple[Matches, Matches], Embedded]:
     """Embed the shared sensor of both sides and match both ways; labels are never read.
+
+    Parameters
+    ----------
+    sides : two Rows
+        Candidates, all of which carry the shared modality.
 
     Returns
     -------
     (Matches, Matches)
-        Of the first side's usable rows in the second's, and the reverse.
+        Of the first side's rows in the second's, and the reverse.
     Embedded
 
     Raises
@@ -75,81 +104,97 @@ def match_sensor(
     -----
     Source: MMBind paper, section 5.1, eq. 1 and 2.
     """
-    modality = sides[0].store.info.modalities[shared]
-    values = common_shape(sides, shared)
-    n_first = len(sides[0].usable)
-    if callable(options.embed):
-        vectors = np.asarray(options.embed(values), dtype=np.float32)
-        embedded = Embedded(vectors, {"name": getattr(options.embed, "__name__", "callable")})
-    elif options.embed == "raw":
-        embedded = embed_raw(values, modality)
-    else:
-        embedded = embed_autoencoder(
-            values, modality, steps=options.steps, seed=options.seed, progress=progress
-        )
+    values, modality = shared_values(sides, shared)
+    embedded = _embed(values, modality, options, progress)
+    n_first = len(sides[0])
     vectors = embedded.vectors
     if vectors.ndim != 2 or len(vectors) != len(values) or not np.isfinite(vectors).all():
         raise BindingError(
             problem("bind", "bad embedding", embedded.config["name"],
                     f"finite values of shape ({len(values)}, d)", f"shape {vectors.shape}")
         )  # fmt: skip
-    return best_matches(vectors[:n_first], vectors[n_first:]), embedded
+    to_b, to_a = best_matches(vectors[:n_first], vectors[n_first:])
+    return (_ranked(to_b), _ranked(to_a)), embedded
 
 
-def common_shape(sides: Sequence[Side], shared: str) -> np.ndarray:
-    """The shared modality of both sides as one array; the longer windows are stretched.
+def _embed(
+    values: np.ndarray, modality: Modality, options: BindOptions, progress: Progress | None
+) -> Embedded:
+    if callable(options.embed):
+        vectors = np.asarray(options.embed(values), dtype=np.float32)
+        return Embedded(vectors, {"name": getattr(options.embed, "__name__", "callable")})
+    if options.embed == "raw":
+        return embed_raw(values, modality)
+    return embed_autoencoder(
+        values, modality, steps=options.steps, seed=options.seed, progress=progress
+    )
+
+
+def shared_values(sides: Sequence[Rows], shared: str) -> tuple[np.ndarray, Modality]:
+    """The shared modality of all rows as one array; longer windows are stretched to the shortest.
 
     Returns
     -------
-    ndarray, shape (n_a + n_b, T, ...), float32
-        T is the smaller of the two numbers of frames.
+    values : ndarray, shape (n_a + n_b, T, ...), float32
+        T is the smallest number of frames among the stores used.
+    modality : Modality
+        Of the first store used.
 
     Raises
     ------
     BindingError
         The axes behind time, or the units, differ.
     """
-    first, second = (side.store.info.modalities[shared] for side in sides)
-    if not _comparable(first, second):
+    used = [
+        (side, code, np.flatnonzero(side.given[shared][:, 0] == code))
+        for side in sides
+        for code in np.unique(side.given[shared][:, 0])
+    ]
+    stores = [side.sources[code].store for side, code, _ in used]
+    first = stores[0].info.modalities[shared]
+    for store in stores[1:]:
+        _check_comparable(first, store.info.modalities[shared], shared, store)
+    n_frames = min(store.info.modalities[shared].shape[0] for store in stores)
+    parts = []
+    for side in sides:
+        values = np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32)
+        for _, code, rows in (one for one in used if one[0] is side):
+            store = side.sources[code].store
+            loaded = store.load(shared, side.given[shared][rows, 1])
+            if loaded.shape[1] != n_frames:  # stretch works along the first axis
+                loaded = stretch(loaded.swapaxes(0, 1), n_frames).swapaxes(0, 1)
+            values[rows] = loaded
+        parts.append(values)
+    return np.concatenate(parts), first
+
+
+def _check_comparable(first: Modality, second: Modality, shared: str, store: Store) -> None:
+    """Refuse samples whose numbers do not mean the same, place by place, as far as is known."""
+    same = (first.kind, first.unit, first.shape[1:]) == (second.kind, second.unit, second.shape[1:])
+    named = same and all(
+        one.name == other.name and (one.names == other.names or None in (one.names, other.names))
+        for one, other in zip(first.axes[1:], second.axes[1:], strict=True)
+    )
+    if not named:
         raise BindingError(
             problem(
                 "bind",
                 f"{shared} differs between the stores",
-                sides[1].store.path,
+                store.path,
                 f"{first.kind} in {first.unit} of shape {first.shape}",
-                f"{second.kind} in {second.unit} of shape {second.shape}",
+                f"{second.kind} in {second.unit} of shape {second.shape}"
+                + (", with other names" if same else ""),
             )
         )
-    n_frames = min(first.shape[0], second.shape[0])
-    parts = []
-    for side in sides:
-        values = side.store.load(shared, side.usable)
-        if values.shape[1] != n_frames:  # stretch works along the first axis
-            values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
-        parts.append(values)
-    return np.concatenate(parts)
-
-
-def _comparable(first: Modality, second: Modality) -> bool:
-    """Whether the numbers of two samples mean the same, place by place, as far as is known."""
-    if (first.kind, first.unit, first.shape[1:]) != (second.kind, second.unit, second.shape[1:]):
-        return False
-    return all(
-        one.name == other.name and (one.names == other.names or None in (one.names, other.names))
-        for one, other in zip(first.axes[1:], second.axes[1:], strict=True)
-    )
 
 
 def match_labels(
-    sides: Sequence[Side], options: BindOptions
+    sides: Sequence[Rows], options: BindOptions
 ) -> tuple[tuple[Matches, Matches], Embedded]:
     """Match label texts, then deal out the samples behind equal texts evenly."""
     texts, groups = [], []
     for side in sides:
-        rows = side.store.samples().take(side.usable).to_pylist()
-        filled = [
-            fill_template(options.label_text, {**row, "label": row["label_text"]}) for row in rows
-        ]
+        filled = [fill_template(options.label_text, row) for row in anchor_facts(side)]
         unique, group = np.unique(filled, return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
@@ -163,6 +208,23 @@ def match_labels(
     to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
     rng = np.random.default_rng(options.seed)
     return (
-        spread_ties(groups[0], groups[1], to_b, rng),
-        spread_ties(groups[1], groups[0], to_a, rng),
+        _ranked(spread_ties(groups[0], groups[1], to_b, rng)),
+        _ranked(spread_ties(groups[1], groups[0], to_a, rng)),
     ), embedded
+
+
+def _ranked(one: Matches) -> Matches:
+    return Matches(
+        one.partner.reshape(len(one.partner), -1), one.similarity.reshape(len(one.partner), -1)
+    )
+
+
+def anchor_facts(side: Rows) -> list[dict[str, Any]]:
+    """Each anchor's row of its store's sample table, its label as ``label``."""
+    facts: list[dict[str, Any]] = [{} for _ in range(len(side))]
+    for code, source in enumerate(side.sources):
+        mine = np.flatnonzero(side.anchor[:, 0] == code)
+        table = source.store.samples().take(side.anchor[mine, 1])
+        for place, row in zip(mine.tolist(), table.to_pylist(), strict=True):
+            facts[place] = {**row, "label": row["label_text"]}
+    return facts

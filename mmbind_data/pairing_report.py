@@ -10,10 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from .pairs import Side
+from .pairs import Rows
 from .similarity import Matches
 
 N_BINS = 200  # of 0.01 each
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One binding: what was shared, both sides' candidates, and the partners of each."""
+
+    shared: str
+    sides: tuple[Rows, Rows]
+    matches: tuple[Matches, Matches]
 
 
 @dataclass(frozen=True)
@@ -27,27 +36,23 @@ class PairingReport:
     partners: pa.Table
 
 
-def report_pairing(sides: Sequence[Side], matches: Sequence[Matches]) -> PairingReport:
-    """Judge both directions of a pairing.
-
-    Parameters
-    ----------
-    sides : the two sides
-    matches : of the first in the second, and of the second in the first
+def report_pairing(hops: Sequence[Hop]) -> PairingReport:
+    """Judge both directions of every binding.
 
     Returns
     -------
     PairingReport
-        Pairing accuracy: share of pseudo-pairs whose two labels have equal text, among those with
-        two labels; None if there are none, or if the datasets have no label text in common: then
-        no pair could be right. Reuse: how often a partner is used, over the partners that are used
-        at all.
+        Pairing accuracy: share of anchors whose label has the text of their first partner's,
+        among those with two labels; None if there are none, or if the datasets have no label text
+        in common: then no pair could be right. Reuse: how often a partner is used at any rank,
+        over the partners that are used at all.
     """
     directions = [
-        _judge(sides[0], sides[1], matches[0]),
-        _judge(sides[1], sides[0], matches[1]),
+        _judge(hop, number, hop.sides[turn], hop.sides[1 - turn], hop.matches[turn])
+        for number, hop in enumerate(hops)
+        for turn in (0, 1)
     ]
-    similarity = np.concatenate([match.similarity for match in matches])
+    similarity = np.concatenate([direction.similarity for direction in directions])
     counts, edges = np.histogram(similarity, bins=N_BINS, range=(-1.0, 1.0))
     uses = np.concatenate([direction.uses for direction in directions])
     judged = sum(direction.n_judged for direction in directions)
@@ -87,6 +92,7 @@ def report_pairing(sides: Sequence[Side], matches: Sequence[Matches]) -> Pairing
 
 @dataclass(frozen=True)
 class _Direction:
+    similarity: np.ndarray
     uses: np.ndarray
     n_judged: int
     n_equal: int
@@ -94,12 +100,13 @@ class _Direction:
     partners: pa.Table
 
 
-def _judge(anchor: Side, partner: Side, matches: Matches) -> _Direction:
-    matched = partner.usable[matches.partner]
-    own = _label_texts(anchor)[anchor.usable]
-    other = _label_texts(partner)[matched]
-    comparable = bool(set(anchor.store.info.labels) & set(partner.store.info.labels))
-    judged = (own != "") & (other != "") & comparable
+def _judge(hop: Hop, number: int, anchor: Rows, partner: Rows, matches: Matches) -> _Direction:
+    index, rank = np.nonzero(matches.partner >= 0)
+    matched = matches.partner[index, rank]
+    similarity = matches.similarity[index, rank]
+    own, other = anchor.texts("label")[index], partner.texts("label")[matched]
+    comparable = bool(set(anchor.texts("label")) & set(partner.texts("label")) - {""})
+    judged = (own != "") & (other != "") & (rank == 0) & comparable
     equal = judged & (own == other)
     confusion: dict[str, dict[str, int]] = {}
     pairs = Counter(zip(own[judged].tolist(), other[judged].tolist(), strict=True))
@@ -107,29 +114,35 @@ def _judge(anchor: Side, partner: Side, matches: Matches) -> _Direction:
         confusion.setdefault(label, {})[partner_label] = count
     n_judged, n_equal = int(judged.sum()), int(equal.sum())
     return _Direction(
-        uses=np.bincount(matches.partner, minlength=len(partner.usable)),
+        similarity=similarity,
+        uses=np.bincount(matched, minlength=len(partner)),
         n_judged=n_judged,
         n_equal=n_equal,
         document={
-            "anchor": anchor.source_id,
-            "partner": partner.source_id,
+            "hop": number,
+            "shared": hop.shared,
+            "anchor": _named(anchor),
+            "partner": _named(partner),
             "n_pairs": len(matched),
+            "n_without_partner": int((matches.partner[:, 0] < 0).sum()),
             "pairing_accuracy": n_equal / n_judged if n_judged else None,
-            "median_similarity": float(np.median(matches.similarity)),
+            "median_similarity": float(np.median(similarity)) if len(similarity) else None,
             "confusion": confusion,
         },
         partners=pa.table(
             {
-                "anchor_uid": anchor.uid[anchor.usable],
-                "partner_uid": partner.uid[matched],
-                "anchor_label": pa.array(own, mask=own == ""),
-                "partner_label": pa.array(other, mask=other == ""),
+                "hop": pa.array(np.full(len(matched), number, dtype=np.int16)),
+                "rank": pa.array(rank.astype(np.int16)),
+                "anchor_uid": pa.array(anchor.anchor_uid[index], type=pa.string()),
+                "partner_uid": pa.array(partner.anchor_uid[matched], type=pa.string()),
+                "anchor_label": pa.array(own, type=pa.string(), mask=own == ""),
+                "partner_label": pa.array(other, type=pa.string(), mask=other == ""),
             }
         ),
     )
 
 
-def _label_texts(side: Side) -> np.ndarray:
-    """Label text of every sample, empty where there is none."""
-    names = np.array([*side.store.names("label"), ""])
-    return np.asarray(names[side.store.column("label")])
+def _named(side: Rows) -> str:
+    """Ids of the sources whose samples are the side's anchors."""
+    codes = np.unique(side.anchor[:, 0])
+    return " + ".join(side.sources[code].source_id for code in codes)

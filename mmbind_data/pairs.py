@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from .integrity import canonical_json, content_digest, table_line
-from .layout import PAIRS, Store
+from .layout import PAIRS, Bound, Store
 from .similarity import Matches
 from .spec import BinderInfo, SourceInfo
 
@@ -17,103 +17,293 @@ FIXED_COLUMNS = (
     "row", "kind", "anchor_source", "anchor_uid", "shared", "similarity", "weight", "rank", "hop",
     "split",
 )  # fmt: skip
+KINDS = ("pseudo", "incomplete", "natural")
+PSEUDO, INCOMPLETE, NATURAL = range(3)
+LABEL = "label"
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of the two datasets that are bound, its tables read once.
+class Source:
+    """One store that rows refer to, its tables read once.
 
     Attributes
     ----------
     source_id : str
     store : Store
     uid : ndarray of str, shape (n,)
-    present : mapping of modality to ndarray of bool, shape (n,)
-    usable : ndarray of int, shape (k,)
-        Rows that carry the shared modality, ascending.
     """
 
     source_id: str
     store: Store
     uid: np.ndarray
-    present: dict[str, np.ndarray]
-    usable: np.ndarray
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Training rows of one kind: for each modality the source and row that give it, -1 = dummy."""
+    """Training rows over some sources, as columns of equal length n.
 
-    kind: str
-    anchor: Side
-    anchor_rows: np.ndarray
-    similarity: np.ndarray | None
-    weight: np.ndarray
-    given: dict[str, tuple[Side, np.ndarray]]
-
-
-def open_side(store: Store, source_id: str, shared: str) -> Side:
-    """Read what pairing needs of a store."""
-    present = {name: store.present(name) for name in store.info.modalities}
-    carries = store.column("label") >= 0 if shared == "label" else present[shared]
-    uid = np.array(store.samples()["uid"].to_pylist())
-    return Side(source_id, store, uid, present, np.flatnonzero(carries))
-
-
-def union(sides: Sequence[Side]) -> list[str]:
-    """Modalities of all sides, in the order of the first that has them."""
-    return list(dict.fromkeys(name for side in sides for name in side.present))
-
-
-def pseudo_rows(
-    anchor: Side, partner: Side, matches: Matches, weight: np.ndarray, modalities: Sequence[str]
-) -> Rows:
-    """Anchors completed by their partners: what the anchor measured itself is never replaced.
-
-    Notes
-    -----
-    Source: MMBind paper, section 5.1.2: X_Ap = (m_1^j, m_s^j, m_2^p_j, a_jp_j).
+    Attributes
+    ----------
+    sources : tuple of Source
+        Codes below count them.
+    kind : ndarray, shape (n,), int8
+        `PSEUDO`, `INCOMPLETE` or `NATURAL`.
+    anchor : ndarray, shape (n, 2), int64
+        Source code and row of the sample that a row is about.
+    given : mapping of modality to ndarray, shape (n, 2), int64
+        Source code and row that give it; -1, -1 = dummy.
+    shared : tuple of str
+        What rows were bound by; `hop` counts them.
+    hop : ndarray, shape (n,), int16
+        Of a pseudo row: the binding that completed it last, from 0.
+    similarity : ndarray, shape (n,), float32
+        Of a pseudo row: the smallest of its bindings; NaN of others.
+    weight : ndarray, shape (n,), float32
+    rank : ndarray, shape (n,), int16
     """
-    rows = anchor.usable
-    matched = partner.usable[matches.partner]
-    given = {}
-    for name in modalities:
-        side, index = (anchor, rows) if name in anchor.present else (partner, matched)
-        given[name] = (side, np.where(side.present[name][index], index, -1))
-    return Rows("pseudo", anchor, rows, matches.similarity, weight, given)
+
+    sources: tuple[Source, ...]
+    kind: np.ndarray
+    anchor: np.ndarray
+    given: Mapping[str, np.ndarray]
+    shared: tuple[str, ...]
+    hop: np.ndarray
+    similarity: np.ndarray
+    weight: np.ndarray
+    rank: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def take(self, chosen: np.ndarray) -> Rows:
+        """Keep some rows, given by number or mask."""
+        columns = ("kind", "anchor", "hop", "similarity", "weight", "rank")
+        return replace(
+            self,
+            given={name: one[chosen] for name, one in self.given.items()},
+            **{name: getattr(self, name)[chosen] for name in columns},
+        )
+
+    def carries(self, name: str) -> np.ndarray:
+        """Which rows have a modality, or (``label``) an anchor with a label: bool, shape (n,)."""
+        if name == LABEL:
+            return self.column(LABEL) >= 0
+        if name not in self.given:
+            return np.zeros(len(self), dtype=bool)
+        return np.asarray(self.given[name][:, 0] >= 0)
+
+    def column(self, name: str) -> np.ndarray:
+        """A coded column of the anchors' stores, int32; codes of different stores differ."""
+        codes = np.full(len(self), -1, dtype=np.int32)
+        for code, source in enumerate(self.sources):
+            mine = self.anchor[:, 0] == code
+            codes[mine] = source.store.column(name)[self.anchor[mine, 1]]
+        return codes
+
+    def texts(self, name: str) -> np.ndarray:
+        """Texts of a coded column of the anchors, empty where unknown."""
+        texts = np.full(len(self), "", dtype=object)
+        codes = self.column(name)
+        for code, source in enumerate(self.sources):
+            mine = self.anchor[:, 0] == code
+            names = np.array([*source.store.names(name), ""], dtype=object)
+            texts[mine] = names[codes[mine]]
+        return texts
+
+    @property
+    def anchor_uid(self) -> np.ndarray:
+        """Uid of each row's anchor."""
+        uids = np.empty(len(self), dtype=object)
+        for code, source in enumerate(self.sources):
+            mine = self.anchor[:, 0] == code
+            uids[mine] = source.uid[self.anchor[mine, 1]]
+        return uids
 
 
-def incomplete_rows(side: Side, modalities: Sequence[str]) -> Rows:
-    """The original samples of one side; what it does not measure is a dummy.
+def open_source(store: Store, source_id: str) -> Source:
+    """Read what pairing needs of a store."""
+    return Source(source_id, store, np.array(store.samples()["uid"].to_pylist()))
+
+
+def original_rows(source: Source) -> Rows:
+    """The samples of one store as they were measured; what it lacks is a dummy.
 
     Notes
     -----
     Source: MMBind paper, section 5.2.1: X~_A = (m_1, 0, m_s).
     """
-    rows = np.arange(len(side.store))
+    n = len(source.store)
+    own = np.stack([np.zeros(n, dtype=np.int64), np.arange(n)], axis=1)
     given = {
-        name: (
-            side,
-            np.where(side.present[name], rows, -1)
-            if name in side.present
-            else np.full_like(rows, -1),
-        )
-        for name in modalities
+        name: np.where(source.store.present(name)[:, np.newaxis], own, -1)
+        for name in source.store.info.modalities
     }
-    return Rows("incomplete", side, rows, None, np.ones(len(rows), dtype=np.float32), given)
+    return Rows(
+        sources=(source,),
+        kind=np.full(n, INCOMPLETE, dtype=np.int8),
+        anchor=own,
+        given=given,
+        shared=(),
+        hop=np.zeros(n, dtype=np.int16),
+        similarity=np.full(n, np.nan, dtype=np.float32),
+        weight=np.ones(n, dtype=np.float32),
+        rank=np.zeros(n, dtype=np.int16),
+    )
 
 
-def assemble_pairs(parts: Sequence[Rows], shared: str) -> pa.Table:
-    """Put all rows into one table, in the order given.
+def bound_rows(bound: Bound, sources: Sequence[Source]) -> Rows:
+    """The rows of a bound store, over its sources in their order."""
+    table = bound.pairs()
+    codes = {source.source_id: code for code, source in enumerate(sources)}
+    row_of = [{uid: row for row, uid in enumerate(source.uid.tolist())} for source in sources]
+    code = np.array([codes[name] for name in table["anchor_source"].to_pylist()], dtype=np.int64)
+    uids = table["anchor_uid"].to_pylist()
+    anchor_row = [row_of[one][uid] for one, uid in zip(code.tolist(), uids, strict=True)]
+    given = {}
+    for name in bound.info.modalities:
+        owner = [codes.get(one, -1) for one in table[f"{name}.source"].to_pylist()]
+        row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
+        given[name] = np.stack([np.array(owner, dtype=np.int64), row], axis=1)
+    kinds = {name: number for number, name in enumerate(KINDS)}
+    return Rows(
+        sources=tuple(sources),
+        kind=np.array([kinds[one] for one in table["kind"].to_pylist()], dtype=np.int8),
+        anchor=np.stack([code, np.array(anchor_row, dtype=np.int64)], axis=1),
+        given=given,
+        shared=bound.info.shared,
+        hop=table["hop"].to_numpy().astype(np.int16),
+        similarity=table["similarity"].to_numpy(zero_copy_only=False).astype(np.float32),
+        weight=table["weight"].to_numpy().astype(np.float32),
+        rank=table["rank"].to_numpy().astype(np.int16),
+    )
+
+
+def candidates(rows: Rows, shared: str) -> np.ndarray:
+    """Row numbers that can be anchors or partners by what is shared, ascending.
+
+    An original whose sample is the anchor of a bound row stands back for that row, which says the
+    same and more; of several ranks the first counts.
+    """
+    usable = rows.carries(shared) & (rows.rank == 0)
+    if (rows.kind != INCOMPLETE).any():
+        span = max(len(source.uid) for source in rows.sources)
+        name = rows.anchor[:, 0] * span + rows.anchor[:, 1]
+        bound = np.unique(name[usable & (rows.kind != INCOMPLETE)])
+        usable &= (rows.kind != INCOMPLETE) | ~np.isin(name, bound)
+    return np.flatnonzero(usable)
+
+
+def stack_sources(first: Rows, second: Rows) -> tuple[Rows, Rows]:
+    """Let both count the same sources: those of the first, then those of the second."""
+    sources = (*first.sources, *second.sources)
+    step = np.array([len(first.sources), 0], dtype=np.int64)
+    moved = {name: np.where(one >= 0, one + step, -1) for name, one in second.given.items()}
+    return (
+        replace(first, sources=sources),
+        replace(second, sources=sources, anchor=second.anchor + step, given=moved),
+    )
+
+
+def complete(
+    anchors: Rows, partners: Rows, matches: Matches, modalities: Sequence[str], hop: int
+) -> Rows:
+    """Anchors completed by their partners: what an anchor has itself is never replaced.
+
+    Parameters
+    ----------
+    anchors : Rows, n of them
+    partners : Rows
+        What ``matches.partner`` counts; of the same sources as the anchors.
+    matches : Matches, shape (n, k)
+        A partner of -1 gives no row.
+    modalities : sequence of str
+        Of both.
+    hop : int
+
+    Returns
+    -------
+    Rows
+        Anchor by anchor, rank by rank; the similarity is the smallest of all bindings so far.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.2: X_Ap = (m_1^j, m_s^j, m_2^p_j, a_jp_j).
+    """
+    index, rank = np.nonzero(matches.partner >= 0)
+    partner = matches.partner[index, rank]
+    own, other = anchors.take(index), partners.take(partner)
+    given = {}
+    nothing = np.full((len(index), 2), -1, dtype=np.int64)
+    for name in modalities:
+        mine, theirs = own.given.get(name, nothing), other.given.get(name, nothing)
+        given[name] = np.where(mine[:, :1] >= 0, mine, theirs)
+    links = np.stack([matches.similarity[index, rank], own.similarity, other.similarity])
+    return replace(
+        own,
+        kind=np.full(len(index), PSEUDO, dtype=np.int8),
+        given=given,
+        hop=np.full(len(index), hop, dtype=np.int16),
+        similarity=np.fmin.reduce(links).astype(np.float32),
+        rank=rank.astype(np.int16),
+    )
+
+
+def concatenate(parts: Sequence[Rows], modalities: Sequence[str], shared: tuple[str, ...]) -> Rows:
+    """Put rows of the same sources together, in the order given."""
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def modality(part: Rows, name: str) -> np.ndarray:
+        return part.given.get(name, np.full((len(part), 2), -1, dtype=np.int64))
+
+    return Rows(
+        sources=parts[0].sources,
+        kind=column("kind"),
+        anchor=column("anchor"),
+        given={
+            name: np.concatenate([modality(part, name) for part in parts]) for name in modalities
+        },
+        shared=shared,
+        hop=column("hop"),
+        similarity=column("similarity"),
+        weight=column("weight"),
+        rank=column("rank"),
+    )
+
+
+def pairs_table(rows: Rows) -> pa.Table:
+    """The table of pairs as it is stored.
 
     Returns
     -------
     pyarrow.Table
         The fixed columns, then ``<m>.source``, ``<m>.row``, ``<m>.uid`` for each modality.
     """
-    table = pa.concat_tables([_part_table(part, shared) for part in parts])
-    row = pa.array(range(table.num_rows), type=pa.int64())
-    return table.add_column(0, "row", row).unify_dictionaries()
+    names = pa.array([source.source_id for source in rows.sources])
+    bound = rows.kind != INCOMPLETE
+    columns: dict[str, pa.Array] = {
+        "row": pa.array(np.arange(len(rows))),
+        "kind": _coded(rows.kind, pa.array(KINDS)),
+        "anchor_source": _coded(rows.anchor[:, 0], names),
+        "anchor_uid": pa.array(rows.anchor_uid, type=pa.string()),
+        "shared": _coded(np.where(bound, rows.hop, -1), pa.array(rows.shared)),
+        "similarity": pa.array(rows.similarity, type=pa.float32(), mask=np.isnan(rows.similarity)),
+        "weight": pa.array(rows.weight, type=pa.float32()),
+        "rank": pa.array(rows.rank),
+        "hop": pa.array(rows.hop),
+        "split": _coded(np.zeros(len(rows), dtype=np.int32), pa.array(["train"])),
+    }
+    for name, given in rows.given.items():
+        dummy = given[:, 0] < 0
+        uids = np.full(len(rows), "", dtype=object)
+        for code, source in enumerate(rows.sources):
+            mine = given[:, 0] == code
+            uids[mine] = source.uid[given[mine, 1]]
+        columns[f"{name}.source"] = _coded(given[:, 0], names)
+        columns[f"{name}.row"] = pa.array(given[:, 1], mask=dummy)
+        columns[f"{name}.uid"] = pa.array(uids, type=pa.string(), mask=dummy)
+    return pa.table(columns).unify_dictionaries()
 
 
 def bound_digest(
@@ -131,30 +321,7 @@ def bound_digest(
     return content_digest([f"facts {canonical_json(facts)}", table_line(PAIRS, table.to_pydict())])
 
 
-def _part_table(part: Rows, shared: str) -> pa.Table:
-    n = len(part.anchor_rows)
-    similarity = pa.nulls(n, pa.float32())
-    if part.similarity is not None:
-        similarity = pa.array(part.similarity, type=pa.float32())
-    columns: dict[str, pa.Array] = {
-        "kind": _repeat(part.kind, n),
-        "anchor_source": _repeat(part.anchor.source_id, n),
-        "anchor_uid": pa.array(part.anchor.uid[part.anchor_rows]),
-        "shared": _repeat(shared, n),
-        "similarity": similarity,
-        "weight": pa.array(part.weight, type=pa.float32()),
-        "rank": pa.array(np.zeros(n, dtype=np.int16)),
-        "hop": pa.array(np.zeros(n, dtype=np.int16)),
-        "split": _repeat("train", n),
-    }
-    for name, (side, rows) in part.given.items():
-        dummy = rows < 0
-        columns[f"{name}.source"] = _repeat(side.source_id, n, dummy)
-        columns[f"{name}.row"] = pa.array(rows, mask=dummy)
-        columns[f"{name}.uid"] = pa.array(side.uid[rows], mask=dummy)
-    return pa.table(columns)
-
-
-def _repeat(text: str, n: int, mask: np.ndarray | None = None) -> pa.Array:
-    indices = pa.array(np.zeros(n, dtype=np.int32), mask=mask)
-    return pa.DictionaryArray.from_arrays(indices, pa.array([text], type=pa.string()))
+def _coded(codes: np.ndarray, names: pa.Array) -> pa.Array:
+    """Texts by code; a negative code is null."""
+    indices = pa.array(np.maximum(codes, 0).astype(np.int32), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, names)

@@ -257,8 +257,13 @@ class BinderInfo(Model):
     shared: str
     recipe: str
     embedding: dict[str, JsonValue]
-    metric: Literal["cosine"]
-    match: Literal["best"]
+    metric: Literal["cosine", "euclidean", "text", "time"]
+    match: Literal["best", "csls", "mutual", "sinkhorn"]
+    top_k: int = Field(default=1, ge=1, description="partners per anchor")
+    options: dict[Name, JsonValue] = Field(default={}, description="those that are not left out")
+    parent_digest: str | None = Field(
+        default=None, description="content digest of the bound store that was bound again"
+    )
     weight_rule: Literal["minmax_mean1", "raw", "softmax", "none"]
     seed: int
 
@@ -278,6 +283,7 @@ class BoundInfo(Model):
     similarity: dict[Literal["min", "median", "max"], float]
     pairing_accuracy: float | None = Field(description="null where labels are missing")
     reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")
+    warnings: tuple[str, ...] = Field(default=(), description="what a user should look at")
     content_digest: str
 
 

@@ -72,5 +72,5 @@ def node_stores(utd_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 def bound_store(node_stores: tuple[Path, Path]) -> Path:
     """`node_stores` bound by acc, beside them; copy it before changing it."""
     out = node_stores[0].parent / "bound.zarr"
-    bind(*node_stores, out, shared="acc", options=BindOptions(embed="raw"))
+    bind(node_stores, out, shared="acc", options=BindOptions(embed="raw"))
     return out

@@ -43,6 +43,7 @@ def write_small_store(
     frames: dict[str, int] | None = None,
     missing: dict[str, tuple[int, ...]] | None = None,
     seed: int = 0,
+    noise: float = 0.1,
 ) -> Path:
     """Each label has its own waves in every modality; each subject its own gain and offset."""
     frames = frames or FRAMES
@@ -62,7 +63,7 @@ def write_small_store(
         ticks = np.linspace(0, 1, one.shape[0])
         basis = np.stack([np.sin((k + 1) * np.pi * ticks) for k in range(3)])
         data = np.stack([np.tensordot(basis.T, waves[c], 1) + offset[s] for s, c, _ in rows])
-        values[name] = (data + 0.1 * rng.normal(size=data.shape)).astype(np.float32)
+        values[name] = (data + noise * rng.normal(size=data.shape)).astype(np.float32)
         for row in (missing or {}).get(name, ()):
             present[name][row] = False
             values[name][row] = np.nan
@@ -149,5 +150,5 @@ def make_world(root: Path) -> World:
     for name, (subjects, modalities) in nodes.items():
         partition(full, root / f"{name}.zarr", subjects=subjects, modalities=modalities)
     options = BindOptions(embed="raw")
-    bind(root / "A.zarr", root / "B.zarr", root / "bound.zarr", shared="acc", options=options)
+    bind([root / "A.zarr", root / "B.zarr"], root / "bound.zarr", shared="acc", options=options)
     return World(root)

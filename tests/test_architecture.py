@@ -22,8 +22,12 @@ LAYERS: tuple[frozenset[str], ...] = (
             "documents",
             "grid",
             "integrity",
+            "elastic",
+            "measures",
+            "neighbours",
             "own_data",
             "points",
+            "products",
             "rawfiles",
             "scale",
             "similarity",
@@ -53,7 +57,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "synthetic",
         )
     ),
-    frozenset({"mmbind_data.binding"}),
+    frozenset({"mmbind_data.bound_store", "mmbind_data.derive", "mmbind_data.time_binding"}),
+    frozenset(f"mmbind_data.{name}" for name in ("advise", "binding", "report", "report_figures")),
     frozenset({"mmbind_train"}),
     frozenset({"mmbind_cli"}),
 )

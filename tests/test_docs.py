@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import mmbind_data
+from mmbind_data.datasets import list_datasets, load_descriptor
 from mmbind_data.synthetic import write_motionsense, write_utd_mhad
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     write_motionsense(root / "raw" / "motionsense", n_subjects=2, seconds=10, rng=rng)
     write_utd_mhad(root / "raw" / "utd-mhad", n_subjects=6, n_actions=4, n_trials=2, rng=rng)
+    write_gloves(root / "raw" / "gloves")
     return root
+
+
+def write_gloves(raw: Path) -> None:
+    """Own data as the descriptor of ``mmbind new-dataset --table`` describes it."""
+    for subject in ("anna", "ben"):
+        for label in ("sit", "walk"):
+            (raw / subject).mkdir(parents=True, exist_ok=True)
+            rows = "".join(",".join([f"{i / 100:.2f}"] * 6) + "\n" for i in range(150))
+            (raw / subject / f"{label}_1.csv").write_text("ax,ay,az,gx,gy,gz\n" + rows)
 
 
 def blocks(language: str) -> list[str]:
@@ -41,7 +52,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """All mmbind commands of the README's runnable blocks, in order."""
     runnable = re.findall(r"<!-- run: \w+ -->\n```console\n(.*?)```", README, flags=re.DOTALL)
-    assert len(runnable) == 2
+    assert len(runnable) == 3
     lines = [line for block in runnable for line in block.splitlines()]
     assert all(line.startswith("$ mmbind ") for line in lines)
     return [shlex.split(line)[2:] for line in lines]
@@ -68,7 +79,7 @@ def test_readme_commands_run_in_order(folder: Path) -> None:
 def test_readme_names_only_what_exists() -> None:
     known = main_command()
     context = click.Context(known)
-    named = set(re.findall(r"`mmbind (\w+)", README)) | {words[0] for words in commands()}
+    named = set(re.findall(r"`mmbind ([\w-]+)", README)) | {words[0] for words in commands()}
     assert named <= set(known.list_commands(context))
     assert set(known.list_commands(context)) <= named
     options = set()
@@ -77,6 +88,19 @@ def test_readme_names_only_what_exists() -> None:
         assert command is not None
         options |= {option for parameter in command.params for option in parameter.opts}
     assert set(re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", README)) <= options
+
+
+def test_readme_tells_of_every_dataset_and_modality() -> None:
+    table = README.split("| dataset | modality |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z0-9-]+)`", table, flags=re.MULTILINE)) == {
+        *list_datasets(),
+        "table",
+    }
+    for name in list_datasets():
+        part = table.split(f"| `{name}`")[1].split("\n| `")[0]
+        for modality in load_descriptor(name).streams:
+            word = modality.split("_")[0]
+            assert word in part, (name, modality)
 
 
 def test_set_up_commands_are_targets() -> None:

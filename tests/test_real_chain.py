@@ -95,7 +95,7 @@ def test_chain_on_utd_nodes(utd: Path, tmp_path: Path) -> None:
         partition(utd, tmp_path / f"{node}.zarr", subjects=subjects, modalities=modalities)
     bound = tmp_path / "bound.zarr"
     options = BindOptions(embed="raw")
-    info = bind(tmp_path / "A.zarr", tmp_path / "B.zarr", bound, shared="acc", options=options)
+    info = bind([tmp_path / "A.zarr", tmp_path / "B.zarr"], bound, shared="acc", options=options)
     assert info.n_rows == {"pseudo": 430, "incomplete": 430, "natural": 0}
     assert info.pairing_accuracy == pytest.approx(naive_accuracy(tmp_path), abs=1e-6)
     assert validate(bound, level="values") == []
@@ -127,7 +127,7 @@ def test_cross_dataset_bound_store(utd: Path, motionsense: Path, tmp_path: Path)
     partition(utd, small[0], subjects=["1"])
     partition(motionsense, small[1], subjects=["3"])
     bound = tmp_path / "bound.zarr"
-    bind(small[0], small[1], bound, shared="acc", options=BindOptions(steps=20))
+    bind([small[0], small[1]], bound, shared="acc", options=BindOptions(steps=20))
     assert validate(bound, level="values") == []
     opened = open_bound(bound)
     assert set(opened.info.modalities) == {"acc", "gyro", "skeleton", "gravity"}

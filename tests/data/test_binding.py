@@ -70,7 +70,7 @@ def test_every_row_is_that_of_a_naive_construction(
     # A measures depth too, which most of its samples lack; B's samples lack it like B itself
     a = tmp_path / "a.zarr"
     partition(utd_store, a, subjects=["1"], modalities=["acc", "skeleton", "depth"])
-    info = bind(a, node_stores[1], tmp_path / "bound.zarr", shared="acc", options=BY_MOMENTS)
+    info = bind([a, node_stores[1]], tmp_path / "bound.zarr", shared="acc", options=BY_MOMENTS)
     stores = [open_store(a), open_store(node_stores[1])]
     n_a, n_b = len(stores[0]), len(stores[1])
     vectors = moments(np.concatenate([store.load("acc") for store in stores]))
@@ -124,7 +124,7 @@ def test_samples_without_the_shared_modality_are_incomplete_only(
     partition(utd_store, a, subjects=["1"], modalities=["acc", "depth"])
     partition(utd_store, b, subjects=["3"], modalities=["gyro", "depth"])
     options = BindOptions(embed=lambda values: values.reshape(len(values), -1))
-    info = bind(a, b, tmp_path / "bound.zarr", shared="depth", options=options)
+    info = bind([a, b], tmp_path / "bound.zarr", shared="depth", options=options)
     stores = [open_store(a), open_store(b)]
     assert info.n_rows == {"pseudo": 2, "incomplete": len(stores[0]) + len(stores[1]), "natural": 0}
     carriers = [int(np.flatnonzero(store.present("depth"))[0]) for store in stores]
@@ -137,7 +137,7 @@ def test_samples_without_the_shared_modality_are_incomplete_only(
 
 def test_figures_are_the_naive_counts(node_stores: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "bound.zarr"
-    info = bind(*node_stores, out, shared="acc", options=BY_MOMENTS)
+    info = bind(node_stores, out, shared="acc", options=BY_MOMENTS)
     label = {
         sample["uid"]: sample["label_text"]
         for path in node_stores
@@ -193,7 +193,7 @@ def test_sensor_pairing_does_not_read_labels(
 ) -> None:
     others = [relabelled(path, tmp_path / path.name, how) for path in node_stores]
     options = BindOptions(embed="raw")
-    info = bind(others[0], others[1], tmp_path / "bound.zarr", shared="acc", options=options)
+    info = bind([others[0], others[1]], tmp_path / "bound.zarr", shared="acc", options=options)
     first = open_bound(bound_store)
     assert open_bound(tmp_path / "bound.zarr").pairs().equals(first.pairs())
     if how == "none":
@@ -208,7 +208,7 @@ def test_again_is_the_same_byte_for_byte_and_the_seed_counts(
     folder = node_stores[0].parent
     outs = [folder / f"again-{index}.zarr" for index in range(3)]
     for out, seed in zip(outs, (0, 0, 1), strict=True):
-        bind(*node_stores, out, shared="acc", options=BindOptions(steps=3, seed=seed))
+        bind(node_stores, out, shared="acc", options=BindOptions(steps=3, seed=seed))
     files = [
         {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         for out in outs
@@ -254,7 +254,7 @@ def test_windows_of_different_length_are_stretched(
 
     out = tmp_path / "bound.zarr"
     info = bind(
-        node_stores[0], motionsense_store, out, shared="acc", options=BindOptions(embed=watched)
+        [node_stores[0], motionsense_store], out, shared="acc", options=BindOptions(embed=watched)
     )
     utd, phone = open_store(node_stores[0]), open_store(motionsense_store)
     assert seen[0].shape == (len(utd) + len(phone), 100, 3)
@@ -271,7 +271,7 @@ def test_weight_rules_reach_the_table(node_stores: tuple[Path, Path], tmp_path: 
     for rule in rules:
         out = tmp_path / rule
         options = BindOptions(embed=moments, weight_rule=rule)
-        bind(*node_stores, out, shared="acc", options=options)
+        bind(node_stores, out, shared="acc", options=options)
         table = open_bound(out).pairs()
         pseudo = np.array(table["kind"].to_pylist()) == "pseudo"
         similarity = np.asarray(table["similarity"])[pseudo]
@@ -293,7 +293,7 @@ def test_a_bad_embedding_is_refused(
     node_stores: tuple[Path, Path], tmp_path: Path, vectors: Any
 ) -> None:
     with pytest.raises(BindingError, match="bad embedding"):
-        bind(*node_stores, tmp_path / "b.zarr", shared="acc", options=BindOptions(embed=vectors))
+        bind(node_stores, tmp_path / "b.zarr", shared="acc", options=BindOptions(embed=vectors))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -301,7 +301,7 @@ def refused(
     error: type[Exception], message: str, stores: Sequence[Path], out: Path, shared: str = "acc"
 ) -> None:
     with pytest.raises(error, match=message):
-        bind(stores[0], stores[1], out, shared=shared, options=BY_MOMENTS)
+        bind([stores[0], stores[1]], out, shared=shared, options=BY_MOMENTS)
     assert not out.exists()
 
 
@@ -314,7 +314,8 @@ def test_what_cannot_be_bound_is_refused(
     refused(BindingError, "both stores hold the same samples", (a, a), out)
     refused(UsageError, r"skeleton is not shared.*--shared acc or label", (a, b), out, "skeleton")
     refused(UsageError, "Did you mean acc", (a, b), out, "ac")
-    refused(FormatError, "wrong kind", (a, bound_store), out)
+    # a bound store is an input like others, but not together with its own sources
+    refused(BindingError, "both stores hold the same samples", (a, bound_store), out)
     refused(FormatError, "not a store", (a, tmp_path / "nothing"), out)
     for name, subject in (("c", "1"), ("d", "3")):
         partition(utd_store, tmp_path / name, subjects=[subject], modalities=["acc"])
@@ -344,7 +345,7 @@ def test_a_source_is_never_overwritten(node_stores: tuple[Path, Path], tmp_path:
     a, b = (shutil.copytree(path, tmp_path / path.name) for path in node_stores)
     for out in (a, b):
         with pytest.raises(OutputError, match="one of the inputs"):
-            bind(a, b, out, shared="acc", options=BY_MOMENTS, overwrite=True)
+            bind([a, b], out, shared="acc", options=BY_MOMENTS, overwrite=True)
     assert validate(a, level="bytes") == validate(b, level="bytes") == []
 
 
@@ -354,7 +355,7 @@ def test_sources_are_found_from_behind_a_link(
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     out = tmp_path / "link" / "bound.zarr"
-    bind(*node_stores, out, shared="acc", options=BY_MOMENTS)
+    bind(node_stores, out, shared="acc", options=BY_MOMENTS)
     for path in (out, tmp_path / "far" / "away" / "bound.zarr"):
         bound = open_bound(path)
         assert len(bound.source("utd-mhad-a")) == len(open_store(node_stores[0]))
@@ -367,7 +368,7 @@ def test_equal_names_of_two_nodes_are_told_apart(utd_store: Path, tmp_path: Path
             modalities=["acc", modality],
         )  # fmt: skip
     stores = [tmp_path / folder / "node.zarr" for folder in "xy"]
-    info = bind(stores[0], stores[1], tmp_path / "b.zarr", shared="acc", options=BY_MOMENTS)
+    info = bind([stores[0], stores[1]], tmp_path / "b.zarr", shared="acc", options=BY_MOMENTS)
     ids = [source.source_id for source in info.sources]
     assert ids == ["utd-mhad-node-1", "utd-mhad-node-2"]
     assert [source.path for source in info.sources] == ["x/node.zarr", "y/node.zarr"]
@@ -380,7 +381,7 @@ def test_datasets_without_a_common_label_have_no_pairing_accuracy(
     assert labels[0].isdisjoint(labels[1])
     out = tmp_path / "across.zarr"
     options = BindOptions(embed="raw")
-    info = bind(utd_store, motionsense_store, out, shared="acc", options=options)
+    info = bind([utd_store, motionsense_store], out, shared="acc", options=options)
     assert info.pairing_accuracy is None
     document = json.loads((out / "eval" / "pairing.json").read_text())
     assert document["n_judged"] == 0

@@ -1,72 +1,101 @@
-"""The table of pairs, row by row, on stores small enough to count by hand."""
+"""The table of pairs, row by row, on stores small enough to count by hand; then three stores."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from smallstores import write_small_store
 from stores import write_coded
 
+from mmbind_data.binding import BindOptions, bind
+from mmbind_data.errors import BindingError, UsageError
+from mmbind_data.layout import open_bound
 from mmbind_data.pairs import (
     FIXED_COLUMNS,
-    Side,
-    assemble_pairs,
+    PSEUDO,
+    Rows,
     bound_digest,
-    incomplete_rows,
-    open_side,
-    pseudo_rows,
-    union,
+    candidates,
+    complete,
+    concatenate,
+    open_source,
+    original_rows,
+    pairs_table,
+    stack_sources,
 )
+from mmbind_data.partition import partition
 from mmbind_data.similarity import Matches
 from mmbind_data.spec import BinderInfo
+from mmbind_data.validate import validate
 
-SIMILARITY = np.array([0.5, 0.25, 1.0], dtype=np.float32)
+SIMILARITY = np.array([[0.5], [0.25], [1.0]], dtype=np.float32)
 BINDER = BinderInfo(
     shared="depth", recipe="custom", embedding={}, metric="cosine", match="best",
     weight_rule="none", seed=0,
 )  # fmt: skip
+RAW = BindOptions(embed="raw")
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
     """A of 4 rows, B of 5; depth is absent in row 2 of A and row 0 of B; B has no acc."""
     folder: Path = tmp_path_factory.mktemp("sides")
-    a = open_side(write_coded(folder / "a", 4, absent=[2]), "A", "depth")
-    b = open_side(write_coded(folder / "b", 5, absent=[0]), "B", "depth")
-    return a, Side("B", b.store, np.char.add("b", b.uid), {"depth": b.present["depth"]}, b.usable)
+    a = open_source(write_coded(folder / "a", 4, absent=[2]), "A")
+    b = open_source(write_coded(folder / "b", 5, absent=[0]), "B")
+    b = replace(b, uid=np.char.add("b", b.uid))
+    second = original_rows(b)
+    second = replace(second, given={"depth": second.given["depth"]})
+    return stack_sources(original_rows(a), second)
 
 
-def pseudo(sides: tuple[Side, Side]) -> pa.Table:
+def pseudo(sides: tuple[Rows, Rows], shared: tuple[str, ...] = ("depth",)) -> pa.Table:
     a, b = sides
-    to_b = Matches(np.array([3, 0, 0]), SIMILARITY)  # numbers count the usable rows of B
-    to_a = Matches(np.array([2, 2, 0, 1]), np.zeros(4, dtype=np.float32))
-    weight = np.arange(4, dtype=np.float32)
-    parts = [
-        pseudo_rows(a, b, to_b, weight[:3], union(sides)),
-        pseudo_rows(b, a, to_a, weight, union(sides)),
-        incomplete_rows(a, union(sides)),
-        incomplete_rows(b, union(sides)),
-    ]
-    return assemble_pairs(parts, "depth")
+    of_a, of_b = a.take(candidates(a, "depth")), b.take(candidates(b, "depth"))
+    to_b = Matches(np.array([[3], [0], [0]]), SIMILARITY)  # numbers count the candidates of B
+    to_a = Matches(np.array([[2], [2], [0], [1]]), np.zeros((4, 1), dtype=np.float32))
+    names = ["acc", "depth"]
+    first, second = complete(of_a, of_b, to_b, names, 0), complete(of_b, of_a, to_a, names, 0)
+    first = replace(first, weight=np.arange(3, dtype=np.float32))
+    return pairs_table(concatenate([first, second, a, b], names, shared))
 
 
-def test_a_side_knows_who_carries_the_shared_modality(sides: tuple[Side, Side]) -> None:
-    np.testing.assert_array_equal(sides[0].usable, [0, 1, 3])
-    np.testing.assert_array_equal(sides[1].usable, [1, 2, 3, 4])
-    labels = open_side(sides[0].store, "A", "label")
-    np.testing.assert_array_equal(labels.usable, [0, 1, 2, 3])
-    assert union(sides) == ["acc", "depth"]
-    assert union(sides[::-1]) == ["depth", "acc"]
+def test_candidates_carry_what_is_shared(sides: tuple[Rows, Rows]) -> None:
+    a, b = sides
+    np.testing.assert_array_equal(candidates(a, "depth"), [0, 1, 3])
+    np.testing.assert_array_equal(candidates(b, "depth"), [1, 2, 3, 4])
+    np.testing.assert_array_equal(candidates(b, "acc"), [])
+    np.testing.assert_array_equal(candidates(a, "label"), [0, 1, 2, 3])
 
 
-def test_a_side_bound_by_label_leaves_unlabelled_rows_out(tmp_path: Path) -> None:
-    side = open_side(write_coded(tmp_path / "s", 9), "S", "label")
-    np.testing.assert_array_equal(side.usable, [0, 1, 2, 3, 4, 5, 7, 8])
+def test_unlabelled_samples_are_no_candidates_for_labels(tmp_path: Path) -> None:
+    rows = original_rows(open_source(write_coded(tmp_path / "s", 9), "S"))
+    np.testing.assert_array_equal(candidates(rows, "label"), [0, 1, 2, 3, 4, 5, 7, 8])
+    assert rows.texts("label").tolist() == [
+        "walk", "run", "sit", "walk", "run", "sit", "", "run", "sit",
+    ]  # fmt: skip
 
 
-def test_every_row_of_the_table(sides: tuple[Side, Side]) -> None:
+def test_a_bound_row_stands_for_its_original_and_first_ranks_alone_count(
+    sides: tuple[Rows, Rows],
+) -> None:
+    a, _ = sides
+    bound = replace(
+        a.take(np.array([0, 0, 3])),
+        kind=np.full(3, PSEUDO, dtype=np.int8),
+        rank=np.array([0, 1, 0], dtype=np.int16),
+    )
+    both = concatenate([bound, a], ["acc", "depth"], ("acc",))
+    # bound rows 0 and 2 (row 1 is a second rank); of the originals 0 and 3 are bound, 2 lacks depth
+    np.testing.assert_array_equal(candidates(both, "depth"), [0, 2, 4])
+    np.testing.assert_array_equal(candidates(both, "acc"), [0, 2, 4, 5])
+
+
+def test_every_row_of_the_table(sides: tuple[Rows, Rows]) -> None:
     table = pseudo(sides)
     names = [f"{m}.{part}" for m in ("acc", "depth") for part in ("source", "row", "uid")]
     assert table.column_names == [*FIXED_COLUMNS, *names]
@@ -80,7 +109,7 @@ def test_every_row_of_the_table(sides: tuple[Side, Side]) -> None:
     # originals: a dummy where the sample lacks the modality, or the whole source does
     acc_alone = [*(("A", row) for row in range(4)), *[None] * 5]
     depth_alone = [("A", 0), ("A", 1), None, ("A", 3), None, *(("B", row) for row in range(1, 5))]
-    uid = {side.source_id: side.uid for side in sides}
+    uid = {source.source_id: source.uid for source in sides[0].sources}
     for name, expected in (("acc", [*acc, *acc_alone]), ("depth", [*depth, *depth_alone])):
         for row, want in zip(rows, expected, strict=True):
             got = tuple(row[f"{name}.{part}"] for part in ("source", "row", "uid"))
@@ -90,38 +119,163 @@ def test_every_row_of_the_table(sides: tuple[Side, Side]) -> None:
         assert row["anchor_uid"] == uid[row["anchor_source"]][anchor]
 
 
-def test_numbers_and_constants_of_the_table(sides: tuple[Side, Side]) -> None:
+def test_numbers_and_constants_of_the_table(sides: tuple[Rows, Rows]) -> None:
     table = pseudo(sides)
-    assert table["similarity"].to_pylist() == [*SIMILARITY.tolist(), *[0.0] * 4, *[None] * 9]
-    assert table["weight"].to_pylist() == [0, 1, 2, 0, 1, 2, 3, *[1] * 9]
-    for name, value in (("shared", "depth"), ("rank", 0), ("hop", 0), ("split", "train")):
+    similarity = [*SIMILARITY[:, 0].tolist(), *[0.0] * 4, *[None] * 9]
+    assert table["similarity"].to_pylist() == similarity
+    assert table["weight"].to_pylist() == [0, 1, 2, *[1] * 13]
+    assert table["shared"].to_pylist() == [*["depth"] * 7, *[None] * 9]
+    for name, value in (("rank", 0), ("hop", 0), ("split", "train")):
         assert set(table[name].to_pylist()) == {value}
     for name, kind in (("similarity", pa.float32()), ("weight", pa.float32())):
         assert table.schema.field(name).type == kind
     assert table.schema.field("acc.row").type == pa.int64()
 
 
-def test_what_the_anchor_lacks_is_never_filled_from_its_partner(sides: tuple[Side, Side]) -> None:
+def test_a_partner_fills_what_a_sample_lacks_and_replaces_nothing(
+    sides: tuple[Rows, Rows],
+) -> None:
     a, b = sides
-    everyone = Side("A", a.store, a.uid, a.present, np.arange(4))
-    part = pseudo_rows(
-        everyone, b, Matches(np.zeros(4, dtype=np.int64), np.ones(4)), np.ones(4), ["acc", "depth"]
-    )
-    side, rows = part.given["depth"]
-    assert side.source_id == "A"
-    np.testing.assert_array_equal(rows, [0, 1, -1, 3])
+    everyone = Matches(np.full((4, 1), 4), np.ones((4, 1), dtype=np.float32))
+    made = complete(a, b, everyone, ["acc", "depth"], 0)
+    np.testing.assert_array_equal(made.given["depth"], [[0, 0], [0, 1], [1, 4], [0, 3]])
+    np.testing.assert_array_equal(made.given["acc"], a.given["acc"])
 
 
-def test_a_partner_that_lacks_a_modality_gives_a_dummy(sides: tuple[Side, Side]) -> None:
+def test_several_ranks_and_anchors_without_partner(sides: tuple[Rows, Rows]) -> None:
     a, b = sides
-    by_label = Side("B", b.store, b.uid, {"gyro": b.present["depth"]}, np.arange(5))
-    matches = Matches(np.array([0, 1, 0]), SIMILARITY)
-    side, rows = pseudo_rows(a, by_label, matches, SIMILARITY, ["acc", "gyro"]).given["gyro"]
-    assert side.source_id == "B"
-    np.testing.assert_array_equal(rows, [-1, 1, -1])
+    partner = np.array([[3, 1], [-1, -1], [2, -1], [0, 4]])
+    similarity = np.array([[0.9, 0.5], [np.nan] * 2, [0.3, np.nan], [0.8, 0.8]], dtype=np.float32)
+    made = complete(a, b, Matches(partner, similarity), ["acc", "depth"], 2)
+    assert made.anchor[:, 1].tolist() == [0, 0, 2, 3, 3]
+    assert made.rank.tolist() == [0, 1, 0, 0, 1]
+    np.testing.assert_allclose(made.similarity, [0.9, 0.5, 0.3, 0.8, 0.8])
+    assert set(made.hop.tolist()) == {2}
 
 
-def test_the_digest_sees_table_binder_and_sources(sides: tuple[Side, Side]) -> None:
+def test_a_chain_is_as_similar_as_its_weakest_link(sides: tuple[Rows, Rows]) -> None:
+    a, b = sides
+    before = replace(a, similarity=np.array([0.9, 0.2, np.nan, 0.5], dtype=np.float32))
+    later = replace(b, similarity=np.array([np.nan] * 4 + [0.4], dtype=np.float32))
+    match = Matches(np.full((4, 1), 4), np.full((4, 1), 0.7, dtype=np.float32))
+    made = complete(before, later, match, ["acc", "depth"], 1)
+    np.testing.assert_allclose(made.similarity, [0.4, 0.2, 0.4, 0.4])
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A has acc + skeleton, B acc + gyro, C gyro alone, D acc alone; two subjects each."""
+    folder = tmp_path_factory.mktemp("nodes")
+    names = tuple(str(number) for number in range(1, 9))
+    whole = write_small_store(folder / "whole", subjects=names)
+    carried = {"A": ["acc", "skeleton"], "B": ["acc", "gyro"], "C": ["gyro"], "D": ["acc"]}
+    made = {}
+    for index, (name, modalities) in enumerate(carried.items()):
+        made[name] = folder / f"{name}.zarr"
+        subjects = names[2 * index : 2 * index + 2]
+        partition(whole, made[name], subjects=subjects, modalities=modalities)
+    return made
+
+
+def bound_table(path: Path) -> list[dict[str, Any]]:
+    assert validate(path, level="values") == []
+    rows: list[dict[str, Any]] = open_bound(path).pairs().to_pylist()
+    return rows
+
+
+def test_three_stores_at_once_or_one_after_the_other(
+    nodes: dict[str, Path], tmp_path: Path
+) -> None:
+    chain = ["acc", "gyro"]
+    at_once = bind([nodes[name] for name in "ABC"], tmp_path / "abc", shared=chain, options=RAW)
+    bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
+    stepwise = bind([tmp_path / "ab", nodes["C"]], tmp_path / "ab_c", shared="gyro", options=RAW)
+    assert at_once.shared == stepwise.shared == ("acc", "gyro")
+    assert bound_table(tmp_path / "abc") == bound_table(tmp_path / "ab_c")
+    assert [one.shared for one in stepwise.binder] == chain
+    ab = open_bound(tmp_path / "ab").info
+    assert [one.parent_digest for one in stepwise.binder] == [None, ab.content_digest]
+    assert set(at_once.modalities) == {"acc", "skeleton", "gyro"}
+
+
+def test_what_the_second_hop_makes(nodes: dict[str, Path], tmp_path: Path) -> None:
+    """C gains acc and skeleton from a bound row; that row has everything and stays as it was."""
+    bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
+    before = [row for row in bound_table(tmp_path / "ab") if row["kind"] == "pseudo"]
+    bind([tmp_path / "ab", nodes["C"]], tmp_path / "abc", shared="gyro", options=RAW)
+    rows = bound_table(tmp_path / "abc")
+    new = [row for row in rows if row["hop"] == 1]
+    samples = 2 * 3 * 3  # subjects, labels, trials
+    assert len(new) == samples
+    partners = {
+        tuple(row[f"{name}.uid"] for name in ("acc", "gyro", "skeleton")): row for row in before
+    }
+    for row in new:
+        assert row["anchor_source"].endswith("C")
+        assert row["shared"] == "gyro"
+        assert row["gyro.uid"] == row["anchor_uid"]
+        fits = [
+            one for one in partners if (one[0], one[2]) == (row["acc.uid"], row["skeleton.uid"])
+        ]
+        assert fits
+        assert any(row["similarity"] <= partners[one]["similarity"] for one in fits)
+    kept = [row for row in rows if row["kind"] == "pseudo" and row["hop"] == 0]
+    assert [row["anchor_uid"] for row in kept] == [row["anchor_uid"] for row in before]
+    originals = [row for row in rows if row["kind"] == "incomplete"]
+    assert len(originals) == 3 * samples
+    weights = np.array([row["weight"] for row in rows if row["kind"] == "pseudo"])
+    assert weights.mean() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_bound_rows_are_completed_in_place(nodes: dict[str, Path], tmp_path: Path) -> None:
+    """First two that lack gyro, then one that has it: every bound row gains it."""
+    bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=RAW)
+    bind([tmp_path / "da", nodes["B"]], tmp_path / "dab", shared="acc", options=RAW)
+    rows = [row for row in bound_table(tmp_path / "dab") if row["kind"] == "pseudo"]
+    samples = 2 * 3 * 3
+    # rows of D and of A, completed in place, and those of B
+    assert len(rows) == 3 * samples
+    assert {row["hop"] for row in rows} == {1}
+    for row in rows:
+        assert all(row[f"{name}.uid"] for name in ("acc", "gyro", "skeleton"))
+
+
+def test_a_source_unlike_the_others_is_told(tmp_path: Path) -> None:
+    stores = []
+    for index, (name, kept) in enumerate((("A", ["acc", "gyro"]), ("B", ["acc", "skeleton"]))):
+        subjects = tuple(str(2 * index + one) for one in (1, 2))
+        whole = write_small_store(tmp_path / f"w{name}", dataset_id=f"set-{name.lower()}",
+                                  subjects=subjects)  # fmt: skip
+        stores.append(tmp_path / name)
+        partition(whole, stores[-1], modalities=kept)
+    noise = write_small_store(
+        tmp_path / "C", dataset_id="strange", labels=("a", "b", "c"), subjects=("8", "9"),
+        frames={"acc": 24}, seed=5, noise=3.0,
+    )  # fmt: skip
+    info = bind([*stores, noise], tmp_path / "abc", shared="acc", options=RAW)
+    assert len(info.warnings) == 1
+    assert info.warnings[0].startswith("strange resembles the others much less (median similarity")
+    calm = bind(stores, tmp_path / "ab", shared="acc", options=RAW)
+    assert calm.warnings == ()
+
+
+def test_bad_requests_of_several_stores(nodes: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
+    cases: list[tuple[list[Path], Any, type[Exception], str]] = [
+        ([nodes["A"]], "acc", UsageError, "too few stores"),
+        ([nodes[n] for n in "ABC"], "acc", UsageError, "acc is not shared .*gyro or label"),
+        ([nodes[n] for n in "ABC"], ["acc"] * 3, UsageError, "one for each of 2 bindings, got 3"),
+        ([tmp_path / "ab", nodes["A"]], "acc", BindingError, "hold the same samples .*18 common"),
+        ([tmp_path / "ab", nodes["C"]], "skeleton", UsageError, "skeleton is not shared"),
+    ]
+    for stores, shared, error, sentence in cases:
+        with pytest.raises(error, match=sentence):
+            bind(stores, out, shared=shared, options=RAW)
+        assert not out.exists()
+
+
+def test_the_digest_sees_table_binder_and_sources(sides: tuple[Rows, Rows]) -> None:
     table = pseudo(sides)
     place = table.column_names.index("weight")
     other = table.set_column(place, "weight", pa.array(np.zeros(16, dtype=np.float32)))

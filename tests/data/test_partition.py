@@ -16,6 +16,7 @@ from mmbind_data.convert import convert
 from mmbind_data.errors import FormatError, OutputError, RawLayoutError, UsageError
 from mmbind_data.layout import PROVENANCE, RAW_FILES, Store, open_store
 from mmbind_data.partition import partition, plan_partition
+from mmbind_data.spec import Selection
 from mmbind_data.validate import validate
 
 KEPT = ("uid", "subject", "trial", "placement", "label", "label_text", "raw_file", "window_index")
@@ -131,6 +132,14 @@ def test_a_partition_of_a_partition_is_that_of_the_whole(
     parent = open_store(motionsense_store).info
     assert rebuild_command(parent.model_copy(update={"preset": "paper"})) == (
         "mmbind convert motionsense RAW motionsense.zarr --preset paper"
+    )
+    chosen = Selection(placements=("waist", "shin"), options={"times": "written"})
+    assert rebuild_command(parent.model_copy(update={"selection": chosen})).endswith(
+        "motionsense.zarr --placement waist,shin --set times=written"
+    )
+    own = parent.model_copy(update={"dataset_id": "my-gloves"})
+    assert rebuild_command(own) == (
+        "mmbind convert table RAW my-gloves.zarr --descriptor my-gloves.json"
     )
 
 

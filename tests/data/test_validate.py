@@ -247,7 +247,7 @@ def test_a_reference_to_an_absent_sample_is_found(utd_store: Path, tmp_path: Pat
     a, b, out = (tmp_path / name for name in ("a.zarr", "b.zarr", "bound.zarr"))
     partition(utd_store, a, subjects=["1"], modalities=["acc", "depth"])
     partition(utd_store, b, subjects=["3"], modalities=["acc", "gyro"])
-    bind(a, b, out, shared="acc", options=BindOptions(embed="raw"))
+    bind([a, b], out, shared="acc", options=BindOptions(embed="raw"))
     assert validate(out, level="values") == []
     pairs = open_bound(out).pairs()
     row = pairs["depth.source"].to_pylist().index(None)

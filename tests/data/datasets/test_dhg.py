@@ -478,9 +478,9 @@ def test_hands_of_two_datasets_can_be_bound(tmp_path: Path) -> None:
     assert joints.size == 21
     assert "palm" not in (joints.names or ())
     assert made.info.modalities["skeleton"].root == "wrist"
-    info = bind(a, b, out, shared="skeleton", options=BindOptions(embed="raw"))
+    info = bind([a, b], out, shared="skeleton", options=BindOptions(embed="raw"))
     assert info.n_rows["pseudo"] > 0
     whole = convert("dhg", hands.root, tmp_path / "c.zarr", modalities=skeleton)
     assert whole.info.content_digest != made.info.content_digest
     with pytest.raises(BindingError, match="skeleton differs between the stores"):
-        bind(tmp_path / "c.zarr", b, tmp_path / "no.zarr", shared="skeleton")
+        bind([tmp_path / "c.zarr", b], tmp_path / "no.zarr", shared="skeleton")

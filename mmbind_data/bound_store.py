@@ -1,0 +1,127 @@
+"""Describe and write a bound store: attributes, sources, tables, encoder, evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .datasets import list_datasets
+from .embed import Embedded
+from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES
+from .pairing_report import PairingReport
+from .pairs import KINDS, Rows, Source, bound_digest
+from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
+from .writer import finish_store, write_table
+
+
+def describe_bound(
+    out: Path,
+    rows: Rows,
+    binder: Sequence[BinderInfo],
+    report: PairingReport,
+    table: pa.Table,
+    warnings: Sequence[str],
+) -> BoundInfo:
+    """What the attributes of a bound store's root say."""
+    sources = tuple(source_info(source, out) for source in rows.sources)
+    counts = np.bincount(rows.kind, minlength=len(KINDS)).tolist()
+    return BoundInfo(
+        mode="linked",
+        shared=rows.shared,
+        binder=tuple(binder),
+        sources=sources,
+        modalities=tuple(rows.given),
+        n_rows={"pseudo": counts[0], "incomplete": counts[1], "natural": counts[2]},
+        similarity=report.similarity,
+        pairing_accuracy=report.pairing_accuracy,
+        reuse=report.reuse,
+        warnings=tuple(warnings),
+        content_digest=bound_digest(rows.shared, binder, sources, table),
+    )
+
+
+def source_info(source: Source, out: Path) -> SourceInfo:
+    """What a bound store remembers of one of its sources."""
+    info = source.store.info
+    return SourceInfo(
+        source_id=source.source_id,
+        dataset_id=info.dataset_id,
+        dataset_version=info.dataset_version,
+        content_digest=info.content_digest,
+        n_samples=info.n_samples,
+        modalities=info.modalities,
+        subjects=tuple(info.subjects),
+        partition=info.partition,
+        licence=info.licence,
+        # Resolved, because ".." behind a link leads to the parent of what it points to.
+        path=Path(os.path.relpath(source.store.path.resolve(), out.parent.resolve())).as_posix(),
+        convert=rebuild_command(info),
+    )
+
+
+def rebuild_command(info: DatasetInfo) -> str:
+    """The commands that make a source store from raw data."""
+    target = f"{info.dataset_id}.zarr"
+    if info.dataset_id in list_datasets():
+        command = f"mmbind convert {info.dataset_id} RAW {target}"
+    else:  # a user's own tables, or a package that is not installed here
+        command = f"mmbind convert table RAW {target} --descriptor {info.dataset_id}.json"
+    if info.preset != "default":
+        command += f" --preset {info.preset}"
+    if info.selection.subjects is not None:
+        command += f" --subjects {','.join(info.selection.subjects)}"
+    if info.selection.modalities is not None:
+        command += f" --modalities {','.join(info.selection.modalities)}"
+    if info.selection.placements is not None:
+        command += f" --placement {','.join(info.selection.placements)}"
+    for name, value in info.selection.options.items():
+        command += f" --set {shlex.quote(f'{name}={value}')}"
+    part = info.partition
+    if part is None:
+        return command
+    command += f" && mmbind partition {target} {shlex.quote(f'{part.node}.zarr')}"
+    if part.subjects is not None:
+        command += f" --subjects {','.join(part.subjects)}"
+    command += f" --modalities {','.join(part.modalities)}"
+    return command + (" --labels none" if part.labels == "none" else "")
+
+
+def write_bound(
+    folder: Path,
+    info: BoundInfo,
+    table: pa.Table,
+    embedded: Sequence[Embedded],
+    report: PairingReport,
+) -> None:
+    """Write a bound store into an empty folder; encoders of later hops are numbered."""
+    import zarr
+
+    group = zarr.create_group(folder, overwrite=True)
+    for name in (META, EVALUATION, ENCODER):
+        group.create_group(name)
+    write_table(folder / PAIRS, table)
+    _write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
+    _write_json(folder / PROVENANCE, {"command": "bind", "mmbind": version("mmbind")})
+    for hop, one in enumerate(embedded):
+        number = f"-{hop}" if hop else ""
+        _write_json(folder / ENCODER / f"config{number}.json", dict(one.config))
+        if one.weights:
+            from safetensors.numpy import save_file
+
+            weights = {name: np.ascontiguousarray(array) for name, array in one.weights.items()}
+            save_file(weights, folder / ENCODER / f"model{number}.safetensors")
+    _write_json(folder / EVALUATION / "pairing.json", report.document)
+    write_table(folder / EVALUATION / "partners.parquet", report.partners)
+    finish_store(folder, info.model_dump(mode="json"))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
