@@ -35,6 +35,7 @@ from .output import Report, Screen, notes, reported
     show_default=True,
     help="Text of a sample, from columns of its sample table.",
 )
+@click.option("--label-map", type=click.Path(), help="JSON: other wordings of label texts.")
 @click.option(
     "--weights",
     type=click.Choice(["minmax_mean1", "raw", "softmax", "none"]),
@@ -56,6 +57,7 @@ def command(
     """
     from mmbind_data.binding import BindOptions, bind
     from mmbind_data.embed import DEFAULT_LABEL_MODEL
+    from mmbind_data.label_texts import read_label_map
 
     kinds = {"label" if name == "label" else "sensor" for name in shared}
     if len(kinds) == 1:
@@ -67,6 +69,7 @@ def command(
         steps=chosen["steps"],
         label_model=chosen["label_model"] or DEFAULT_LABEL_MODEL,
         label_text=chosen["label_text"],
+        label_map=read_label_map(chosen["label_map"]) if chosen["label_map"] else {},
         weight_rule=chosen["weights"],
         seed=chosen["seed"],
     )
@@ -108,7 +111,9 @@ def _rehearse(stores: tuple[str, ...], shared: tuple[str, ...]) -> Report:
 
 def _refuse_idle_options(shared: str) -> None:
     """An option that the chosen kind of shared modality does not use is a misunderstanding."""
-    idle = {"label": ("embed", "steps"), "sensor": ("label_model", "label_text")}[shared]
+    idle = {"label": ("embed", "steps"), "sensor": ("label_model", "label_text", "label_map")}[
+        shared
+    ]
     context = click.get_current_context()
     for name in idle:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:

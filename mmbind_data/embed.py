@@ -184,7 +184,10 @@ def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embed
     Source: MMBind paper, section 5.1.1 (paraphrase-MiniLM-L6-v2 by Sentence-BERT).
     """
     encoder, config = _load_sentence_model(model)
-    vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+    # one by one: padding to the longest of a batch would change the last digits
+    vectors = encoder.encode(
+        list(texts), batch_size=1, normalize_embeddings=True, show_progress_bar=False
+    )
     return Embedded(np.asarray(vectors, dtype=np.float32), config)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +13,11 @@ from .embed import (
     Embedded,
     embed_autoencoder,
     embed_raw,
-    embed_texts,
     fill_template,
     packaged_model,
 )
 from .errors import BindingError, problem
+from .label_texts import apply_label_map, embed_labels
 from .layout import Store
 from .pairs import LABEL, Rows
 from .similarity import Matches, best_matches, spread_ties
@@ -44,6 +44,8 @@ class BindOptions:
         For labels: a sentence-transformers model, by folder, package or hub name.
     label_text : str
         For labels: template over the columns of the sample table, ``{label}`` being the text.
+    label_map : mapping of str to str
+        For labels: other wordings, before the template is filled.
     weight_rule : str
         How similarity becomes the weight of the loss.
     seed : int
@@ -54,6 +56,7 @@ class BindOptions:
     steps: int = 1000
     label_model: str = DEFAULT_LABEL_MODEL
     label_text: str = "{label}"
+    label_map: Mapping[str, str] = field(default_factory=dict)
     weight_rule: WeightRule = "minmax_mean1"
     seed: int = 0
     metric: Literal["cosine", "euclidean"] = "cosine"
@@ -193,14 +196,22 @@ def match_labels(
 ) -> tuple[tuple[Matches, Matches], Embedded]:
     """Match label texts, then deal out the samples behind equal texts evenly."""
     texts, groups = [], []
+    known = {text for side in sides for text in side.texts("label").tolist()}
     for side in sides:
-        filled = [fill_template(options.label_text, row) for row in anchor_facts(side)]
+        facts = anchor_facts(side)
+        named = apply_label_map([row["label"] for row in facts], options.label_map, known)
+        filled = [
+            fill_template(options.label_text, {**row, "label": label})
+            for row, label in zip(facts, named, strict=True)
+        ]
         unique, group = np.unique(filled, return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
     model = packaged_model(options.label_model)
-    embedded = embed_texts([*texts[0], *texts[1]], model)
+    embedded = embed_labels([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}
+    if options.label_map:
+        config["label_map"] = dict(options.label_map)
     if model != options.label_model:  # the package's name says more than that of its folder
         config["model"] = options.label_model
     embedded = Embedded(embedded.vectors, config)

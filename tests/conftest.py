@@ -20,6 +20,12 @@ hypothesis.settings.register_profile("mmbind", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("mmbind")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor change the user's cache."""
+    os.environ["MMBIND_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real raw data; the test is skipped where there is none."""

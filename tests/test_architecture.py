@@ -48,6 +48,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "plan",
             "partition",
             "embed",
+            "label_texts",
             "matching",
             "new_dataset",
             "pairing_report",

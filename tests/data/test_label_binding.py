@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from mmbind_data import label_texts
 from mmbind_data.binding import BindOptions, bind
+from mmbind_data.embed import Embedded, embed_texts, packaged_model
 from mmbind_data.errors import UsageError
+from mmbind_data.label_texts import embed_labels, read_label_map
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.validate import validate
 
@@ -72,3 +76,72 @@ def test_a_bad_template_is_refused(node_stores: tuple[Path, Path], tmp_path: Pat
     with pytest.raises(UsageError, match=r"bad template.*label.*'\{label\} \{height\}'"):
         bind(node_stores, tmp_path / "b.zarr", shared="label", options=options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_map_overrides_what_the_model_thinks(
+    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bound.zarr"
+    options = BindOptions(label_model=MODEL, label_map={"jogging": "squat", "jog": "a new word"})
+    info = bind([motionsense_store, node_stores[0]], out, shared="label", options=options)
+    pairs = label_pairs(out, (motionsense_store, node_stores[0]))
+    n = sum(one == "jogging" for one, *_ in pairs)
+    assert n > 0
+    squats = [row for row in pairs if row[0] == "jogging"]
+    assert info.binder[0].embedding["label_map"] == {"jogging": "squat", "jog": "a new word"}
+    # the partner is the label nearest to "squat", not to "jogging"
+    assert {other for _, other, _ in squats} != {"jog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "unreadable label map"),
+        ("{", "unreadable label map"),
+        ("[1]", "bad label map at .*got list"),
+        ('{"jog": 1}', "bad label map"),
+        ('{"jgo": "jogging"}', "unknown label in the map .*Did you mean jog"),
+    ],
+)
+def test_a_bad_map_is_refused(
+    node_stores: tuple[Path, Path], tmp_path: Path, text: str | None, sentence: str
+) -> None:
+    path = tmp_path / "map.json"
+    if text is not None:
+        path.write_text(text)
+
+    def bind_with_map() -> None:
+        options = BindOptions(label_model=MODEL, label_map=read_label_map(path))
+        bind(node_stores, tmp_path / "b.zarr", shared="label", options=options)
+
+    with pytest.raises(UsageError, match=sentence):
+        bind_with_map()
+    assert not (tmp_path / "b.zarr").exists()
+
+
+def test_label_embeddings_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMBIND_CACHE", str(tmp_path))
+    folder = packaged_model(MODEL)
+    texts = ["walking", "climbing stairs up", "upstairs"]
+    first = embed_labels(texts, folder)
+    (kept,) = (tmp_path / "labels").iterdir()
+    asked: list[list[str]] = []
+
+    def counting(missing: list[str], model: str) -> Embedded:
+        asked.append(list(missing))
+        return embed_texts(missing, model)
+
+    monkeypatch.setattr(label_texts, "embed_texts", counting)
+    again = embed_labels(texts[::-1], folder)
+    np.testing.assert_array_equal(again.vectors, first.vectors[::-1])
+    assert asked == []
+    assert again.config == first.config
+    more = embed_labels(["jogging", *texts], folder)
+    assert asked == [["jogging"]]
+    np.testing.assert_array_equal(more.vectors[1:], first.vectors)
+    kept.write_bytes(kept.read_bytes()[:100])  # a broken cache is made anew
+    np.testing.assert_array_equal(embed_labels(texts, folder).vectors, first.vectors)
+    assert asked[1:] == [texts]
+    # synonyms lie closer together than other activities
+    similarity = first.vectors @ first.vectors.T
+    assert similarity[1, 2] > max(similarity[0, 1], similarity[0, 2])
