@@ -42,11 +42,14 @@ class Report:
 
 
 def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
-    """Remarks that are no problems."""
-    return [
-        {"code": code, "severity": "info", "where": "", "message": text, "fix": ""}
-        for text in texts
-    ]
+    """Remarks that are no errors; one that begins with ``warning: `` is a warning."""
+    issues = []
+    for text in texts:
+        message = text.removeprefix("warning: ")
+        severity = "info" if message == text else "warning"
+        issue = {"code": code, "severity": severity, "where": "", "message": message, "fix": ""}
+        issues.append(issue)
+    return issues
 
 
 def reported(function: Callable[..., Report]) -> Callable[..., Report]:
