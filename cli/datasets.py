@@ -24,7 +24,8 @@ def command(name: str | None, screen: Screen) -> Report:
         return _own_data()
     if name is None:
         known = [load_descriptor(dataset) for dataset in list_datasets()]
-        return Report([_row(descriptor) for descriptor in known], [_table(known)])
+        lines = [_table(known), "", "your own tables and arrays: mmbind datasets table"]
+        return Report([_row(descriptor) for descriptor in known], lines)
     descriptor = load_descriptor(name)
     return Report(descriptor.model_dump(mode="json"), _sheet(descriptor))
 
@@ -57,12 +58,11 @@ def _own_data() -> Report:
 def _table(known: list[Descriptor]) -> Any:
     from rich.table import Table
 
-    table = Table("dataset", "title", "modalities", "presets", "redistribution", box=None)
+    table = Table("dataset", "modalities", "presets", "redistribution", box=None)
     for one in known:
         names = ", ".join(one.streams)
-        table.add_row(
-            one.dataset_id, one.title, names, ", ".join(one.presets), one.licence.redistribution
-        )
+        presets = ", ".join(one.presets)
+        table.add_row(one.dataset_id, names, presets, one.licence.redistribution)
     return table
 
 
@@ -79,22 +79,25 @@ def _sheet(one: Descriptor) -> list[str]:
         f"{one.licence.redistribution} ({one.licence.source})",
         f"size            {one.size.value}",
         f"subjects        {one.n_subjects.value}",
-        f"labels          {', '.join(one.labels.values())}",
+        f"labels          {'; '.join(one.labels.values()) or 'as found in the data'}",
         "modalities",
     ]
+    width = max(len(name) for name in (*one.streams, *one.presets))
     for name, stream in one.streams.items():
         shape = " x ".join(str(axis.size) for axis in stream.channels)
         optional = ", only when asked for" if stream.optional else ""
+        rate = stream.raw_rate_hz.value
+        speed = f" at {rate} Hz" if isinstance(rate, (int, float)) else ""
         lines.append(
-            f"  {name:<12}{stream.kind}, {shape}, {stream.unit} "
-            f"(raw {stream.raw_unit.value} at {stream.raw_rate_hz.value} Hz{optional})"
+            f"  {name:<{width}} {stream.kind}, {shape}, {stream.unit} "
+            f"(raw {stream.raw_unit.value}{speed}{optional})"
         )
     if one.placements:
         lines.append(f"placements      {', '.join(one.placements)} (--placement)")
     for name, option in one.options.items():
         lines.append(f"--set {name}={option.default:<10}{option.summary}")
     lines.append("presets")
-    lines += [f"  {name:<12}{preset.summary}" for name, preset in one.presets.items()]
+    lines += [f"  {name:<{width}} {preset.summary}" for name, preset in one.presets.items()]
     lines += ["raw layout", *(f"  {line}" for line in str(one.raw_layout.value).splitlines())]
     if one.checksums:
         names = dict.fromkeys(known.file for known in one.checksums)

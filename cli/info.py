@@ -37,8 +37,8 @@ def _converted(info: DatasetInfo) -> list[str]:
             f"  {name:<10} {modality.kind:<12} {shape:<14} {modality.unit:<6} {rate}, "
             f"in {info.n_present[name]} samples"
         )
-    lines.append(f"{len(info.subjects)} subjects: {_counts(info.subjects)}")
-    lines.append(f"{len(info.labels)} labels: {_counts(info.labels)}")
+    lines.append(f"{_number(info.subjects, 'subject')}: {_counts(info.subjects)}")
+    lines.append(f"{_number(info.labels, 'label')}: {_counts(info.labels)}")
     if info.partition:
         dropped = ", ".join(info.partition.dropped) or "none"
         lines.append(f"partition {info.partition.node}: dropped modalities {dropped}")
@@ -65,6 +65,10 @@ def _bound(info: BoundInfo) -> list[str]:
     mean, most = info.reuse["mean"], info.reuse["max"]
     lines.append(f"a partner is used {mean:.1f} times on average, {most:.0f} at most")
     return [*lines, f"content {info.content_digest}"]
+
+
+def _number(things: dict[str, int], word: str) -> str:
+    return f"{len(things)} {word}" if len(things) == 1 else f"{len(things) or 'no'} {word}s"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -26,7 +26,7 @@ def command(name: str, out: str | None, table: bool, screen: Screen) -> Report:
     del screen
     place = Path(out or (f"{name}.json" if table else name))
     written = new_descriptor(name, place) if table else new_package(name, place)
-    lines = [f"{place}: {', '.join(written)}"]
+    lines = [str(place) if table else f"{place}: {', '.join(written)}"]
     if table:
         lines.append(f"next: mend it, then mmbind convert table RAW OUT.zarr --descriptor {place}")
     else:

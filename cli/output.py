@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,11 @@ from typing import Any, NoReturn
 
 import click
 
-from mmbind_data.errors import MMBindError
+from mmbind_data.errors import MMBindError, printable
 
 SCHEMA = "mmbind-cli 1.0"
 INTERRUPTED = 130
+BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 Progress = Callable[[int, int, str], None]
 
 
@@ -45,8 +47,8 @@ def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
     """Remarks that are no errors; one that begins with ``warning: `` is a warning."""
     issues = []
     for text in texts:
-        message = text.removeprefix("warning: ")
-        severity = "info" if message == text else "warning"
+        message = printable(text.removeprefix("warning: "))
+        severity = "warning" if text.startswith("warning: ") else "info"
         issue = {"code": code, "severity": severity, "where": "", "message": message, "fix": ""}
         issues.append(issue)
     return issues
@@ -69,7 +71,7 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
             fail("interrupted", message, INTERRUPTED, as_json=as_json)
         except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
             fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
-        _print(report, as_json=as_json, quiet=quiet)
+        _deliver(report, as_json=as_json, quiet=quiet)
         if report.exit_code:
             sys.exit(report.exit_code)
         return report
@@ -84,6 +86,20 @@ def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
         _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
     click.secho(f"error: {message}", fg="red", err=True)
     sys.exit(exit_code)
+
+
+def _deliver(report: Report, *, as_json: bool, quiet: bool) -> None:
+    """Print a report; a reader that went away is no error, a full disk is one."""
+    try:
+        _print(report, as_json=as_json, quiet=quiet)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered has nowhere to go: Python would complain once more on exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except OSError as error:
+        click.secho(f"error: cannot print the result: {error}.", fg="red", err=True)
+        os._exit(4)
 
 
 def _print(report: Report, *, as_json: bool, quiet: bool) -> None:

@@ -96,7 +96,16 @@ def problem(
     'cannot convert motionsense: no trial folder at raw/: expected dws_1 and 14 more, got 3 PDFs.'
     """
     sentence = f"cannot {cannot}: {what} at {where}: expected {expected}, got {got}."
-    return f"{sentence} {next_step}" if next_step else sentence
+    return printable(f"{sentence} {next_step}" if next_step else sentence)
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters written out: raw data must not steer a terminal.
+
+    >>> printable("a" + chr(27) + "]0;b" + chr(10))
+    'a\\x1b]0;b\\n'
+    """
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

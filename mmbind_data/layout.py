@@ -379,6 +379,10 @@ def _read_table(path: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not path.is_file():
+        raise IntegrityError(
+            problem("read a store", "table missing", path, "a Parquet file", "no such file")
+        )
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
 
 from .datasets import TABLE, list_datasets
-from .errors import UsageError, problem
-from .staging import check_output, staged
+from .errors import OutputError, UsageError, problem
+from .staging import failed, staged
 
 # template -> place in the new package
 PACKAGE = {
@@ -47,7 +48,7 @@ def new_package(name: str, folder: Path) -> list[str]:
         Something stands at the folder.
     """
     _check_name(name)
-    check_output(folder, overwrite=False, doing="begin a dataset")
+    _check_free(folder)
     module = name.replace("-", "_")
     written = []
     with staged(folder, overwrite=False, doing="begin a dataset") as root:
@@ -65,8 +66,11 @@ def new_descriptor(name: str, path: Path) -> list[str]:
     Parameters and errors are those of `new_package`.
     """
     _check_name(name)
-    check_output(path, overwrite=False, doing="begin a descriptor")
-    path.write_text(own_data_text(name))
+    _check_free(path)
+    try:
+        path.write_text(own_data_text(name))
+    except OSError as error:
+        raise failed(path, error, doing="begin a descriptor") from error
     return [path.name]
 
 
@@ -78,6 +82,13 @@ def own_data_text(name: str) -> str:
 def _filled(template: str, name: str) -> str:
     text = (files("mmbind_data") / "template" / f"{template}.template").read_text()
     return text.replace("@NAME@", name).replace("@MODULE@", name.replace("-", "_"))
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        step = "Nothing is overwritten here: choose another place with --out."
+        message = problem("begin a dataset", "something is there", path, "nothing", "a file", step)
+        raise OutputError(message)
 
 
 def _check_name(name: str) -> None:

@@ -30,6 +30,7 @@ from .units import Conversion, conversion
 FIELDS = ("subject", "label", "trial", "session", "placement", "environment")
 OWN = "the user's own descriptor"
 GROUP = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+INERTIAL_UNITS = ("m/s^2", "rad/s", "uT", "rad", "1")
 # axes of one frame, where the descriptor names none
 FRAME_AXES: dict[str, tuple[str, ...]] = {
     "inertial": ("channel",),
@@ -46,6 +47,14 @@ class TimeColumn(Model):
 
     column: str | int
     unit: str = Field(default="s", description="such as s, ms, us, ns")
+
+
+class Table(Model):
+    """How text tables are written."""
+
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    header: bool = True
+    skip_lines: int = Field(default=0, ge=0, description="before the header or first row")
 
 
 class OwnModality(Model):
@@ -67,19 +76,12 @@ class OwnModality(Model):
     rate_hz: float | None = Field(default=None, gt=0, description="null: there is a time column")
     time: TimeColumn | None = None
     root: str | None = Field(default=None, description="of a skeleton: the joint to centre on")
+    table: Table | None = Field(default=None, description="of its files; null: the dataset's")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of one frame."""
         return self.shape or (len(self.columns or ()),)
-
-
-class Table(Model):
-    """How text tables are written."""
-
-    separator: str = Field(default=",", min_length=1, max_length=1)
-    header: bool = True
-    skip_lines: int = Field(default=0, ge=0, description="before the header or first row")
 
 
 class OwnWindows(Model):
@@ -106,9 +108,10 @@ class OwnDescriptor(Model):
     homepage: str = ""
     citation: str = ""
     licence: Licence = Licence(name="none stated", redistribution="unknown", source=OWN)
-    path: str = Field(
+    path: str | None = Field(
+        default=None,
         description="pattern of the files' paths: {subject}/{label}_{trial}.csv; each {name} "
-        "becomes a column; a regular expression with named groups does too"
+        "becomes a column; a regular expression with named groups does too",
     )
     table: Table = Table()
     modalities: dict[Name, OwnModality] = Field(min_length=1)
@@ -136,10 +139,13 @@ class OwnDescriptor(Model):
     @property
     def patterns(self) -> dict[str, str]:
         """Path pattern of each modality."""
-        return {name: one.path or self.path for name, one in self.modalities.items()}
+        return {name: one.path or self.path or "" for name, one in self.modalities.items()}
 
 
 def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
+    if one.path is None and whole.path is None:
+        message = f"modality {name} has no path, and the descriptor has none for all"
+        raise ValueError(message)
     if not one.columns and not one.shape:
         message = f"modality {name} needs columns (of a table) or shape (of an array's frame)"
         raise ValueError(message)
@@ -156,7 +162,9 @@ def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
     if whole.windows.mode == "stretch" and name not in whole.windows.frames:
         message = f"windows.frames lacks modality {name}"
         raise ValueError(message)
-    if not whole.table.header and any(isinstance(column, str) for column in one.columns or ()):
+    if not (one.table or whole.table).header and any(
+        isinstance(column, str) for column in one.columns or ()
+    ):
         message = f"modality {name}: without a header, columns are positions (numbers from 0)"
         raise ValueError(message)
 
@@ -172,17 +180,26 @@ def parse_descriptor(text: str, where: str = "--descriptor") -> OwnDescriptor:
     try:
         return OwnDescriptor.model_validate(without_comments(json.loads(text)))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        step = "See schemas/own_data.schema.json, or begin with mmbind new-dataset NAME."
-        got = str(first["input"])[:200] if first["loc"] else "a contradiction"
-        message = problem(
-            "use the descriptor", place or "its fields", where, first["msg"], got, step
-        )
-        raise FormatError(message) from error
+        raise FormatError(_sentence(error, where)) from error
     except ValueError as error:
         message = problem("use the descriptor", "broken JSON", where, "a JSON object", str(error))
         raise FormatError(message) from error
+
+
+def _sentence(error: ValidationError, where: str) -> str:
+    """The first of pydantic's findings, in the words of all our messages."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "its fields"
+    text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    step = "mmbind datasets table shows a whole descriptor, with --json its schema."
+    if first["type"] == "missing":
+        return problem("use the descriptor", f"no {place}", where, "this field", "none", step)
+    if first["type"] == "extra_forbidden":
+        return problem("use the descriptor", f"unknown field {place}", where,
+                       "a field of the schema", repr(first["input"])[:80], step)  # fmt: skip
+    if first["type"] == "value_error":
+        return problem("use the descriptor", text, where, "fields that agree", "these", step)
+    return problem("use the descriptor", place, where, text, repr(first["input"])[:80], step)
 
 
 def without_comments(value: Any) -> Any:
@@ -234,7 +251,16 @@ def _literal(text: str) -> str:
 
 def conversions(own: OwnDescriptor) -> dict[str, Conversion]:
     """How each modality becomes SI."""
-    return {name: conversion(one.unit, f"modality {name}") for name, one in own.modalities.items()}
+    found = {}
+    for name, one in own.modalities.items():
+        found[name] = conversion(one.unit, f"modality {name}")
+        if one.kind == "inertial" and found[name].unit not in INERTIAL_UNITS:
+            expected = "acceleration, angular velocity, magnetic field, angle or a plain number"
+            step = 'Say "kind": "signal" for another quantity.'
+            message = problem("use the descriptor", f"unit of inertial modality {name}",
+                              "--descriptor", expected, one.unit, step)  # fmt: skip
+            raise FormatError(message)
+    return found
 
 
 def as_descriptor(own: OwnDescriptor) -> Descriptor:

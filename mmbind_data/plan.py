@@ -139,7 +139,7 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
 def _options(descriptor: Descriptor, given: Mapping[str, str]) -> dict[str, str]:
     """Values of all options that the descriptor offers."""
     for key, value in given.items():
-        option = _known(key, descriptor.options, "option", descriptor.dataset_id)
+        option = _known(key, descriptor.options, "option", f"--set, {descriptor.dataset_id}")
         if re.fullmatch(option.pattern, value) is None:
             where = f"--set {key}={value}"
             raise UsageError(problem("convert", "bad value", where, option.summary, repr(value)))

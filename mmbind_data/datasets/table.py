@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
 
 from mmbind_data.datasets import Dataset
-from mmbind_data.decode import (
-    Variable,
-    bad_file,
-    read_content,
-    read_csv,
-    read_mat,
-    read_npy,
-    read_rows,
-)
+from mmbind_data.datasets.table_files import STEP, Stream, load_stream
+from mmbind_data.decode import bad_file
 from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
 from mmbind_data.grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of
 from mmbind_data.own_data import (
@@ -29,25 +20,13 @@ from mmbind_data.own_data import (
     OwnModality,
     as_descriptor,
     compile_pattern,
-    conversions,
     match_path,
     parse_descriptor,
 )
 from mmbind_data.rawfiles import RawFile, RawListing, Unit, is_document, natural
 from mmbind_data.spec import Recording
 
-STEP = "Compare the file with the descriptor."
-UNLISTED = "rows whose label the descriptor does not list, left out"
-BACKWARDS = "rows whose time does not rise, left out"
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One modality of one recording as read: SI values, and seconds where a time was recorded."""
-
-    values: np.ndarray  # (T, *frame), float64, NaN where missing
-    times: np.ndarray | None
-    labels: np.ndarray | None
+UNLISTED = "rows with label {}, which the descriptor does not list, left out"
 
 
 @cache
@@ -75,6 +54,14 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
         message = problem(f"convert {own.dataset_id}", "no file of this pattern", where, expected,
                           got, "Mend path in the descriptor.")  # fmt: skip
         raise RawLayoutError(message)
+    used = {text for unit_files, _ in found.values() for text in unit_files}
+    for name, text in own.patterns.items():
+        if text not in used:
+            message = problem(f"convert {own.dataset_id}", f"no file for modality {name}",
+                              files[0].path.split("/")[0], f"paths that end like {text}",
+                              f"{len(files)} files such as {files[0].path}",
+                              "Mend its path, or leave the modality out.")  # fmt: skip
+            raise RawLayoutError(message)
     needed = {
         text: tuple(name for name, own_text in own.patterns.items() if own_text == text)
         for text in patterns
@@ -147,18 +134,23 @@ def _read(
             raise UsageError(f"{message} {suggest(name, own.modalities)}")
     counts: dict[str, int] = {}
     streams = {
-        name: _load(own, name, unit.files[own.patterns[name]], counts)
+        name: load_stream(own, name, unit.files[own.patterns[name]], counts)
         for name in modalities
         if own.patterns[name] in unit.files
     }
     if not streams:
         return
+    if own.label_column is not None and all(one.labels is None for one in streams.values()):
+        file = next(iter(unit.files.values()))
+        expected = f"a column {own.label_column} in one of the recording's files"
+        raise bad_file(file, "no label column", expected, "none", STEP)
     files = {text: file.path for text, file in unit.files.items()}
     used = dict.fromkeys(files[own.patterns[name]] for name in streams)
     known = {name: unit.fields[name] for name in FIELDS if name in unit.fields}
     extra = {name: value for name, value in unit.fields.items() if name not in FIELDS}
-    # all segments first: what they count is told with the first recording
-    for suffix, label, values, gaps in list(_segments(own, unit, streams, counts)):
+    # all segments first: what they count is told with the first recording, or with an empty one
+    segments = list(_segments(own, unit, streams, counts)) or [("", None, {}, ())]
+    for suffix, label, values, gaps in segments:
         yield Recording(
             key=f"{unit.key}{suffix}",
             subject=known.get("subject"),
@@ -208,10 +200,15 @@ def _segments(
     longest = windows.max_gap_seconds
     for name, one in streams.items():
         own_period = float(np.median(np.diff(times[name]))) if len(times[name]) > 1 else period
+        if own_period > max(longest, period) * (1 + 1e-6):
+            file = unit.files[own.patterns[name]]
+            expected = f"at most {max(longest, period):g} s (windows.max_gap_seconds)"
+            step = "Is the unit of time right? For a slow sensor raise windows.max_gap_seconds."
+            raise bad_file(file, f"readings of {name} are far apart", expected,
+                           f"{own_period:g} s", step)  # fmt: skip
         flat, _ = bridge(one.values.reshape(len(one.values), -1), round(longest / own_period))
         on_grid = _on_grid(times[name], flat, grid)
-        # a stream slower than the longest gap has no gap between two of its own samples
-        lost |= gaps_on_grid(times[name], grid, max(longest, 1.5 * own_period))
+        lost |= gaps_on_grid(times[name], grid, max(longest, period) * (1 + 1e-6))
         lost |= ~np.isfinite(on_grid).all(axis=1)
         gridded[name] = on_grid.reshape(len(grid), *one.values.shape[1:]).astype(np.float32)
     labels = next((one.labels for one in streams.values() if one.labels is not None), None)
@@ -234,7 +231,8 @@ def _by_label(
     for number, (start, end) in enumerate(pairwise(edges)):
         raw = str(labels[start]).strip()
         if not raw or (own.labels and raw not in own.labels):
-            counts[UNLISTED] = counts.get(UNLISTED, 0) + end - start
+            text = UNLISTED.format(repr(raw) if raw else "none")
+            counts[text] = counts.get(text, 0) + end - start
             continue
         part = {name: values[start:end] for name, values in streams.items()}
         yield f"/{number}", own.labels.get(raw, raw), part, spans_of(lost[start:end])
@@ -253,137 +251,3 @@ def _on_grid(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndar
     if n <= len(times) and np.allclose(times[:n], grid, rtol=0, atol=1e-9):
         return values[:n]
     return interpolate(times, values, grid)
-
-
-def _load(own: OwnDescriptor, name: str, file: RawFile, counts: dict[str, int]) -> Stream:
-    """Read one modality of one file and convert it to SI."""
-    one = own.modalities[name]
-    ending = file.path.rsplit(".", 1)[-1].lower()
-    if ending in ("npy", "npz", "mat"):
-        values, times, labels = _load_array(own, one, file, ending), None, None
-    else:
-        values, times, labels = _load_table(own, one, file, ending)
-    if own.missing == "refuse" and not np.isfinite(values).all():
-        place = np.argwhere(~np.isfinite(values))[0].tolist()
-        step = 'Say "missing": "gap" in the descriptor to leave such spans out.'
-        raise bad_file(file, f"missing value of {name}", "a number", f"none at {place}", step)
-    found = conversions(own)[name]
-    values = found.scale * values + found.offset
-    if times is not None:
-        rising = np.concatenate([[True], np.diff(np.maximum.accumulate(times)) > 0])
-        if not rising.all():
-            counts[BACKWARDS] = counts.get(BACKWARDS, 0) + int((~rising).sum())
-            values, times = values[rising], times[rising]
-            labels = None if labels is None else labels[rising]
-        if len(times) < 2:
-            raise bad_file(file, "too short", "two rows with rising times", f"{len(times)}", STEP)
-    return Stream(values, times, labels)
-
-
-def _load_array(own: OwnDescriptor, one: OwnModality, file: RawFile, ending: str) -> np.ndarray:
-    shape: list[int | None] = list(one.shape or (None,))
-    shape.insert(one.time_axis, None)
-    variable = Variable(one.array or "array", tuple(shape), "fiu")
-    finite = own.missing == "refuse"
-    if ending == "mat":
-        if one.array is None:
-            raise bad_file(file, "no variable named", "array in the descriptor", "none", STEP)
-        found = read_mat(file, variable, finite=finite)
-    else:
-        found = read_npy(file, variable, finite=finite)
-    values = np.moveaxis(found, one.time_axis, 0).astype(np.float64)
-    if one.columns is not None and one.shape is None:
-        columns = [int(column) for column in one.columns]
-        if max(columns) >= values.shape[1]:
-            raise bad_file(file, "columns", f"{max(columns) + 1}", f"{values.shape[1]}", STEP)
-        return values[:, columns]
-    return values
-
-
-def _load_table(
-    own: OwnDescriptor, one: OwnModality, file: RawFile, ending: str
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Values (T, *frame), seconds, raw labels."""
-    if one.columns is None:
-        raise bad_file(file, "no columns named", "columns in the descriptor", "none", STEP)
-    wanted: list[str | int] = [*one.columns]
-    wanted += [one.time.column] if one.time else []
-    # labels stand in the dataset's own files, not in those of a modality with a path of its own
-    text = [] if own.label_column is None or one.path is not None else [own.label_column]
-    read = _read_parquet if ending == "parquet" else _read_text
-    found = read(own, file, wanted, text)
-    values = np.stack([found[column] for column in one.columns], axis=1).astype(np.float64)
-    values = values.reshape(len(values), *one.frame_shape)
-    times = None
-    if one.time is not None:
-        from mmbind_data.units import conversion
-
-        seconds = conversion(one.time.unit, "time")
-        if seconds.unit != "s":
-            raise bad_file(file, "unit of time", "s, ms, us or ns", one.time.unit, STEP)
-        times = np.asarray(found[one.time.column], dtype=np.float64) * seconds.scale
-        if not np.isfinite(times).all():
-            row = int(np.argmin(np.isfinite(times)))
-            raise bad_file(
-                file, "missing time", "a number in every row", f"none in row {row}", STEP
-            )
-    return values, times, found[text[0]] if text else None
-
-
-def _read_text(
-    own: OwnDescriptor, file: RawFile, columns: Sequence[str | int], text: Sequence[str | int]
-) -> dict[str | int, np.ndarray]:
-    table = own.table
-    missing = own.missing == "gap"
-    chosen = list(dict.fromkeys([*columns, *text]))
-    if table.header and all(isinstance(column, str) for column in chosen):
-        named = [str(column) for column in chosen]
-        words = [str(column) for column in text]
-        by_name = read_csv(file, named, missing=missing, separator=table.separator, text=words,
-                           skip=table.skip_lines)  # fmt: skip
-        return {column: by_name[str(column)] for column in chosen}
-    lines = read_content(file).split(b"\n", table.skip_lines + 1)
-    first = [line.strip(b"\r") for line in lines[table.skip_lines : table.skip_lines + 1]]
-    n_columns = first[0].count(table.separator.encode()) + 1 if first else 0
-    names: list[str] = []
-    if table.header and first:
-        names = first[0].decode("utf-8-sig", errors="replace").split(table.separator)
-    place = {}
-    for column in chosen:
-        position = names.index(column) if column in names else column
-        if not isinstance(position, int) or not 0 <= position < n_columns:
-            raise bad_file(
-                file, f"no column {column}", f"{len(chosen)} columns", f"{n_columns}", STEP
-            )
-        place[column] = position
-    skip = table.skip_lines + int(table.header)
-    words_at = [place[column] for column in text]
-    found = read_rows(file, n_columns, list(place.values()), separator=table.separator, skip=skip,
-                      missing=missing, text=words_at)  # fmt: skip
-    return {column: found[position] for column, position in place.items()}
-
-
-def _read_parquet(
-    own: OwnDescriptor, file: RawFile, columns: Sequence[str | int], text: Sequence[str | int]
-) -> dict[str | int, np.ndarray]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        source = pq.ParquetFile(io.BytesIO(read_content(file)))
-        names = source.schema_arrow.names
-        chosen = {one: names[one] if isinstance(one, int) else one for one in [*columns, *text]}
-        absent = [one for one in chosen.values() if one not in names]
-        if absent:
-            raise bad_file(file, f"no column {absent[0]}", ", ".join(chosen.values()),
-                           ", ".join(names)[:200], STEP)  # fmt: skip
-        table = source.read(columns=list(chosen.values()))
-        found: dict[str | int, np.ndarray] = {}
-        for one, name in chosen.items():
-            kind = pa.string() if one in text else pa.float64()
-            found[one] = table.column(name).cast(kind).to_numpy(zero_copy_only=False)
-        return found
-    except (pa.ArrowException, IndexError, OSError) as error:
-        raise bad_file(
-            file, "unreadable table", "a Parquet file", str(error)[:200], STEP
-        ) from error

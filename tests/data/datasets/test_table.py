@@ -161,7 +161,75 @@ def test_labels_of_a_column_cut_the_recording(tmp_path: Path) -> None:
     store = open_store(made.path)
     assert store.samples()["label_text"].to_pylist() == ["sitting", "walking", "walking"]
     assert store.load("acc")[:, 0, 0].tolist() == [0, 150, 250]
-    assert "rows whose label the descriptor does not list, left out: 30" in made.notes
+    text = "rows with label '??', which the descriptor does not list, left out: 30"
+    assert text in made.notes
+
+
+def two_sensors(tmp_path: Path, **changes: Any) -> str:
+    """A watch in ms with labels, separator ;, and a glove at 100 Hz without a clock."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    rows = "".join(f"{20 * t};{t};{'sit' if t < 150 else 'wlk'}\n" for t in range(300))
+    (folder / "p1_watch.csv").write_text("t;x;Act\n" + rows)
+    (folder / "p1_glove.csv").write_text("f\n" + "".join(f"{t / 2}\n" for t in range(600)))
+    time = {"column": "t", "unit": "ms"}
+    fields = {
+        "path": None,
+        "label_column": "Act",
+        "modalities": {
+            "acc": {"columns": ["x"], "unit": "m/s^2", "time": time, "path": "{subject}_watch.csv",
+                    "table": {"separator": ";"}},
+            "flex": {"kind": "signal", "columns": ["f"], "unit": "1", "rate_hz": 100,
+                     "path": "{subject}_glove.csv"},
+        },
+    }  # fmt: skip
+    return changed(**{**fields, **changes})
+
+
+def test_labels_are_found_in_whichever_file_has_them(tmp_path: Path) -> None:
+    store = open_store(own(tmp_path, two_sensors(tmp_path)))
+    assert store.samples()["label_text"].to_pylist() == ["sitting", "walking"]
+    # both count the frames of 50 Hz: the glove has two samples to a frame
+    for name in ("acc", "flex"):
+        np.testing.assert_allclose(store.load(name)[:, 0, 0], [0, 150])
+        np.testing.assert_allclose(store.load(name)[:, -1, 0], [99, 249])
+
+
+def test_a_label_column_that_no_file_has(tmp_path: Path) -> None:
+    document = two_sensors(tmp_path, label_column="act")
+    with pytest.raises(RawLayoutError, match=r"no label column .*expected a column act in one"):
+        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
+
+
+def test_labels_that_are_all_unknown_are_named(tmp_path: Path) -> None:
+    document = two_sensors(tmp_path, labels={"run": "running"})
+    with pytest.raises(RawLayoutError, match=r"no sample .*label 'sit', which .*: 150; .*'wlk'"):
+        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
+
+
+def test_a_wrong_unit_of_time_is_seen(tmp_path: Path) -> None:
+    document = json.loads(two_sensors(tmp_path))
+    document["modalities"]["acc"]["time"]["unit"] = "s"
+    with pytest.raises(
+        RawLayoutError, match=r"readings of acc are far apart .*got 20 s\. Is the unit"
+    ):
+        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
+    assert not (tmp_path / "o.zarr").exists()
+
+
+def test_a_pattern_without_a_file_is_named(tmp_path: Path) -> None:
+    document = json.loads(two_sensors(tmp_path))
+    document["modalities"]["flex"]["path"] = "{subject}_flex.csv"
+    with pytest.raises(RawLayoutError, match=r"no file for modality flex .*_flex.csv, got 2 files"):
+        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
+
+
+def test_a_wrong_separator_is_named(tmp_path: Path) -> None:
+    document = json.loads(two_sensors(tmp_path))
+    del document["modalities"]["acc"]["table"]
+    sentence = r"no column x .*got t;x;Act \(separator ',' finds one column\)"
+    with pytest.raises(RawLayoutError, match=sentence):
+        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
 
 
 def test_gaps_are_bridged_dropped_and_counted(tmp_path: Path) -> None:
@@ -223,13 +291,16 @@ def test_comments_may_stand_anywhere() -> None:
         ("{", "broken JSON"),
         ("[]", "cannot use the descriptor"),
         (changed(modalities={}), "modalities"),
-        (changed(modality=1), "modality at .*Extra inputs"),
-        (changed(dataset_id="My Data"), "dataset_id at .*pattern.*got My Data"),
+        (changed(modality=1), "unknown field modality at --descriptor"),
+        (changed(dataset_id="My Data"), "dataset_id at .*pattern.*got 'My Data'"),
         (changed(modalities={"acc": {"unit": "g", "rate_hz": 50}}), "needs columns"),
         (changed(modalities={"acc": {"unit": "g", "columns": ["x"]}}), "needs rate_hz or time"),
         (changed(modalities={"acc": {"unit": "furlog", "columns": ["x"], "rate_hz": 1}}),
          "unknown unit at modality acc: .*'furlog'"),
         (changed(path="(?P<subject>["), "is no pattern"),
+        (changed(path=None), "modality acc has no path"),
+        (changed(modalities={"acc": {"unit": "s", "columns": ["x"], "rate_hz": 1}}),
+         "unit of inertial modality acc .*got s. Say"),
         (changed(windows={"mode": "stretch"}), "frames lacks modality acc"),
         (changed(table={"header": False}), "columns are positions"),
     ],
