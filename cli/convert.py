@@ -50,8 +50,9 @@ def command(
     An interrupted conversion goes on where it was when the same command runs again.
     """
     from mmbind_data.convert import convert
-    from mmbind_data.datasets import read_document
+    from mmbind_data.datasets import check_document, read_document
 
+    check_document(name, given=descriptor is not None)
     choice: dict[str, Any] = {
         "preset": preset,
         "subjects": subjects,

@@ -178,7 +178,7 @@ def test_unknown_command_suggests(mmbind: Mmbind) -> None:
 def test_store_of_the_wrong_kind(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
     a, bound = workshop.store("A"), workshop.store("bound")
     assert_refused(
-        mmbind("bind", "--shared", "acc", a, bound, "-o", place / "o"), 4, "mmbind-bound"
+        mmbind("bind", "--shared", "acc", a, bound, "-o", place / "o"), 4, "same samples"
     )
     assert_refused(mmbind("partition", bound, place / "o"), 4, "mmbind-dataset")
     assert_refused(mmbind("train", a, "-o", place / "o"), 2, "bound store")
