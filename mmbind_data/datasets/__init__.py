@@ -10,6 +10,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,20 +51,28 @@ def open_dataset(name: str, document: str | None = None) -> Dataset:
     FormatError
         The descriptor or the reader is broken.
     """
-    if (name == TABLE) != (document is not None):
-        got = "none" if document is None else f"one for {name}"
-        step = "Give --descriptor FILE with dataset table, and with no other."
-        raise UsageError(
-            problem(
-                f"convert {name}", "descriptor", "--descriptor", "one for dataset table", got, step
-            )
-        )
+    check_document(name, given=document is not None)
     if document is not None:
         from .table import table_dataset
 
         return table_dataset(document)
     reader = load_reader(name)
     return Dataset(load_descriptor(name), reader.find, reader.read)
+
+
+def check_document(name: str, *, given: bool) -> None:
+    """Refuse a descriptor where none belongs, and its absence where one must be.
+
+    Raises
+    ------
+    UsageError
+    """
+    if (name == TABLE) != given:
+        got = f"one for {name}" if given else "none"
+        step = "Give --descriptor FILE with dataset table, and with no other."
+        expected = "one for dataset table"
+        message = problem(f"convert {name}", "descriptor", "--descriptor", expected, got, step)
+        raise UsageError(message)
 
 
 def read_document(path: Path) -> str:
@@ -101,7 +110,7 @@ def load_descriptor(name: str) -> Descriptor:
     """
     path = _built_in().get(name) or _beside(_entry_point(name))
     try:
-        descriptor = Descriptor.model_validate(without_comments(json.loads(path.read_bytes())))
+        descriptor = _descriptor(path.read_bytes())
     except (OSError, ValueError) as error:  # a ValidationError is one too
         expected = "a JSON document after descriptor.schema.json"
         message = problem(f"describe {name}", "broken descriptor", path, expected, str(error))
@@ -143,6 +152,13 @@ def load_reader(name: str) -> ModuleType:
     return reader
 
 
+@lru_cache(32)
+def _descriptor(content: bytes) -> Descriptor:
+    """A descriptor from its text; every unit of a conversion asks for the same one."""
+    return Descriptor.model_validate(without_comments(json.loads(content)))
+
+
+@lru_cache(1)
 def _built_in() -> dict[str, Path]:
     return {path.stem.replace("_", "-"): path for path in Path(__file__).parent.glob("*.json")}
 
