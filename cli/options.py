@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from pydantic import BaseModel, ValidationError
 
 from mmbind_data.errors import UsageError, problem
+
+if TYPE_CHECKING:
+    from mmbind_data.bind_options import BindOptions
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -96,3 +100,81 @@ def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any
         raise UsageError(
             problem("use the configuration", "bad value", where, first["msg"], str(first["input"]))
         ) from error
+
+
+# options of bind that belong to one sort of shared modality alone
+SENSOR = (
+    "recipe", "embed", "rerank", "candidates", "match", "metric", "top_k", "min_similarity",
+    "max_reuse", "pca", "steps", "derive",
+)  # fmt: skip
+TEXT = ("label_model", "label_text", "label_map")
+RULE = ("match", "metric", "top_k", "min_similarity", "max_reuse", "pca")
+
+
+def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOptions:
+    """Options of a binding: those of the recipe, then those of the command line.
+
+    Raises
+    ------
+    click.UsageError
+        An option that the chosen kind of shared modality does not use: a misunderstanding.
+    """
+    from mmbind_data.bind_options import RECIPES
+    from mmbind_data.label_texts import read_label_map
+
+    sensors = [name for name in shared if name not in ("label", "time")]
+    idle = [] if "label" in shared else [*TEXT]
+    idle += [] if sensors else [*SENSOR]
+    idle += [] if "time" in shared else ["window"]
+    idle += [] if sensors or "time" in shared else ["group_by"]
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in chosen.items()
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    for name in idle:
+        if name in given:
+            sort = ", ".join(dict.fromkeys(shared))
+            message = f"--{name.replace('_', '-')} is not used when {sort} is shared"
+            raise click.UsageError(message)
+    recipe = RECIPES[chosen["recipe"]]
+    try:
+        rule = replace(recipe.rule, **{name: given[name] for name in RULE if name in given})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    changes: dict[str, Any] = {"rule": rule, "seed": chosen["seed"]}
+    names = (
+        "rerank",
+        "candidates",
+        "steps",
+        "group_by",
+        "label_model",
+        "label_text",
+        "temperature",
+    )
+    changes |= {name: given[name] for name in names if name in given}
+    if "derive" in given:
+        changes["derive"] = tuple(given["derive"])
+    if "embed" in given:
+        changes["embed"] = _embedding(given["embed"])
+    if "window" in given:
+        changes["window_s"] = given["window"]
+    if "weights" in given:
+        changes["weight_rule"] = given["weights"]
+    if "label_map" in given:
+        changes["label_map"] = read_label_map(given["label_map"])
+    options = replace(recipe, **changes)
+    if "steps" in given and options.embed not in ("autoencoder", "contrastive"):
+        message = "--steps is not used by an embedding that is not trained: see --embed"
+        raise click.UsageError(message)
+    return options
+
+
+def _embedding(text: str) -> str | Path:
+    if text in ("raw", "autoencoder", "contrastive"):
+        return text
+    if text.endswith(".npy"):
+        return Path(text)
+    message = f"--embed {text!r}: expected raw, autoencoder, contrastive or PATH.npy"
+    raise click.UsageError(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -218,26 +218,46 @@ def _sample_table(
     rows: list[dict[str, Any]], columns: dict[str, tuple[np.ndarray, tuple[str, ...]]]
 ) -> pa.Table:
     def column(name: str, kind: pa.DataType) -> pa.Array:
-        return pa.array([row[name] for row in rows], type=kind)
+        return _column([row[name] for row in rows], kind)
 
-    table: dict[str, pa.Array] = {"row": pa.array(range(len(rows)), type=pa.int64())}
+    table: dict[str, pa.Array] = {"row": _column(range(len(rows)), pa.int64())}
     table |= {name: column(name, pa.string()) for name in ("uid", *_TEXT)}
-    table["label"] = pa.array(columns["label"][0], type=pa.int32())
+    table["label"] = _column(columns["label"][0].tolist(), pa.int32())
     table |= {name: column(name, pa.string()) for name in ("label_text", "raw_file")}
     table |= {name: column(name, pa.int64()) for name in ("raw_start", "raw_end")}
     table |= {name: column(name, pa.float64()) for name in ("t_start", "t_end")}
     table["window_index"] = column("window_index", pa.int64())
     for name in sorted({name for row in rows for name in row["extra"]}):
-        table[name] = pa.array([row["extra"].get(name) for row in rows], type=pa.string())
-    return pa.table(table)
+        table[name] = _column([row["extra"].get(name) for row in rows], pa.string())
+    return pa.Table.from_arrays(list(table.values()), names=list(table))
 
 
 def _raw_file_table(results: list[UnitResult]) -> pa.Table:
     files = sorted({file for result in results for file in result.raw_files})
-    path, size, sha256, role = zip(*files, strict=True)
-    return pa.table(
-        {"path": path, "bytes": pa.array(size, pa.int64()), "sha256": sha256, "role": role}
-    )
+    path, size, sha256, role = (list(values) for values in zip(*files, strict=True))
+    texts = {"path": path, "sha256": sha256, "role": role}
+    columns = {name: _column(values, pa.string()) for name, values in texts.items()}
+    columns["bytes"] = _column(size, pa.int64())
+    names = ["path", "bytes", "sha256", "role"]
+    return pa.Table.from_arrays([columns[name] for name in names], names=names)
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Column of a table; None is null.
+
+    By hand, because `pa.array` imports pandas where there is one: 0.2 s and 45 MB for nothing.
+    """
+    present = np.array([value is not None for value in values], dtype=bool)
+    n_null = int(len(present) - present.sum())
+    valid = pa.py_buffer(np.packbits(present, bitorder="little")) if n_null else None
+    if pa.types.is_string(kind):
+        texts = [(value or "").encode() for value in values]
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        contents = [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    else:
+        filled = [0 if value is None else value for value in values]
+        contents = [pa.py_buffer(np.array(filled, dtype=kind.to_pandas_dtype()))]
+    return pa.Array.from_buffers(kind, len(present), [valid, *contents], n_null)
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:

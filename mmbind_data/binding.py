@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .bind_options import BindOptions, Progress, recipe_of
 from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
 from .layout import Bound, Store, open_any
-from .matching import MEASURED, BindOptions, Progress, match_sides
+from .matching import MEASURED, TIME, carried, derivable, match_sides
 from .pairing_report import Hop, report_pairing
 from .pairs import (
     INCOMPLETE,
@@ -88,7 +89,7 @@ def bind(
     options = options or BindOptions()
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
     opened = open_inputs(inputs)
-    sides, chosen = check_request(opened, shared)
+    sides, chosen = check_request(opened, shared, options.derive)
     total, hops, embedded = sides[0], [], []
     for side, name in zip(sides[1:], chosen, strict=True):
         total, hop, found = join(total, side, name, options, progress)
@@ -114,7 +115,7 @@ def open_inputs(inputs: Sequence[str | Path]) -> list[Store | Bound]:
 
 
 def check_request(
-    opened: Sequence[Store | Bound], shared: str | Sequence[str]
+    opened: Sequence[Store | Bound], shared: str | Sequence[str], derivations: Sequence[str] = ()
 ) -> tuple[list[Rows], list[str]]:
     """Refuse what cannot be bound, before anything is computed.
 
@@ -141,28 +142,36 @@ def check_request(
     _check_disjoint(opened, sides)
     known = set(_modalities(opened[0]))
     place = str(opened[0].path)
-    for store, name in zip(opened[1:], chosen, strict=True):
+    for number, (store, name) in enumerate(zip(opened[1:], chosen, strict=True), start=1):
         own = _modalities(store)
-        _check_pair(sorted(known), own, name, f"{place} and {store.path}")
+        reach = [
+            set(side) | {target for one in stores for target in derivable(one, derivations)}
+            for side, stores in (
+                (known, _stores(sides[:number])),
+                (own, _stores(sides[number:][:1])),
+            )
+        ]
+        _check_pair(known, own, reach, name, f"{place} and {store.path}")
         known |= set(own)
         place = f"{place}, {store.path}"
     for number, (store, side) in enumerate(zip(opened, sides, strict=True)):
         # the first input must have what the first binding shares, each other one its own
         name = chosen[max(0, number - 1)]
-        if not len(candidates(side, name)):
+        if not carried(side, name, derivations).any():
             raise BindingError(
                 problem("bind", f"no sample carries {name}", store.path, "one or more", "0")
             )
     return sides, chosen
 
 
-def _check_pair(known: Sequence[str], own: Sequence[str], shared: str, place: str) -> None:
-    common = [name for name in own if name in known]
-    if shared not in (*common, LABEL):
+def _check_pair(
+    known: set[str], own: Sequence[str], reach: Sequence[set[str]], shared: str, place: str
+) -> None:
+    common = [*(name for name in (*own, *sorted(reach[1] - set(own))) if name in reach[0]), LABEL]
+    if shared not in (*common, TIME):
         raise UsageError(
             problem("bind", f"{shared} is not shared", place,
-                    f"--shared {' or '.join([*common, LABEL])}", repr(shared),
-                    suggest(shared, [*common, LABEL]))
+                    f"--shared {' or '.join(common)}", repr(shared), suggest(shared, common))
         )  # fmt: skip
     if set(known) == set(own):
         raise BindingError(
@@ -203,9 +212,17 @@ def join(
     first, second = stack_sources(first, second)
     shares = (*first.shared, *second.shared, shared)
     hop = len(shares) - 1
-    chosen = candidates(first, shared), candidates(second, shared)
+    chosen = tuple(
+        candidates(rows, carried(rows, shared, options.derive)) for rows in (first, second)
+    )
     sides = first.take(chosen[0]), second.take(chosen[1])
-    matches, embedded = match_sides(sides, shared, options, progress)
+    matches, embedded, kind = match_sides(sides, shared, options, progress)
+    if all((match.partner < 0).all() for match in matches):
+        place = " and ".join(str(source.store.path) for source in first.sources)
+        raise BindingError(
+            problem("bind", "no sample found a partner", place, "one pair or more", "none",
+                    "Loosen --min-similarity, --match, --group-by or --window.")
+        )  # fmt: skip
     modalities = list(dict.fromkeys((*first.given, *second.given)))
     parts, kept = [], []
     for rows, own, other, match, numbers in (
@@ -226,7 +243,7 @@ def join(
     bound = [rows.take(rows.kind != INCOMPLETE) for rows in kept]
     originals = [rows.take(rows.kind == INCOMPLETE) for rows in kept]
     total = concatenate([*parts, *bound, *originals], modalities, shares)
-    return total, Hop(shared, sides, matches), embedded
+    return total, Hop(shared, sides, matches, kind), embedded
 
 
 def _n_given(rows: Rows, modalities: Sequence[str]) -> np.ndarray:
@@ -237,7 +254,7 @@ def _weighted(rows: Rows, options: BindOptions) -> Rows:
     """Loss weights of all rows: originals 1; of several partners per anchor, shares of 1."""
     weight = np.ones(len(rows), dtype=np.float32)
     pseudo = np.flatnonzero(rows.kind == PSEUDO)
-    if options.top_k == 1:
+    if options.rule.top_k == 1:
         weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
     else:
         # ranks of one anchor stand together, the first of them is rank 0
@@ -248,15 +265,15 @@ def _weighted(rows: Rows, options: BindOptions) -> Rows:
 
 
 def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | None) -> BinderInfo:
-    text = hop.shared == LABEL
+    sensor = hop.kind not in ("text", "time")
     return BinderInfo(
         shared=hop.shared,
-        recipe=options.recipe_name(hop.shared),
+        recipe=recipe_of(options) if sensor else "paper" if hop.shared == LABEL else "time",
         embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
-        metric="text" if text else options.metric,
-        match="best" if text else options.match,
-        top_k=1 if text else options.top_k,
-        options=options.changed(),
+        metric=options.rule.metric if sensor else "cosine" if hop.shared == LABEL else "time",
+        match=options.rule.match if sensor else "best",
+        top_k=options.rule.top_k if sensor else 1,
+        options=options.told(hop.kind) if sensor else {},
         parent_digest=parent,
         weight_rule=options.weight_rule,
         seed=options.seed,
@@ -293,6 +310,10 @@ def _heterogeneity(hops: Sequence[Hop]) -> list[str]:
 def _similarities(hop: Hop) -> np.ndarray:
     values = np.concatenate([match.similarity.ravel() for match in hop.matches])
     return np.asarray(values[np.isfinite(values)])
+
+
+def _stores(sides: Sequence[Rows]) -> list[Store]:
+    return [source.store for side in sides for source in side.sources]
 
 
 def _modalities(store: Store | Bound) -> list[str]:

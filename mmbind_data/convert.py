@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from .assemble import Progress, assemble
 from .datasets import TABLE
@@ -75,7 +77,7 @@ def convert(
     document : str, optional
         Text of the user's own descriptor, for dataset "table".
     workers : int
-        Processes that read and window; one more writes.
+        Processes that read and window; this one is among them, and writes at the end.
     overwrite : bool
         Replace a store that stands at ``out``.
     progress : callable (done, total, text), optional
@@ -181,34 +183,83 @@ def _convert_units(
 
 
 def _run(tasks: list[UnitTask], workers: int) -> Iterator[tuple[int, UnitResult]]:
+    """Convert all tasks; this process is one of the workers, so it reads while the others start."""
     if workers == 1 or len(tasks) < 2:
         for index, task in enumerate(tasks):
             yield index, convert_unit(task)
         return
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker
-    ) as pool:
-        futures: dict[Future[UnitResult], int] = {
-            pool.submit(convert_unit, task): index for index, task in enumerate(tasks)
-        }
+    waiting = deque(_large_first(tasks, workers))
+    done: SimpleQueue[tuple[int, UnitResult] | BaseException] = SimpleQueue()
+    n_others = min(workers, len(tasks)) - 1
+    with (
+        ThreadPoolExecutor(n_others) as threads,
+        ProcessPoolExecutor(
+            n_others,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_worker,
+        ) as pool,
+    ):
+        for _ in range(n_others):
+            threads.submit(_feed, pool, tasks, waiting, done)
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            for _ in tasks:
+                own = _next(waiting) if done.empty() else None
+                result = done.get() if own is None else (own, convert_unit(tasks[own]))
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
         except BrokenProcessPool as error:
-            raise OutputError(
-                problem(
-                    "convert",
-                    "a worker process died",
-                    "--workers",
-                    f"{workers} processes to finish",
-                    "fewer",
-                    "Out of memory: run the same command with fewer workers to resume. In a script "
-                    "of your own: call convert under `if __name__ == '__main__':`.",
-                )
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            raise _worker_died(workers) from error
+        finally:
+            waiting.clear()
+
+
+def _large_first(tasks: list[UnitTask], workers: int) -> list[int]:
+    """Order in which to convert: a large unit begun last would leave the other workers idle.
+
+    Small units keep their place, because neighbours share the zip that they are read from.
+    """
+    sizes = [sum(file.size for file in task.unit.files.values()) for task in tasks]
+    small = sum(sizes) / (16 * workers)
+    return sorted(range(len(tasks)), key=lambda index: -sizes[index] if sizes[index] > small else 0)
+
+
+def _feed(
+    pool: ProcessPoolExecutor,
+    tasks: list[UnitTask],
+    waiting: deque[int],
+    done: SimpleQueue[tuple[int, UnitResult] | BaseException],
+) -> None:
+    """Keep one other process busy: a unit at a time, so that none waits behind a busy process."""
+    if hasattr(signal, "pthread_sigmask"):
+        # inherited: a process that is still starting must leave Ctrl-C to this one, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        while (index := _next(waiting)) is not None:
+            done.put((index, pool.submit(convert_unit, tasks[index]).result()))
+    except BaseException as error:
+        done.put(error)
+
+
+def _next(waiting: deque[int]) -> int | None:
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
+
+
+def _worker_died(workers: int) -> OutputError:
+    return OutputError(
+        problem(
+            "convert",
+            "a worker process died",
+            "--workers",
+            f"{workers} processes to finish",
+            "fewer",
+            "Out of memory: run the same command with fewer workers to resume. In a script "
+            "of your own: call convert under `if __name__ == '__main__':`.",
+        )
+    )
 
 
 def _prepare_worker() -> None:

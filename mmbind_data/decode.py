@@ -11,6 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.integrity import is_streamed
 from mmbind_data.rawfiles import RawFile
 
 # one block per megabyte is the fastest of those tried; quotes and null words do not occur
 BLOCK_BYTES = 1 << 20
 NULLS = ["", "NaN", "nan", "NAN"]
+OFFICIAL = "Compare the file with the official archive."
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def bad_file(
     what: str,
     expected: str,
     got: str,
-    step: str = "Compare the file with the official archive.",
+    step: str = OFFICIAL,
 ) -> RawLayoutError:
     """Build the error of a raw file that is not what its dataset distributes."""
     return RawLayoutError(problem(f"read {file.path}", what, file.place, expected, got, step))
@@ -90,10 +93,8 @@ def read_csv(
     -------
     dict of str to ndarray, shape (n_rows,), float64, int64 or (for text) object
     """
-    content = file.read()
-    if not content or content.isspace():
-        raise bad_file(file, "empty file", "a header and rows", f"{len(content)} bytes")
-    head = content.split(b"\n", skip + 1)[skip : skip + 1]
+    start, source, quoted = _open_text(file, "a header and rows")
+    head = start.split(b"\n", skip + 1)[skip : skip + 1]
     first_line = b"".join(head).decode("utf-8-sig", errors="replace").strip("\r\n")
     header = next(csv.reader([first_line], delimiter=separator), [])
     absent = [name for name in columns if name not in header]
@@ -108,7 +109,7 @@ def read_csv(
         null_values=NULLS if missing else [],
         strings_can_be_null=False,
     )
-    table = _parse(file, content, options, separator, None, skip)
+    table = _parse(file, source, quoted, options, separator, None, skip)
     return {
         name: table.column(name).to_numpy()
         if name in text
@@ -149,9 +150,7 @@ def read_rows(
     -------
     dict of int to ndarray, shape (n_rows,), float64 or (for text) object
     """
-    content = file.read()
-    if not content or content.isspace():
-        raise bad_file(file, "empty file", f"rows of {n_columns} numbers", f"{len(content)} bytes")
+    _, source, quoted = _open_text(file, f"rows of {n_columns} numbers")
     names = [str(position) for position in range(n_columns)]
     types = {str(one): pa.string() if one in text else pa.float64() for one in columns}
     options = pa.csv.ConvertOptions(
@@ -160,38 +159,46 @@ def read_rows(
         null_values=[""] if missing else [],  # NaN is parsed as a number
         strings_can_be_null=False,
     )
-    table = _parse(file, content, options, separator, names, skip)
-    decoded = {}
-    for one in columns:
-        if one in text:
-            decoded[one] = np.array(table.column(str(one)).to_pylist(), dtype=object)
-        else:
-            decoded[one] = _column(file, table, str(one), missing=missing, header=skip)
-    return decoded
+    table = _parse(file, source, quoted, options, separator, names, skip)
+    return {
+        one: np.array(table.column(str(one)).to_pylist(), dtype=object)
+        if one in text
+        else _column(file, table, str(one), missing=missing, header=skip)
+        for one in columns
+    }
+
+
+def _open_text(file: RawFile, expected: str) -> tuple[bytes, Any, bool]:
+    """Begin of a text table, the whole as a source to parse, and whether it holds quotes."""
+    if is_streamed(file):
+        with suppress(OSError), file.container.open("rb") as stream:
+            blocks = iter(lambda: stream.read(BLOCK_BYTES), b"")
+            start = next(blocks)
+            quoted = b'"' in start or any(b'"' in block for block in blocks)
+            return start, pa.OSFile(str(file.container)), quoted
+    content = file.read()  # tells what is wrong with a file that could not be opened
+    if not content or content.isspace():
+        raise bad_file(file, "empty file", expected, f"{len(content)} bytes")
+    return content[:BLOCK_BYTES], pa.BufferReader(content), b'"' in content
 
 
 def _parse(
     file: RawFile,
-    content: bytes,
+    source: Any,
+    quoted: bool,
     options: Any,
     separator: str,
     names: list[str] | None,
     skip: int = 0,
 ) -> Any:
+    # no threads: workers are processes
     read = pa.csv.ReadOptions(
-        use_threads=False,  # workers are processes
-        block_size=BLOCK_BYTES,
-        column_names=names,
-        skip_rows=skip,
+        use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows=skip
     )
-    parse = pa.csv.ParseOptions(delimiter=separator, quote_char='"' if b'"' in content else False)
+    parse = pa.csv.ParseOptions(delimiter=separator, quote_char='"' if quoted else False)
     try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(content),
-            read_options=read,
-            parse_options=parse,
-            convert_options=options,
-        )
+        with source:
+            table = pa.csv.read_csv(source, read, parse, options)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         text = " ".join(str(error).split())[:300]
         numbers = "conversion error" in text
@@ -208,12 +215,10 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
         column = column.cast(pa.float64()).fill_null(math.nan)
     # to_numpy would import pandas where there is one, which takes longer than most files
     values = np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
-    if not missing:
-        finite = np.isfinite(values)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            what = f"column {name or '(no name)'} on line {row + header + 1}"
-            raise bad_file(file, what, "a number", f"{values[row]}")
+    if not missing and not (finite := np.isfinite(values)).all():
+        row = int(np.argmin(finite))
+        what = f"column {name or '(no name)'} on line {row + header + 1}"
+        raise bad_file(file, what, "a number", f"{values[row]}")
     return values
 
 

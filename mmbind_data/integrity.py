@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .rawfiles import RawFile
 from .spec import Manifest, ManifestEntry
 
+STREAMED_BYTES = 32 << 20
 MANIFEST = "meta/MANIFEST.json"
 SUMS = "meta/SHA256SUMS"
 
@@ -33,6 +35,15 @@ def sample_uid(dataset_id: str, key: str, span: str, preset: str) -> str:
     '35f964b42446ce8cc45dbb531765da4a'
     """
     return text_digest(dataset_id, key, span, preset)[:32]
+
+
+def sample_uids(dataset_id: str, key: str, spans: Iterable[str], preset: str) -> Iterator[str]:
+    """`sample_uid` of each span of one recording; what they have in common is hashed once."""
+    begin = hashlib.sha256(f"{dataset_id}|{key}|".encode())
+    for span in spans:
+        digest = begin.copy()
+        digest.update(f"{span}|{preset}".encode())
+        yield digest.hexdigest()[:32]
 
 
 class ArrayDigest:
@@ -60,7 +71,7 @@ class ArrayDigest:
             if absent.any():  # a NaN has many bit patterns; one of them stands for all
                 canonical = np.where(absent, np.array(np.nan, canonical.dtype), canonical)
         self._n_rows += len(canonical)
-        self._hash.update(canonical.tobytes())
+        self._hash.update(canonical.data)
 
     def line(self, path: str) -> str:
         """Text that names path, type, shape and digest."""
@@ -79,6 +90,14 @@ def table_line(path: str, columns: Mapping[str, list[Any]]) -> str:
 def content_digest(lines: Iterable[str]) -> str:
     """Digest of a store: sha256 over the sorted lines of its arrays, tables and facts."""
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def is_streamed(file: RawFile) -> bool:
+    """Whether a raw file is hashed and parsed block by block, and not held in memory.
+
+    Small files are read once for both; of a large one the memory costs more than to read it again.
+    """
+    return file.content is None and file.span is None and file.size >= STREAMED_BYTES
 
 
 def file_digest(path: Path) -> str:

@@ -1,139 +1,216 @@
-"""Find partners for the samples of two datasets: by a sensor that both carry, or by the label."""
+"""Find partners for the samples of two datasets: by a sensor, the label, or the time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from .embed import (
-    DEFAULT_LABEL_MODEL,
-    Embedded,
-    embed_autoencoder,
-    embed_raw,
-    fill_template,
-    packaged_model,
-)
-from .errors import BindingError, problem
-from .label_texts import apply_label_map, embed_labels
+from .bind_options import BindOptions, Progress
+from .derive import derive, find_derivation
+from .elastic import elastic_signals, reranked
+from .embed import Embedded, embed_autoencoder, embed_raw
+from .embed_given import embed_file, embed_with
+from .errors import BindingError, UsageError, problem, suggest
+from .label_matching import anchor_facts, match_labels
 from .layout import Store
 from .pairs import LABEL, Rows
-from .similarity import Matches, best_matches, spread_ties
+from .shortlist import shortlist
+from .similarity import Matches, Rule, match, match_candidates
 from .spec import Modality
+from .time_binding import match_times
 from .window import stretch
 
-Progress = Callable[[int, int, str], None]
+TIME = "time"
 # figures that vary with machine and threads stay out of digests
 MEASURED = ("final_loss", "mean", "std")
-WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
-
-
-@dataclass(frozen=True)
-class BindOptions:
-    """How to find partners.
-
-    Attributes
-    ----------
-    embed : {"autoencoder", "raw"} or callable
-        For a sensor: the embedding. A callable maps (n, T, ...) float32 to (n, d).
-    steps : int
-        Optimiser steps of the autoencoder.
-    label_model : str
-        For labels: a sentence-transformers model, by folder, package or hub name.
-    label_text : str
-        For labels: template over the columns of the sample table, ``{label}`` being the text.
-    label_map : mapping of str to str
-        For labels: other wordings, before the template is filled.
-    weight_rule : str
-        How similarity becomes the weight of the loss.
-    seed : int
-        Autoencoder, and the order in which equally similar partners are dealt out.
-    """
-
-    embed: Literal["autoencoder", "raw"] | Callable[[np.ndarray], np.ndarray] = "autoencoder"
-    steps: int = 1000
-    label_model: str = DEFAULT_LABEL_MODEL
-    label_text: str = "{label}"
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    weight_rule: WeightRule = "minmax_mean1"
-    seed: int = 0
-    metric: Literal["cosine", "euclidean"] = "cosine"
-    match: Literal["best", "csls", "mutual", "sinkhorn"] = "best"
-    top_k: int = 1
-    temperature: float = 0.1
-
-    def recipe_name(self, shared: str) -> str:
-        """The named recipe that these options are, or ``custom``."""
-        return "paper" if self.embed == "autoencoder" or shared == "label" else "custom"
-
-    def changed(self) -> dict[str, Any]:
-        """Options that differ from their default and are told nowhere else."""
-        return {}
 
 
 def match_sides(
     sides: tuple[Rows, Rows], shared: str, options: BindOptions, progress: Progress | None
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    """Partners of both sides' rows by a sensor, or by the label."""
-    if shared == LABEL:
-        return match_labels(sides, options)
-    return match_sensor(sides, shared, options, progress)
-
-
-def match_sensor(
-    sides: Sequence[Rows], shared: str, options: BindOptions, progress: Progress | None
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    """Embed the shared sensor of both sides and match both ways; labels are never read.
-
-    Parameters
-    ----------
-    sides : two Rows
-        Candidates, all of which carry the shared modality.
+) -> tuple[tuple[Matches, Matches], Embedded, str]:
+    """Partners of both sides' rows by a sensor, the label, or the time.
 
     Returns
     -------
     (Matches, Matches)
         Of the first side's rows in the second's, and the reverse.
     Embedded
+    str
+        Modality kind that was compared; "text" or "time" where it was no sensor.
+    """
+    if shared == LABEL:
+        return *match_labels(sides, options), "text"
+    if shared == TIME:
+        found = match_by_time(sides, options)
+        nothing = np.empty((0, 0), dtype=np.float32)
+        return found, Embedded(nothing, {"name": "time", "window_s": options.window_s}), "time"
+    values, modality = shared_values(sides, shared, options.derive)
+    return *match_sensor(values, modality, sides, options, progress), modality.kind
+
+
+def match_sensor(
+    values: np.ndarray,
+    modality: Modality,
+    sides: tuple[Rows, Rows],
+    options: BindOptions,
+    progress: Progress | None = None,
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """Embed the shared sensor of both sides and match both ways; labels are never read.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_a + n_b, T, ...), float32
+    modality : Modality
+    sides : two Rows
+        Candidates, all of which carry the shared modality.
+    options : BindOptions
+
+    Returns
+    -------
+    (Matches, Matches)
+    Embedded
 
     Raises
     ------
     BindingError
-        The stores' axes differ, or the embedding is not one vector per sample.
+        The embedding is not one vector per sample.
 
     Notes
     -----
-    Source: MMBind paper, section 5.1, eq. 1 and 2.
+    Source: MMBind paper, section 5.1, eq. 1 and 2; hubness correction and warping are ours.
     """
-    values, modality = shared_values(sides, shared)
     embedded = _embed(values, modality, options, progress)
-    n_first = len(sides[0])
-    vectors = embedded.vectors
-    if vectors.ndim != 2 or len(vectors) != len(values) or not np.isfinite(vectors).all():
-        raise BindingError(
-            problem("bind", "bad embedding", embedded.config["name"],
-                    f"finite values of shape ({len(values)}, d)", f"shape {vectors.shape}")
-        )  # fmt: skip
-    to_b, to_a = best_matches(vectors[:n_first], vectors[n_first:])
-    return (_ranked(to_b), _ranked(to_a)), embedded
+    vectors, n = embedded.vectors, len(sides[0])
+    groups = _groups(sides, options.group_by)
+    rule = options.rule
+    try:
+        if not options.warps(modality.kind):
+            return match(
+                vectors[:n], vectors[n:], rule, group_a=groups[0], group_b=groups[1]
+            ), embedded
+        if progress:
+            progress(0, 1, "comparing candidates elastically")
+        if options.group_by is None:
+            listed = shortlist(vectors[:n], vectors[n:], options.candidates, csls_k=rule.csls_k)
+        else:
+            many = Rule("csls", top_k=options.candidates, csls_k=rule.csls_k)
+            listed = match(vectors[:n], vectors[n:], many, group_a=groups[0], group_b=groups[1])
+        signals = elastic_signals(values, modality, options.elastic)
+        ranked = reranked(*listed, signals[:n], signals[n:], band=options.elastic.band)
+        return match_candidates(*ranked, rule), embedded
+    except UsageError:
+        raise  # it is a ValueError too, and has its sentence
+    except ValueError as error:
+        message = problem("bind", "options that do not fit", "the data", "a rule that applies",
+                          str(error))  # fmt: skip
+        raise BindingError(message) from error
 
 
 def _embed(
     values: np.ndarray, modality: Modality, options: BindOptions, progress: Progress | None
 ) -> Embedded:
+    if isinstance(options.embed, Path):
+        return embed_file(options.embed, len(values))
     if callable(options.embed):
-        vectors = np.asarray(options.embed(values), dtype=np.float32)
-        return Embedded(vectors, {"name": getattr(options.embed, "__name__", "callable")})
+        return embed_with(options.embed, values, modality)
     if options.embed == "raw":
         return embed_raw(values, modality)
-    return embed_autoencoder(
-        values, modality, steps=options.steps, seed=options.seed, progress=progress
+    train = embed_autoencoder
+    if options.embed == "contrastive":
+        from .embed_contrastive import embed_contrastive
+
+        train = embed_contrastive
+    return train(values, modality, steps=options.steps, seed=options.seed, progress=progress)
+
+
+def _groups(
+    sides: tuple[Rows, Rows], column: str | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Codes of a metadata column, equal for equal values of both sides."""
+    if column is None:
+        return None, None
+    facts = [anchor_facts(side) for side in sides]
+    for rows in facts:
+        for row in rows[:1]:
+            if column not in row:
+                expected = f"a column of both sample tables, such as {', '.join(sorted(row))}"
+                raise UsageError(
+                    problem("bind", "no such column", "--group-by", expected, repr(column),
+                            suggest(column, row))
+                )  # fmt: skip
+    texts = [[str(row[column]) for row in rows] for rows in facts]
+    _, codes = np.unique([*texts[0], *texts[1]], return_inverse=True)
+    return codes[: len(texts[0])], codes[len(texts[0]) :]
+
+
+def match_by_time(sides: tuple[Rows, Rows], options: BindOptions) -> tuple[Matches, Matches]:
+    """Partners that were recorded at the same time.
+
+    Raises
+    ------
+    BindingError
+        A store does not know when its samples were taken.
+    """
+    groups = _groups(sides, options.group_by)
+    spans = [_times(side, options) for side in sides]
+    return match_times(
+        *spans[0], *spans[1], window_s=options.window_s, group_a=groups[0], group_b=groups[1]
     )
 
 
-def shared_values(sides: Sequence[Rows], shared: str) -> tuple[np.ndarray, Modality]:
+def _times(side: Rows, options: BindOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds at which samples begin and end: of the epoch, or of their recording in a group."""
+    facts = anchor_facts(side)
+    place = ", ".join(str(source.store.path) for source in side.sources)
+    known = all(row["t_start"] is not None for row in facts)
+    absolute = all(row.get("start_ms") not in (None, "") for row in facts)
+    if not known or not (absolute or options.group_by):
+        got = "none" if not known else "times that count from the begin of each recording"
+        step = "" if not known else "Say what recordings have in common: --group-by COLUMN."
+        message = problem("bind by time", "unknown times", place, "when each sample was taken", got,
+                          step)  # fmt: skip
+        raise BindingError(message)
+    begin = np.array([float(row["start_ms"]) / 1e3 if absolute else 0.0 for row in facts])
+    start = begin + np.array([row["t_start"] for row in facts])
+    return start, begin + np.array([row["t_end"] for row in facts])
+
+
+def carried(rows: Rows, shared: str, derivations: Sequence[str]) -> np.ndarray:
+    """Which rows have what is shared, or something that it can be derived from: bool, (n,)."""
+    if shared == TIME:
+        return np.ones(len(rows), dtype=bool)
+    has = rows.carries(shared)
+    for code, source in enumerate(rows.sources):
+        origin = _origin(source.store, shared, derivations)
+        if origin and origin[0] in rows.given:
+            has = has | (rows.given[origin[0]][:, 0] == code)
+    return has
+
+
+def derivable(store: Store, derivations: Sequence[str]) -> list[str]:
+    """Modalities that a store does not have, but can be given by the derivations named."""
+    targets = [find_derivation(name).target for name in derivations]
+    return [target for target in targets if _origin(store, target, derivations)]
+
+
+def _origin(store: Store, shared: str, derivations: Sequence[str]) -> tuple[str, str] | None:
+    """The modality that a store derives the shared one from, and the derivation's name."""
+    if shared in store.info.modalities:
+        return None
+    for name in derivations:
+        derivation = find_derivation(name)
+        for own, modality in store.info.modalities.items():
+            fits = derivation.source_kind == modality.kind and derivation.target == shared
+            if fits and (modality.kind == "skeleton" or own == "acc"):
+                return own, name
+    return None
+
+
+def shared_values(
+    sides: Sequence[Rows], shared: str, derivations: Sequence[str] = ()
+) -> tuple[np.ndarray, Modality]:
     """The shared modality of all rows as one array; longer windows are stretched to the shortest.
 
     Returns
@@ -148,27 +225,37 @@ def shared_values(sides: Sequence[Rows], shared: str) -> tuple[np.ndarray, Modal
     BindingError
         The axes behind time, or the units, differ.
     """
-    used = [
-        (side, code, np.flatnonzero(side.given[shared][:, 0] == code))
-        for side in sides
-        for code in np.unique(side.given[shared][:, 0])
-    ]
-    stores = [side.sources[code].store for side, code, _ in used]
-    first = stores[0].info.modalities[shared]
-    for store in stores[1:]:
-        _check_comparable(first, store.info.modalities[shared], shared, store)
-    n_frames = min(store.info.modalities[shared].shape[0] for store in stores)
-    parts = []
-    for side in sides:
-        values = np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32)
-        for _, code, rows in (one for one in used if one[0] is side):
-            store = side.sources[code].store
-            loaded = store.load(shared, side.given[shared][rows, 1])
-            if loaded.shape[1] != n_frames:  # stretch works along the first axis
-                loaded = stretch(loaded.swapaxes(0, 1), n_frames).swapaxes(0, 1)
-            values[rows] = loaded
-        parts.append(values)
+    loaded: list[tuple[int, np.ndarray, np.ndarray, Modality, Store]] = []
+    for number, side in enumerate(sides):
+        for code, source in enumerate(side.sources):
+            origin = _origin(source.store, shared, derivations)
+            given = side.given.get(origin[0] if origin else shared)
+            rows = np.flatnonzero(given[:, 0] == code) if given is not None else np.array([], int)
+            if origin and shared in side.given:  # measured beats derived
+                rows = rows[side.given[shared][rows, 0] < 0]
+            if len(rows) and given is not None:
+                values, modality = _load(source.store, shared, given[rows, 1], origin)
+                loaded.append((number, rows, values, modality, source.store))
+    first = loaded[0][3]
+    for *_, modality, store in loaded[1:]:
+        _check_comparable(first, modality, shared, store)
+    still = first.axes[0].name != "time"
+    n_frames = min(values.shape[1] for _, _, values, _, _ in loaded)
+    parts = [np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32) for side in sides]
+    for number, rows, values, _, _ in loaded:
+        if values.shape[1] != n_frames and not still:  # stretch works along the first axis
+            values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
+        parts[number][rows] = values
     return np.concatenate(parts), first
+
+
+def _load(
+    store: Store, shared: str, rows: np.ndarray, origin: tuple[str, str] | None
+) -> tuple[np.ndarray, Modality]:
+    if origin is None:
+        return store.load(shared, rows), store.info.modalities[shared]
+    own, name = origin
+    return derive(store.load(own, rows), store.info.modalities[own], find_derivation(name))
 
 
 def _check_comparable(first: Modality, second: Modality, shared: str, store: Store) -> None:
@@ -189,53 +276,3 @@ def _check_comparable(first: Modality, second: Modality, shared: str, store: Sto
                 + (", with other names" if same else ""),
             )
         )
-
-
-def match_labels(
-    sides: Sequence[Rows], options: BindOptions
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    """Match label texts, then deal out the samples behind equal texts evenly."""
-    texts, groups = [], []
-    known = {text for side in sides for text in side.texts("label").tolist()}
-    for side in sides:
-        facts = anchor_facts(side)
-        named = apply_label_map([row["label"] for row in facts], options.label_map, known)
-        filled = [
-            fill_template(options.label_text, {**row, "label": label})
-            for row, label in zip(facts, named, strict=True)
-        ]
-        unique, group = np.unique(filled, return_inverse=True)
-        texts.append([str(text) for text in unique])
-        groups.append(group)
-    model = packaged_model(options.label_model)
-    embedded = embed_labels([*texts[0], *texts[1]], model)
-    config = {**embedded.config, "label_text": options.label_text}
-    if options.label_map:
-        config["label_map"] = dict(options.label_map)
-    if model != options.label_model:  # the package's name says more than that of its folder
-        config["model"] = options.label_model
-    embedded = Embedded(embedded.vectors, config)
-    n_first = len(texts[0])
-    to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
-    rng = np.random.default_rng(options.seed)
-    return (
-        _ranked(spread_ties(groups[0], groups[1], to_b, rng)),
-        _ranked(spread_ties(groups[1], groups[0], to_a, rng)),
-    ), embedded
-
-
-def _ranked(one: Matches) -> Matches:
-    return Matches(
-        one.partner.reshape(len(one.partner), -1), one.similarity.reshape(len(one.partner), -1)
-    )
-
-
-def anchor_facts(side: Rows) -> list[dict[str, Any]]:
-    """Each anchor's row of its store's sample table, its label as ``label``."""
-    facts: list[dict[str, Any]] = [{} for _ in range(len(side))]
-    for code, source in enumerate(side.sources):
-        mine = np.flatnonzero(side.anchor[:, 0] == code)
-        table = source.store.samples().take(side.anchor[mine, 1])
-        for place, row in zip(mine.tolist(), table.to_pylist(), strict=True):
-            facts[place] = {**row, "label": row["label_text"]}
-    return facts

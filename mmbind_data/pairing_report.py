@@ -18,11 +18,12 @@ N_BINS = 200  # of 0.01 each
 
 @dataclass(frozen=True)
 class Hop:
-    """One binding: what was shared, both sides' candidates, and the partners of each."""
+    """One binding: what was shared, both sides' candidates, the partners of each, its kind."""
 
     shared: str
     sides: tuple[Rows, Rows]
     matches: tuple[Matches, Matches]
+    kind: str
 
 
 @dataclass(frozen=True)

@@ -178,13 +178,13 @@ def bound_rows(bound: Bound, sources: Sequence[Source]) -> Rows:
     )
 
 
-def candidates(rows: Rows, shared: str) -> np.ndarray:
-    """Row numbers that can be anchors or partners by what is shared, ascending.
+def candidates(rows: Rows, carried: np.ndarray) -> np.ndarray:
+    """Row numbers that can be anchors or partners, ascending, of those that carry what is shared.
 
     An original whose sample is the anchor of a bound row stands back for that row, which says the
     same and more; of several ranks the first counts.
     """
-    usable = rows.carries(shared) & (rows.rank == 0)
+    usable = carried & (rows.rank == 0)
     if (rows.kind != INCOMPLETE).any():
         span = max(len(source.uid) for source in rows.sources)
         name = rows.anchor[:, 0] * span + rows.anchor[:, 1]

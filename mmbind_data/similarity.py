@@ -1,35 +1,45 @@
-"""Exact best matches between two sets of embeddings, both ways in one blocked pass. Pure.
+"""Who is whose partner: exact matching of two sets of embeddings both ways, and weights. Pure.
 
-Letters: n_a, n_b rows; d embedding length; a_jk similarity of row j of A and row k of B.
+Letters: n_a, n_b rows; d embedding length; k partners; a_jk similarity of row j of A
+and row k of B.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-# A block of the product stays in the cache between the multiplication and the two scans.
-BLOCK_ROWS = 256
-BLOCK_COLUMNS = 4096
-# Similarities are compared as whole millionths: float noise of 1e-7 cannot change a partner.
-MILLIONTHS = 1e6
+from .candidates import (
+    Matches,
+    corrected,
+    granted,
+    kept,
+    mutual,
+    ranked,
+    rescored,
+    union_of_pairs,
+)
+from .measures import PIECE, Measure, measure, principal_components, row_lengths
+from .neighbours import Found, nearest
+from .rule import Match, Rule
+from .transport import potentials
 
+__all__ = [
+    "Match",
+    "Matches",
+    "Rule",
+    "best_matches",
+    "csls_over_candidates",
+    "match",
+    "match_candidates",
+    "normalise_weights",
+    "rescored",
+    "soft_weights",
+    "spread_ties",
+    "unit_rows",
+]
 
-@dataclass(frozen=True)
-class Matches:
-    """The best partner of each row.
-
-    Attributes
-    ----------
-    partner : ndarray, shape (n,), int64
-        Row of the other set; of equal ones the lowest.
-    similarity : ndarray, shape (n,), float32
-        Rounded to 1e-6.
-    """
-
-    partner: np.ndarray
-    similarity: np.ndarray
+# Where a cap takes partners away, a row can fall back on as many of its best.
+REUSE_CANDIDATES = 32
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
@@ -39,110 +49,197 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     ----------
     values : ndarray, shape (n, d)
     """
-    wide = np.asarray(values, dtype=np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.ascontiguousarray(wide / np.where(length > 0, length, 1.0), dtype=np.float32)
+    out = np.empty(values.shape, dtype=np.float32)
+    length = row_lengths(values)[:, None]
+    for start in range(0, len(values), PIECE):
+        part = slice(start, start + PIECE)
+        out[part] = values[part] / length[part]
+    return out
 
 
 def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
     """For each row of A its best partner in B, and the reverse, by cosine similarity.
 
-    The product A.B^T is made once, in blocks; each block serves both directions. Memory beyond the
-    inputs is one block and a few vectors; time grows as n_a * n_b * d.
+    `match` with the rule of the paper.
+
+    Notes
+    -----
+    Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk), applied to both datasets (section 5.1.2).
+    """
+    return match(a, b, Rule())
+
+
+def match(
+    a: np.ndarray,
+    b: np.ndarray,
+    rule: Rule,
+    *,
+    group_a: np.ndarray | None = None,
+    group_b: np.ndarray | None = None,
+    threads: int | None = None,
+) -> tuple[Matches, Matches]:
+    """For each row of A its partners in B, and the reverse.
+
+    Exact, by one blocked pass over all pairs that serves both directions (csls: two passes;
+    sinkhorn: `transport.potentials`, then one). Memory beyond the inputs is one float32 copy of
+    them, a block and a few vectors; time grows as n_a * n_b * d. The result depends on neither
+    blocks nor threads, and a permutation of B only renumbers.
 
     Parameters
     ----------
     a : ndarray, shape (n_a, d)
     b : ndarray, shape (n_b, d)
         Both at least one row, finite.
+    rule : Rule
+    group_a, group_b : ndarrays, shapes (n_a,), (n_b,), int, optional
+        Only rows of equal group match; neighbourhoods and plans are those inside a group. A row
+        whose group the other set lacks stays without partner.
+    threads : int, optional
+        OMP_NUM_THREADS, or all cores, if not given.
 
     Returns
     -------
     Matches, Matches
-        Of A in B (n_a rows), and of B in A (n_b rows).
+        Of A in B (n_a, top_k), and of B in A (n_b, top_k).
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, or values that are not finite.
-
-    Notes
-    -----
-    Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk), applied to both datasets (section 5.1.2).
+        Shapes that do not fit, values that are not finite, pca to more dimensions than there are,
+        or a sinkhorn problem too large.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
+    _check(a, b, group_a, group_b)
+    if rule.pca is not None:
+        a, b = principal_components(a, b, rule.pca)
+    whole = measure(a, b, rule.metric)
+    if group_a is None or group_b is None:
+        return _match_within(whole, rule, threads)
+    shape_a, shape_b = (len(a), rule.top_k), (len(b), rule.top_k)
+    to_b, to_a = (
+        Matches(np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan, dtype=np.float32))
+        for shape in (shape_a, shape_b)
+    )
+    for code in np.intersect1d(group_a, group_b):
+        rows_a, rows_b = np.flatnonzero(group_a == code), np.flatnonzero(group_b == code)
+        found = _match_within(whole.among(rows_a, rows_b), rule, threads)
+        for side, own, others, part in zip(
+            (to_b, to_a), (rows_a, rows_b), (rows_b, rows_a), found, strict=True
+        ):
+            side.partner[own] = np.where(part.partner >= 0, others[part.partner], -1)
+            side.similarity[own] = part.similarity
+    return to_b, to_a
+
+
+def _check(
+    a: np.ndarray, b: np.ndarray, group_a: np.ndarray | None, group_b: np.ndarray | None
+) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.size or not b.size:
         message = f"embeddings of shapes {a.shape} and {b.shape}: expected (n, d) and (m, d)"
         raise ValueError(message)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if not all(
+        np.isfinite(rows[start : start + PIECE]).all()
+        for rows in (a, b)
+        for start in range(0, len(rows), PIECE)
+    ):
         message = "embeddings hold values that are not finite"
         raise ValueError(message)
-    unit, right = unit_rows(a), unit_rows(b)
-    left = unit * np.float32(MILLIONTHS)
-    row_best = np.full(len(left), -np.inf, dtype=np.float32)
-    row_partner = np.zeros(len(left), dtype=np.int64)
-    column_best = np.full(len(right), -np.inf, dtype=np.float32)
-    column_block = np.zeros(len(right), dtype=np.int64)
-    buffer = np.empty(BLOCK_ROWS * BLOCK_COLUMNS, dtype=np.float32)
-    for start in range(0, len(left), BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, len(left)))
-        for first in range(0, len(right), BLOCK_COLUMNS):
-            columns = slice(first, min(first + BLOCK_COLUMNS, len(right)))
-            block = _millionths(left[rows], right[columns], buffer)
-            best = block.argmax(axis=1)
-            value = block[np.arange(len(block)), best]
-            # Strictly better only: of equal partners the first, hence lowest, row stays.
-            better = value > row_best[rows]
-            row_best[rows] = np.where(better, value, row_best[rows])
-            row_partner[rows] = np.where(better, best + first, row_partner[rows])
-            value = block.max(axis=0)
-            better = value > column_best[columns]
-            column_best[columns] = np.where(better, value, column_best[columns])
-            column_block[columns] = np.where(better, start, column_block[columns])
-    column_partner = _recover_rows(left, right, column_block, buffer)
-    return _settle(unit, right, row_partner), _settle(right, unit, column_partner)
+    shapes = [None if group is None else group.shape for group in (group_a, group_b)]
+    if shapes not in ([None, None], [(len(a),), (len(b),)]):
+        message = f"groups of shapes {shapes[0]} and {shapes[1]}: expected one code for each row"
+        raise ValueError(message)
 
 
-def _millionths(left: np.ndarray, right: np.ndarray, buffer: np.ndarray) -> np.ndarray:
-    """Similarities of two blocks in whole millionths, written into a reused buffer."""
-    block: np.ndarray = buffer[: len(left) * len(right)].reshape(len(left), len(right))
-    np.matmul(left, right.T, out=block)
-    np.rint(block, out=block)
-    return block
+def _match_within(whole: Measure, rule: Rule, threads: int | None) -> tuple[Matches, Matches]:
+    """Match all rows of a measure with each other."""
+    offsets = None
+    longest = max(len(whole.a), len(whole.b))
+    if rule.match == "csls":
+        near = nearest(whole, min(rule.csls_k, longest), threads=threads)
+        offset_a, offset_b = (-_neighbourhood(whole, found) / 2 for found in near)
+        offsets = offset_a, offset_b
+    elif rule.match == "sinkhorn":
+        offsets = potentials(whole, rule.sinkhorn_temperature)
+    found = nearest(whole, min(_ranks(rule), longest), offsets, threads=threads)
+    to_b, to_a = (Matches(one.partner, whole.similarity(one.raw)) for one in found)
+    return _finished(to_b, to_a, (found[0].key, found[1].key), rule)
 
 
-def _recover_rows(
-    left: np.ndarray, right: np.ndarray, column_block: np.ndarray, buffer: np.ndarray
-) -> np.ndarray:
-    """Row of the best partner of each column, searched in the one row block known to hold it.
+def _neighbourhood(whole: Measure, found: Found) -> np.ndarray:
+    """Mean score of the partners of each row, from values rounded to 1e-6."""
+    there = found.partner >= 0
+    value = np.where(there, np.rint(whole.linear(found.raw) * 1e6) / 1e6, 0.0)
+    mean: np.ndarray = value.sum(axis=1) / there.sum(axis=1)
+    return mean
 
-    A column argmax costs ten times a column maximum, so the pass remembers the block alone.
+
+def _ranks(rule: Rule) -> int:
+    """Candidates per row: more than are wanted where a cap can take the best away."""
+    if rule.max_reuse is None or rule.match == "mutual":
+        return rule.top_k
+    return max(rule.top_k, REUSE_CANDIDATES)
+
+
+def _finished(
+    to_b: Matches, to_a: Matches, priorities: tuple[np.ndarray, np.ndarray], rule: Rule
+) -> tuple[Matches, Matches]:
+    """What a rule takes from ranked lists: pairs that are not mutual, too unlike, or used up."""
+    keeps = [to_b.partner >= 0, to_a.partner >= 0]
+    if rule.match == "mutual":
+        keeps = list(mutual(to_b, to_a))
+    done = []
+    for side, keep, priority in zip((to_b, to_a), keeps, priorities, strict=True):
+        if rule.min_similarity is not None:
+            # in the precision of what is stored: 0.7 keeps a pair of 0.700000
+            keep = keep & (side.similarity >= np.float32(rule.min_similarity))
+        if rule.max_reuse is not None:
+            keep = granted(side, priority, keep, rule.max_reuse, rule.top_k)
+        done.append(kept(side, keep, rule.top_k))
+    return done[0], done[1]
+
+
+def match_candidates(to_b: Matches, to_a: Matches, rule: Rule) -> tuple[Matches, Matches]:
+    """Apply a rule to candidate lists, after re-scoring for instance.
+
+    The candidates of a row are the union of those that it names and those that name it. The
+    neighbourhood that csls takes away is that of the ``csls_k`` most similar among them, or of all
+    where there are fewer.
+
+    Parameters
+    ----------
+    to_b, to_a : Matches, (n_a, any), (n_b, any)
+        With one similarity per pair, whichever side names it.
+    rule : Rule
+        Metric and pca have no meaning here.
+
+    Returns
+    -------
+    Matches, Matches : (n_a, top_k), (n_b, top_k)
+        As `match` gives them; csls stores the uncorrected similarity.
+
+    Raises
+    ------
+    ValueError
+        One pair with two similarities; sinkhorn, which needs all pairs.
     """
-    partner = np.empty(len(right), dtype=np.int64)
-    for start in np.unique(column_block):
-        rows = left[start : start + BLOCK_ROWS]
-        columns = np.flatnonzero(column_block == start)
-        for first in range(0, len(columns), BLOCK_COLUMNS):
-            chosen = columns[first : first + BLOCK_COLUMNS]
-            block = _millionths(rows, right[chosen], buffer)
-            partner[chosen] = block.argmax(axis=0) + start
-    return partner
+    if rule.match == "sinkhorn":
+        message = "sinkhorn needs the similarity of all pairs: use best, csls or mutual here"
+        raise ValueError(message)
+    n_a, n_b = len(to_b.partner), len(to_a.partner)
+    row_a, row_b, similarity = union_of_pairs(to_b, to_a)
+    score = similarity
+    if rule.match == "csls":
+        score = corrected(row_a, row_b, similarity, (n_a, n_b), rule.csls_k)
+    n_ranks = _ranks(rule)
+    forward, first = ranked(row_a, row_b, score, similarity, n_a, n_ranks)
+    backward, second = ranked(row_b, row_a, score, similarity, n_b, n_ranks)
+    return _finished(forward, backward, (first, second), rule)
 
 
-def _settle(values: np.ndarray, others: np.ndarray, partner: np.ndarray) -> Matches:
-    """Name the first of identical partners, and measure the chosen pairs in double precision.
-
-    How single precision rounds depends on where a row lies in its block and on the machine.
-    """
-    keys = np.ascontiguousarray(others + 0.0).view(np.dtype((np.void, others[0].nbytes)))
-    _, first, group = np.unique(keys.ravel(), return_index=True, return_inverse=True)
-    partner = first[group[partner]].astype(np.int64)
-    similarity = np.empty(len(values), dtype=np.float64)
-    for start in range(0, len(values), BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        chosen = others[partner[rows]].astype(np.float64)
-        similarity[rows] = (values[rows] * chosen).sum(axis=1)
-    similarity = np.clip(np.rint(similarity * MILLIONTHS) / MILLIONTHS, -1.0, 1.0)
-    return Matches(partner, similarity.astype(np.float32))
+def csls_over_candidates(
+    to_b: Matches, to_a: Matches, *, csls_k: int = 10, top_k: int = 1
+) -> tuple[Matches, Matches]:
+    """Hubness correction on candidate lists: `match_candidates` by csls."""
+    return match_candidates(to_b, to_a, Rule("csls", csls_k=csls_k, top_k=top_k))
 
 
 def spread_ties(
@@ -152,29 +249,64 @@ def spread_ties(
 
     Rows of B that carry the same label text are indistinguishable; taking the first would make one
     sample everybody's partner. Each group of B is dealt out evenly instead, in an order drawn anew
-    for each round, so that uses of its members differ by one at most per group of A.
+    for each round, so that uses of its members differ by one at most within a rank.
 
     Parameters
     ----------
     group_of_a : ndarray, shape (n_a,), int
     group_of_b : ndarray, shape (n_b,), int
-    best : Matches
-        For each group of A the best group of B.
+    best : Matches, (groups of A, k)
+        For each group of A the best groups of B; -1 stays without partner.
     rng : numpy.random.Generator
 
     Returns
     -------
-    Matches
-        For each row of A a row of B.
+    Matches, (n_a, k)
+        For each row of A rows of B.
     """
-    partner = np.empty(len(group_of_a), dtype=np.int64)
-    members = {group: np.flatnonzero(group_of_b == group) for group in np.unique(best.partner)}
-    for target, rows_b in members.items():
-        askers = np.flatnonzero(best.partner[group_of_a] == target)
-        rounds = -(-len(askers) // len(rows_b))
-        dealt = np.concatenate([rng.permutation(rows_b) for _ in range(rounds)] or [rows_b[:0]])
-        partner[askers] = dealt[: len(askers)]
+    wanted = best.partner[group_of_a]
+    partner = np.full(wanted.shape, -1, dtype=np.int64)
+    for rank in range(wanted.shape[1]):
+        for target in np.unique(best.partner[:, rank]):
+            rows_b = np.flatnonzero(group_of_b == target)
+            askers = np.flatnonzero(wanted[:, rank] == target)
+            if target < 0 or not len(rows_b):
+                continue
+            rounds = -(-len(askers) // len(rows_b))
+            dealt = np.concatenate([rng.permutation(rows_b) for _ in range(rounds)] or [rows_b[:0]])
+            partner[askers, rank] = dealt[: len(askers)]
     return Matches(partner, best.similarity[group_of_a])
+
+
+def soft_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
+    """Weights of the partners of one anchor: softmax over its k similarities.
+
+    Parameters
+    ----------
+    similarity : ndarray, shape (n, k), float32
+        NaN where there is no partner.
+    temperature : float, > 0
+
+    Returns
+    -------
+    ndarray, shape (n, k), float32
+        Each row sums to 1; 0 without partner, and a row without any partner sums to 0.
+
+    Raises
+    ------
+    ValueError
+        A temperature that is not positive.
+    """
+    if not temperature > 0:
+        message = f"temperature of {temperature}: expected more than 0"
+        raise ValueError(message)
+    there = ~np.isnan(similarity)
+    wide = np.where(there, similarity, -np.inf).astype(np.float64)
+    top = wide.max(axis=1, keepdims=True, initial=-np.inf)
+    raised = np.exp((wide - np.where(np.isfinite(top), top, 0.0)) / temperature)
+    total = raised.sum(axis=1, keepdims=True)
+    weights: np.ndarray = (raised / np.where(total > 0, total, 1.0)).astype(np.float32)
+    return weights
 
 
 def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:

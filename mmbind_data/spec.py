@@ -257,7 +257,7 @@ class BinderInfo(Model):
     shared: str
     recipe: str
     embedding: dict[str, JsonValue]
-    metric: Literal["cosine", "euclidean", "text", "time"]
+    metric: Literal["cosine", "euclidean", "time"]
     match: Literal["best", "csls", "mutual", "sinkhorn"]
     top_k: int = Field(default=1, ge=1, description="partners per anchor")
     options: dict[Name, JsonValue] = Field(default={}, description="those that are not left out")

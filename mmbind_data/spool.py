@@ -11,6 +11,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ import numpy as np
 
 from .datasets import open_dataset
 from .errors import RawLayoutError, problem
-from .integrity import canonical_json, sample_uid, text_digest
+from .integrity import canonical_json, file_digest, is_streamed, sample_uids, text_digest
 from .points import Clouds
-from .rawfiles import Unit
+from .rawfiles import RawFile, Unit
 from .spec import Recording, Windowing
 from .window import Windows, make_windows
 
@@ -66,6 +67,7 @@ def convert_unit(task: UnitTask) -> UnitResult:
     RawLayoutError
         The raw bytes are not what the reader expects.
     """
+    stamps = _stamps(task.unit)
     unit, raw_files = _hold(task.unit)
     digest = text_digest(
         SPOOL_VERSION, task.config_digest, unit.key, *(sha256 for _, _, sha256, _ in raw_files)
@@ -74,6 +76,9 @@ def convert_unit(task: UnitTask) -> UnitResult:
     if spool.is_file() and _intact(spool):
         return UnitResult(spool, resumed=True, raw_files=raw_files)
     _write_spool(spool, task, unit)
+    if _stamps(task.unit) != stamps:
+        spool.unlink()
+        raise _changed(task)
     return UnitResult(spool, resumed=False, raw_files=raw_files)
 
 
@@ -135,14 +140,35 @@ def _read_array(spool: Path, head: Mapping[str, Any], name: str) -> np.ndarray:
 
 
 def _hold(unit: Unit) -> tuple[Unit, tuple[tuple[str, int, str, str], ...]]:
-    """Read a unit's files once, for the hash and for the reader."""
-    held = {role: replace(file, content=file.read()) for role, file in unit.files.items()}
-    raw_files = tuple(
-        (file.path, len(content), hashlib.sha256(content).hexdigest(), role)
-        for role, file in sorted(held.items())
-        if (content := file.content) is not None
+    """Hash a unit's files; all but the largest are read once, for the hash and for the reader."""
+    held, raw_files = {}, []
+    for role, file in sorted(unit.files.items()):
+        held[role], size, sha256 = _hashed(file)
+        raw_files.append((file.path, size, sha256, role))
+    return replace(unit, files={role: held[role] for role in unit.files}), tuple(raw_files)
+
+
+def _hashed(file: RawFile) -> tuple[RawFile, int, str]:
+    if is_streamed(file):
+        with suppress(OSError):  # then reading it tells what is wrong
+            return file, file.container.stat().st_size, file_digest(file.container)
+    content = file.read()
+    return replace(file, content=content), len(content), hashlib.sha256(content).hexdigest()
+
+
+def _stamps(unit: Unit) -> list[int]:
+    """When the streamed files changed: what is hashed must be what is parsed later."""
+    streamed = filter(is_streamed, unit.files.values())
+    return [file.container.stat().st_mtime_ns for file in streamed if file.container.exists()]
+
+
+def _changed(task: UnitTask) -> RawLayoutError:
+    files = ", ".join(file.place for file in task.unit.files.values())
+    expected, got = "raw data that stays as it is", "a change while it was read"
+    step = "Run the same command again."
+    return RawLayoutError(
+        problem(f"convert {task.dataset}", "a file that changes", files, expected, got, step)
     )
-    return replace(unit, files=held), raw_files
 
 
 def _intact(spool: Path) -> bool:
@@ -247,12 +273,14 @@ def _describe(task: UnitTask, recording: Recording, windows: Windows) -> dict[st
 def _sample_rows(recording: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of the sample table, from what `_describe` kept."""
     (dataset_id, key, variant), rate = recording["name"], recording["rate"]
-    for index, span in enumerate(recording["spans"]):
+    spans = recording["spans"]
+    texts = ["whole" if span is None else f"{span[0]}:{span[1]}" for span in spans]
+    uids = sample_uids(dataset_id, key, texts, variant)
+    for index, (span, uid) in enumerate(zip(spans, uids, strict=True)):
         start, end = span or (None, None)
-        text = "whole" if span is None else f"{start}:{end}"
         yield {
             **recording["common"],
-            "uid": sample_uid(dataset_id, key, text, variant),
+            "uid": uid,
             "raw_start": start,
             "raw_end": end,
             "t_start": start / rate if rate and start is not None else None,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MIN_CHUNK_BYTES = 128 << 10
 MAX_CHUNK_ROWS = 1024
 MAX_SHARD_BYTES = 32 << 20
+# on real inertial data level 3 saves 3.6 % of the bytes and takes four times as long
+ZSTD_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def _write_array(
         dtype=dtype,
         chunks=(chunk_rows(row_bytes), *row_shape),
         shards=(shard, *row_shape),
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value={"f": np.nan, "i": -1, "b": False}[np.dtype(dtype).kind],
         dimension_names=dimensions,
         attributes={"names": list(names)} if names is not None else {},

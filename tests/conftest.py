@@ -8,10 +8,11 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from plain import PLAIN
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
-from mmbind_data.binding import BindOptions, bind
+from mmbind_data.binding import bind
 from mmbind_data.convert import convert
 from mmbind_data.partition import partition
 
@@ -78,5 +79,5 @@ def node_stores(utd_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
 def bound_store(node_stores: tuple[Path, Path]) -> Path:
     """`node_stores` bound by acc, beside them; copy it before changing it."""
     out = node_stores[0].parent / "bound.zarr"
-    bind(node_stores, out, shared="acc", options=BindOptions(embed="raw"))
+    bind(node_stores, out, shared="acc", options=PLAIN)
     return out

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from plain import PLAIN
 
-from mmbind_data.binding import BindOptions, bind
+from mmbind_data.binding import bind
 from mmbind_data.layout import DESCRIPTOR, PAIRS, PROVENANCE, open_store
 from mmbind_data.partition import partition
 from mmbind_data.spec import Axis, DatasetInfo, Licence, Modality
@@ -149,6 +150,6 @@ def make_world(root: Path) -> World:
     }
     for name, (subjects, modalities) in nodes.items():
         partition(full, root / f"{name}.zarr", subjects=subjects, modalities=modalities)
-    options = BindOptions(embed="raw")
+    options = PLAIN
     bind([root / "A.zarr", root / "B.zarr"], root / "bound.zarr", shared="acc", options=options)
     return World(root)

@@ -22,6 +22,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "documents",
             "grid",
             "integrity",
+            "calibration",
+            "candidates",
             "elastic",
             "measures",
             "neighbours",
@@ -29,8 +31,13 @@ LAYERS: tuple[frozenset[str], ...] = (
             "points",
             "products",
             "rawfiles",
+            "rule",
             "scale",
+            "shortlist",
             "similarity",
+            "suitability",
+            "time_binding",
+            "transport",
             "units",
             "window",
             "zips",
@@ -42,6 +49,11 @@ LAYERS: tuple[frozenset[str], ...] = (
         f"mmbind_data.{name}"
         for name in (
             "assemble",
+            "bind_options",
+            "derive",
+            "embed_contrastive",
+            "embed_given",
+            "label_matching",
             "spool",
             "conformance",
             "convert",
@@ -58,8 +70,11 @@ LAYERS: tuple[frozenset[str], ...] = (
             "synthetic",
         )
     ),
-    frozenset({"mmbind_data.bound_store", "mmbind_data.derive", "mmbind_data.time_binding"}),
-    frozenset(f"mmbind_data.{name}" for name in ("advise", "binding", "report", "report_figures")),
+    frozenset(
+        f"mmbind_data.{name}"
+        for name in ("advice_samples", "advice_words", "advise", "binding", "bound_store")
+    ),
+    frozenset({"mmbind_data.report"}),
     frozenset({"mmbind_train"}),
     frozenset({"mmbind_cli"}),
 )

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plain import PLAIN
 
-from mmbind_data.binding import BindOptions, bind
+from mmbind_data.bind_options import PAPER
+from mmbind_data.binding import bind
 from mmbind_data.convert import convert
 from mmbind_data.layout import Store, open_bound, open_store
 from mmbind_data.partition import partition
@@ -94,7 +97,7 @@ def test_chain_on_utd_nodes(utd: Path, tmp_path: Path) -> None:
     ):
         partition(utd, tmp_path / f"{node}.zarr", subjects=subjects, modalities=modalities)
     bound = tmp_path / "bound.zarr"
-    options = BindOptions(embed="raw")
+    options = PLAIN
     info = bind([tmp_path / "A.zarr", tmp_path / "B.zarr"], bound, shared="acc", options=options)
     assert info.n_rows == {"pseudo": 430, "incomplete": 430, "natural": 0}
     assert info.pairing_accuracy == pytest.approx(naive_accuracy(tmp_path), abs=1e-6)
@@ -127,7 +130,7 @@ def test_cross_dataset_bound_store(utd: Path, motionsense: Path, tmp_path: Path)
     partition(utd, small[0], subjects=["1"])
     partition(motionsense, small[1], subjects=["3"])
     bound = tmp_path / "bound.zarr"
-    bind([small[0], small[1]], bound, shared="acc", options=BindOptions(steps=20))
+    bind([small[0], small[1]], bound, shared="acc", options=replace(PAPER, steps=20))
     assert validate(bound, level="values") == []
     opened = open_bound(bound)
     assert set(opened.info.modalities) == {"acc", "gyro", "skeleton", "gravity"}

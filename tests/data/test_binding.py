@@ -7,6 +7,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import zarr
+from plain import PLAIN
 
-from mmbind_data.binding import BindOptions, bind
+from mmbind_data.bind_options import PAPER, WeightRule
+from mmbind_data.binding import bind
 from mmbind_data.errors import BindingError, FormatError, OutputError, UsageError
 from mmbind_data.integrity import write_manifest
 from mmbind_data.layout import Store, open_bound, open_store
-from mmbind_data.matching import WeightRule
 from mmbind_data.pairs import bound_digest
 from mmbind_data.partition import partition
 from mmbind_data.similarity import normalise_weights
+from mmbind_data.spec import Modality
 from mmbind_data.validate import validate
 from mmbind_data.window import stretch
 
@@ -33,7 +36,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def moments(values: np.ndarray) -> np.ndarray:
+def moments(values: np.ndarray, modality: Modality | None = None) -> np.ndarray:
     """A cheap embedding, (n, 9): mean, spread and drift of each channel, on one scale."""
     flat = values.reshape(*values.shape[:2], -1)[:, :, :3]
     half = values.shape[1] // 2
@@ -43,7 +46,7 @@ def moments(values: np.ndarray) -> np.ndarray:
     return scaled
 
 
-BY_MOMENTS = BindOptions(embed=moments)
+BY_MOMENTS = replace(PLAIN, embed=moments)
 
 
 def naive_best(a: np.ndarray, b: np.ndarray) -> list[tuple[int, float]]:
@@ -123,7 +126,7 @@ def test_samples_without_the_shared_modality_are_incomplete_only(
     a, b = tmp_path / "a.zarr", tmp_path / "b.zarr"
     partition(utd_store, a, subjects=["1"], modalities=["acc", "depth"])
     partition(utd_store, b, subjects=["3"], modalities=["gyro", "depth"])
-    options = BindOptions(embed=lambda values: values.reshape(len(values), -1))
+    options = replace(PLAIN, embed=lambda values, _: values.reshape(len(values), -1))
     info = bind([a, b], tmp_path / "bound.zarr", shared="depth", options=options)
     stores = [open_store(a), open_store(b)]
     assert info.n_rows == {"pseudo": 2, "incomplete": len(stores[0]) + len(stores[1]), "natural": 0}
@@ -192,7 +195,7 @@ def test_sensor_pairing_does_not_read_labels(
     node_stores: tuple[Path, Path], bound_store: Path, tmp_path: Path, how: str
 ) -> None:
     others = [relabelled(path, tmp_path / path.name, how) for path in node_stores]
-    options = BindOptions(embed="raw")
+    options = PLAIN
     info = bind([others[0], others[1]], tmp_path / "bound.zarr", shared="acc", options=options)
     first = open_bound(bound_store)
     assert open_bound(tmp_path / "bound.zarr").pairs().equals(first.pairs())
@@ -208,7 +211,7 @@ def test_again_is_the_same_byte_for_byte_and_the_seed_counts(
     folder = node_stores[0].parent
     outs = [folder / f"again-{index}.zarr" for index in range(3)]
     for out, seed in zip(outs, (0, 0, 1), strict=True):
-        bind(node_stores, out, shared="acc", options=BindOptions(steps=3, seed=seed))
+        bind(node_stores, out, shared="acc", options=replace(PAPER, steps=3, seed=seed))
     files = [
         {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         for out in outs
@@ -248,13 +251,16 @@ def test_windows_of_different_length_are_stretched(
 ) -> None:
     seen: list[np.ndarray] = []
 
-    def watched(values: np.ndarray) -> np.ndarray:
+    def watched(values: np.ndarray, modality: Modality) -> np.ndarray:
         seen.append(values)
         return moments(values)
 
     out = tmp_path / "bound.zarr"
     info = bind(
-        [node_stores[0], motionsense_store], out, shared="acc", options=BindOptions(embed=watched)
+        [node_stores[0], motionsense_store],
+        out,
+        shared="acc",
+        options=replace(PLAIN, embed=watched),
     )
     utd, phone = open_store(node_stores[0]), open_store(motionsense_store)
     assert seen[0].shape == (len(utd) + len(phone), 100, 3)
@@ -270,7 +276,7 @@ def test_weight_rules_reach_the_table(node_stores: tuple[Path, Path], tmp_path: 
     rules: tuple[WeightRule, ...] = ("raw", "softmax", "none")
     for rule in rules:
         out = tmp_path / rule
-        options = BindOptions(embed=moments, weight_rule=rule)
+        options = replace(PLAIN, embed=moments, weight_rule=rule)
         bind(node_stores, out, shared="acc", options=options)
         table = open_bound(out).pairs()
         pseudo = np.array(table["kind"].to_pylist()) == "pseudo"
@@ -284,16 +290,16 @@ def test_weight_rules_reach_the_table(node_stores: tuple[Path, Path], tmp_path: 
 @pytest.mark.parametrize(
     "vectors",
     [
-        lambda values: np.ones(len(values)),
-        lambda values: np.ones((len(values) - 1, 2)),
-        lambda values: np.full((len(values), 2), np.nan),
+        lambda values, _: np.ones(len(values)),
+        lambda values, _: np.ones((len(values) - 1, 2)),
+        lambda values, _: np.full((len(values), 2), np.nan),
     ],
 )
 def test_a_bad_embedding_is_refused(
     node_stores: tuple[Path, Path], tmp_path: Path, vectors: Any
 ) -> None:
-    with pytest.raises(BindingError, match="bad embedding"):
-        bind(node_stores, tmp_path / "b.zarr", shared="acc", options=BindOptions(embed=vectors))
+    with pytest.raises(BindingError, match="cannot bind: embeddings"):
+        bind(node_stores, tmp_path / "b.zarr", shared="acc", options=replace(PLAIN, embed=vectors))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -380,7 +386,7 @@ def test_datasets_without_a_common_label_have_no_pairing_accuracy(
     labels = [set(open_store(path).info.labels) for path in (utd_store, motionsense_store)]
     assert labels[0].isdisjoint(labels[1])
     out = tmp_path / "across.zarr"
-    options = BindOptions(embed="raw")
+    options = PLAIN
     info = bind([utd_store, motionsense_store], out, shared="acc", options=options)
     assert info.pairing_accuracy is None
     document = json.loads((out / "eval" / "pairing.json").read_text())

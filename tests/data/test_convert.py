@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
+from mmbind_data import integrity, spool
 from mmbind_data.convert import convert
 from mmbind_data.errors import RawLayoutError, UsageError
 from mmbind_data.layout import DESCRIPTOR, PROVENANCE, RAW_FILES, open_store
@@ -166,6 +169,33 @@ def test_two_workers_write_the_bytes_of_one(
     )  # fmt: skip
     assert tree(done.path) == tree(motionsense_store)
     assert seen[:24] == [(index, 24) for index in range(1, 25)]
+
+
+def test_streamed_files_give_the_bytes_of_held_ones(
+    motionsense_truth: Truth,
+    motionsense_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(integrity, "STREAMED_BYTES", 1)
+    done = convert("motionsense", motionsense_truth.root, tmp_path / "m.zarr")
+    assert tree(done.path) == tree(motionsense_store)
+
+
+def test_a_streamed_file_that_changes_meanwhile(
+    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touching(path: Path) -> str:
+        digest = integrity.file_digest(path)
+        os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+        return digest
+
+    monkeypatch.setattr(integrity, "STREAMED_BYTES", 1)
+    monkeypatch.setattr(spool, "file_digest", touching)
+    raw = shutil.copytree(motionsense_truth.root, tmp_path / "raw")
+    with pytest.raises(RawLayoutError, match="a change while it was read"):
+        convert("motionsense", raw, tmp_path / "m.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_subjects_and_modalities_choose(

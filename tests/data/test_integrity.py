@@ -20,6 +20,7 @@ from mmbind_data.integrity import (
     content_digest,
     file_digest,
     sample_uid,
+    sample_uids,
     store_files,
     table_line,
     write_manifest,
@@ -33,6 +34,8 @@ def test_uid_is_the_first_half_of_a_sha256() -> None:
     by_hand = hashlib.sha256(b"utd-mhad|a1_s1_t1|whole|default").hexdigest()
     assert sample_uid("utd-mhad", "a1_s1_t1", "whole", "default") == by_hand[:32]
     assert len({sample_uid("d", key, span, p) for key in "ab" for span in "01" for p in "xy"}) == 8
+    many = sample_uids("utd-mhad", "a1", ["whole", "0:9"], "p {}")
+    assert list(many) == [sample_uid("utd-mhad", "a1", span, "p {}") for span in ("whole", "0:9")]
 
 
 @given(st.lists(st.integers(1, 9), max_size=6))

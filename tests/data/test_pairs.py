@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from plain import PLAIN
 from smallstores import write_small_store
 from stores import write_coded
 
-from mmbind_data.binding import BindOptions, bind
+from mmbind_data.binding import bind
 from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.layout import open_bound
 from mmbind_data.pairs import (
@@ -38,7 +39,7 @@ BINDER = BinderInfo(
     shared="depth", recipe="custom", embedding={}, metric="cosine", match="best",
     weight_rule="none", seed=0,
 )  # fmt: skip
-RAW = BindOptions(embed="raw")
+RAW = PLAIN
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,10 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Rows]:
 
 def pseudo(sides: tuple[Rows, Rows], shared: tuple[str, ...] = ("depth",)) -> pa.Table:
     a, b = sides
-    of_a, of_b = a.take(candidates(a, "depth")), b.take(candidates(b, "depth"))
+    of_a, of_b = (
+        a.take(candidates(a, a.carries("depth"))),
+        b.take(candidates(b, b.carries("depth"))),
+    )
     to_b = Matches(np.array([[3], [0], [0]]), SIMILARITY)  # numbers count the candidates of B
     to_a = Matches(np.array([[2], [2], [0], [1]]), np.zeros((4, 1), dtype=np.float32))
     names = ["acc", "depth"]
@@ -66,15 +70,15 @@ def pseudo(sides: tuple[Rows, Rows], shared: tuple[str, ...] = ("depth",)) -> pa
 
 def test_candidates_carry_what_is_shared(sides: tuple[Rows, Rows]) -> None:
     a, b = sides
-    np.testing.assert_array_equal(candidates(a, "depth"), [0, 1, 3])
-    np.testing.assert_array_equal(candidates(b, "depth"), [1, 2, 3, 4])
-    np.testing.assert_array_equal(candidates(b, "acc"), [])
-    np.testing.assert_array_equal(candidates(a, "label"), [0, 1, 2, 3])
+    np.testing.assert_array_equal(candidates(a, a.carries("depth")), [0, 1, 3])
+    np.testing.assert_array_equal(candidates(b, b.carries("depth")), [1, 2, 3, 4])
+    np.testing.assert_array_equal(candidates(b, b.carries("acc")), [])
+    np.testing.assert_array_equal(candidates(a, a.carries("label")), [0, 1, 2, 3])
 
 
 def test_unlabelled_samples_are_no_candidates_for_labels(tmp_path: Path) -> None:
     rows = original_rows(open_source(write_coded(tmp_path / "s", 9), "S"))
-    np.testing.assert_array_equal(candidates(rows, "label"), [0, 1, 2, 3, 4, 5, 7, 8])
+    np.testing.assert_array_equal(candidates(rows, rows.carries("label")), [0, 1, 2, 3, 4, 5, 7, 8])
     assert rows.texts("label").tolist() == [
         "walk", "run", "sit", "walk", "run", "sit", "", "run", "sit",
     ]  # fmt: skip
@@ -91,8 +95,8 @@ def test_a_bound_row_stands_for_its_original_and_first_ranks_alone_count(
     )
     both = concatenate([bound, a], ["acc", "depth"], ("acc",))
     # bound rows 0 and 2 (row 1 is a second rank); of the originals 0 and 3 are bound, 2 lacks depth
-    np.testing.assert_array_equal(candidates(both, "depth"), [0, 2, 4])
-    np.testing.assert_array_equal(candidates(both, "acc"), [0, 2, 4, 5])
+    np.testing.assert_array_equal(candidates(both, both.carries("depth")), [0, 2, 4])
+    np.testing.assert_array_equal(candidates(both, both.carries("acc")), [0, 2, 4, 5])
 
 
 def test_every_row_of_the_table(sides: tuple[Rows, Rows]) -> None:

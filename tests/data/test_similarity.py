@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from mmbind_data import similarity
+from mmbind_data import neighbours, products
 from mmbind_data.similarity import (
     Matches,
+    Rule,
     best_matches,
+    match,
     normalise_weights,
+    soft_weights,
     spread_ties,
     unit_rows,
 )
@@ -39,8 +42,8 @@ def assert_best(got: Matches, table: list[list[float]]) -> None:
     """Each partner is the best of its row, to the rounding of the similarity."""
     assert got.partner.dtype == np.int64
     assert got.similarity.dtype == np.float32
-    assert len(got.partner) == len(got.similarity) == len(table)
-    for row, partner, value in zip(table, got.partner, got.similarity, strict=True):
+    assert got.partner.shape == got.similarity.shape == (len(table), 1)
+    for row, partner, value in zip(table, got.partner[:, 0], got.similarity[:, 0], strict=True):
         assert row[partner] >= max(row) - ROUNDING
         assert abs(value - row[partner]) <= ROUNDING
         clear = sorted(row)[-1] - (sorted(row)[-2] if len(row) > 1 else -2) > 2 * ROUNDING
@@ -52,6 +55,11 @@ def transposed(table: list[list[float]]) -> list[list[float]]:
     return [list(column) for column in zip(*table, strict=True)]
 
 
+def small_blocks(monkeypatch: pytest.MonkeyPatch, group: int, columns: int) -> None:
+    monkeypatch.setattr(neighbours, "GROUP", group)
+    monkeypatch.setattr(products, "BLOCK_COLUMNS", columns)
+
+
 def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
 
@@ -59,12 +67,11 @@ def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("n_a", "n_b", "d"), [(1, 1, 1), (1, 9, 3), (9, 1, 3), (23, 31, 5), (40, 17, 2), (30, 30, 1)]
 )
-@pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (4, 7), (16, 2)])
+@pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (4, 28), (16, 16)])
 def test_matches_are_those_of_the_double_loop_both_ways(
     monkeypatch: pytest.MonkeyPatch, n_a: int, n_b: int, d: int, blocks: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(similarity, "BLOCK_ROWS", blocks[0])
-    monkeypatch.setattr(similarity, "BLOCK_COLUMNS", blocks[1])
+    small_blocks(monkeypatch, *blocks)
     a, b = vectors(n_a, d, 1), 7.0 * vectors(n_b, d, 2)
     table = naive_similarity(a, b)
     to_b, to_a = best_matches(a, b)
@@ -80,25 +87,25 @@ def test_real_block_borders_lose_nobody(n_a: int, n_b: int) -> None:
     b[-1], b[-2], a[-1], a[-2] = a[3], a[5], b[11], b[13]
     table = unit_rows(a).astype(np.float64) @ unit_rows(b).astype(np.float64).T
     to_b, to_a = best_matches(a, b)
-    np.testing.assert_array_equal(to_b.partner[[3, 5]], [n_b - 1, n_b - 2])
-    np.testing.assert_array_equal(to_a.partner[[11, 13]], [n_a - 1, n_a - 2])
+    np.testing.assert_array_equal(to_b.partner[[3, 5], 0], [n_b - 1, n_b - 2])
+    np.testing.assert_array_equal(to_a.partner[[11, 13], 0], [n_a - 1, n_a - 2])
     for matches, own in ((to_b, table), (to_a, table.T)):
-        chosen = own[np.arange(len(own)), matches.partner]
+        chosen = own[np.arange(len(own)), matches.partner[:, 0]]
         np.testing.assert_allclose(chosen, own.max(axis=1), rtol=0, atol=ROUNDING)
-        np.testing.assert_allclose(matches.similarity, chosen, rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(matches.similarity[:, 0], chosen, rtol=0, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("blocks", [(1, 1), (1, 100), (3, 5), (7, 2), (64, 64)])
+@pytest.mark.parametrize("blocks", [(1, 1), (1, 100), (5, 15), (7, 7), (64, 64)])
 def test_the_blocks_do_not_show_in_the_result(
     monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
 ) -> None:
     a, b = vectors(120, 128, 1), vectors(150, 128, 2)
     expected = best_matches(a, b)
-    monkeypatch.setattr(similarity, "BLOCK_ROWS", blocks[0])
-    monkeypatch.setattr(similarity, "BLOCK_COLUMNS", blocks[1])
-    for got, want in zip(best_matches(a, b), expected, strict=True):
-        np.testing.assert_array_equal(got.partner, want.partner)
-        np.testing.assert_array_equal(got.similarity, want.similarity)
+    small_blocks(monkeypatch, *blocks)
+    for threads in (None, 1, 3):
+        for got, want in zip(match(a, b, Rule(), threads=threads), expected, strict=True):
+            np.testing.assert_array_equal(got.partner, want.partner)
+            np.testing.assert_array_equal(got.similarity, want.similarity)
 
 
 @pytest.mark.parametrize("n_extra", [0, 1, 5])
@@ -114,46 +121,46 @@ def test_of_equal_rows_the_lowest_is_taken_also_across_blocks(n_extra: int) -> N
     assert not np.isin(to_a.partner, [200, *range(256, 256 + n_extra)]).any()
     assert (to_a.partner == 5).mean() > 0.9
     assert not np.isin(to_b.partner, [40, 699]).any()
-    np.testing.assert_array_equal(to_b.partner[[200, *range(256, len(a))]], to_b.partner[5])
+    same = to_b.partner[[200, *range(256, len(a))]]
+    np.testing.assert_array_equal(same, np.broadcast_to(to_b.partner[5], same.shape))
 
 
-@pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (2, 2), (1, 2)])
 def test_of_different_rows_of_equal_similarity_the_lowest_is_taken(
     monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(similarity, "BLOCK_ROWS", blocks[0])
-    monkeypatch.setattr(similarity, "BLOCK_COLUMNS", blocks[1])
+    small_blocks(monkeypatch, *blocks)
     one, two, three, four = np.eye(4)
     a, b = np.stack([one, two, three]), np.stack([four, -four, one + two, one - two, one + three])
     to_b, to_a = best_matches(a, b)
-    np.testing.assert_array_equal(to_b.partner, [2, 2, 4])
-    np.testing.assert_array_equal(to_a.partner, [0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(to_b.partner[:, 0], [2, 2, 4])
+    np.testing.assert_array_equal(to_a.partner[:, 0], [0, 0, 0, 0, 0])
 
 
 def test_identical_sets_find_themselves_with_similarity_1() -> None:
     a = vectors(300, 16, 5)
     for matches in best_matches(a, a.copy()):
-        np.testing.assert_array_equal(matches.partner, np.arange(300))
-        np.testing.assert_array_equal(matches.similarity, np.ones(300))
+        np.testing.assert_array_equal(matches.partner[:, 0], np.arange(300))
+        np.testing.assert_array_equal(matches.similarity, np.ones((300, 1)))
 
 
 def test_scale_does_not_count_and_opposites_are_minus_1() -> None:
     a = np.array([[1.0, 0.0], [0.0, 2.0]])
     b = np.array([[0.0, 1e-6], [1e6, 0.0]])
     to_b, _ = best_matches(a, b)
-    np.testing.assert_array_equal(to_b.partner, [1, 0])
-    np.testing.assert_array_equal(to_b.similarity, [1, 1])
+    np.testing.assert_array_equal(to_b.partner[:, 0], [1, 0])
+    np.testing.assert_array_equal(to_b.similarity[:, 0], [1, 1])
     to_b, to_a = best_matches(a[:1], -3 * a[:1])
-    assert (to_b.similarity[0], to_a.similarity[0]) == (-1.0, -1.0)
+    assert (to_b.similarity[0, 0], to_a.similarity[0, 0]) == (-1.0, -1.0)
 
 
 def test_a_zero_row_is_similar_to_nothing() -> None:
     a, b = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[-1.0, -1.0], [0.0, 0.0]])
     to_b, to_a = best_matches(a, b)
-    np.testing.assert_array_equal(to_b.partner, [0, 1])  # all equal: lowest; 0 beats -1
-    np.testing.assert_array_equal(to_b.similarity, [0, 0])
-    np.testing.assert_array_equal(to_a.partner, [0, 0])
-    np.testing.assert_array_equal(to_a.similarity, [0, 0])
+    np.testing.assert_array_equal(to_b.partner[:, 0], [0, 1])  # all equal: lowest; 0 beats -1
+    np.testing.assert_array_equal(to_b.similarity[:, 0], [0, 0])
+    np.testing.assert_array_equal(to_a.partner[:, 0], [0, 0])
+    np.testing.assert_array_equal(to_a.similarity[:, 0], [0, 0])
 
 
 def test_permuting_b_permutes_the_indices_alone() -> None:
@@ -179,8 +186,8 @@ def test_faiss_agrees() -> None:
     index.add(unit_rows(b))
     value, partner = index.search(unit_rows(a), 1)
     to_b, _ = best_matches(a, b)
-    np.testing.assert_array_equal(to_b.partner, partner[:, 0])
-    np.testing.assert_allclose(to_b.similarity, value[:, 0], rtol=0, atol=ROUNDING)
+    np.testing.assert_array_equal(to_b.partner, partner)
+    np.testing.assert_allclose(to_b.similarity, value, rtol=0, atol=ROUNDING)
 
 
 @given(
@@ -197,7 +204,7 @@ def test_small_whole_numbers_with_all_their_ties(a: np.ndarray, b: np.ndarray) -
     assert_best(to_b, table)
     assert_best(to_a, transposed(table))
     for matches, others in ((to_b, b), (to_a, a)):
-        for partner in matches.partner:
+        for partner in matches.partner[:, 0]:
             assert partner == others.tolist().index(others[partner].tolist())
 
 
@@ -244,19 +251,19 @@ def test_equal_partners_are_dealt_out_evenly(
     group_of_a = rng.permutation(np.repeat(np.arange(len(sizes_a)), sizes_a))
     group_of_b = rng.permutation(np.repeat(np.arange(len(sizes_b)), sizes_b))
     value = rng.uniform(size=len(sizes_a)).astype(np.float32)
-    best = Matches(rng.integers(0, len(sizes_b), len(sizes_a)), value)
+    best = Matches(rng.integers(0, len(sizes_b), len(sizes_a))[:, None], value[:, None])
     got = spread_ties(group_of_a, group_of_b, best, np.random.default_rng(seed))
     np.testing.assert_array_equal(group_of_b[got.partner], best.partner[group_of_a])
-    np.testing.assert_array_equal(got.similarity, value[group_of_a])
-    uses = Counter(got.partner.tolist())
-    for target in set(best.partner.tolist()):
+    np.testing.assert_array_equal(got.similarity[:, 0], value[group_of_a])
+    uses = Counter(got.partner[:, 0].tolist())
+    for target in set(best.partner[:, 0].tolist()):
         counts = [uses[row] for row in np.flatnonzero(group_of_b == target).tolist()]
         assert max(counts) - min(counts) <= 1
 
 
 def test_dealing_follows_the_generator_and_draws_each_round_anew() -> None:
     group_of_a, group_of_b = np.zeros(40, dtype=np.int64), np.zeros(10, dtype=np.int64)
-    best = Matches(np.array([0]), np.array([0.5], dtype=np.float32))
+    best = Matches(np.array([[0]]), np.array([[0.5]], dtype=np.float32))
 
     def deal(seed: int) -> list[list[int]]:
         rng = np.random.default_rng(seed)
@@ -268,6 +275,44 @@ def test_dealing_follows_the_generator_and_draws_each_round_anew() -> None:
     rounds = deal(1)
     assert all(sorted(one) == list(range(10)) for one in rounds)
     assert len({tuple(one) for one in rounds}) == 4
+
+
+def test_dealing_serves_each_rank_and_leaves_out_who_has_no_group() -> None:
+    group_of_a, group_of_b = np.repeat([0, 1], 6), np.repeat([0, 1, 2], 3)
+    similar = np.array([[0.9, 0.5], [np.nan, np.nan]], dtype=np.float32)
+    best = Matches(np.array([[2, 0], [-1, -1]]), similar)
+    got = spread_ties(group_of_a, group_of_b, best, np.random.default_rng(0))
+    assert sorted(got.partner[:6, 0].tolist()) == [6, 6, 7, 7, 8, 8]
+    assert sorted(got.partner[:6, 1].tolist()) == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(got.partner[6:], np.full((6, 2), -1))
+    np.testing.assert_array_equal(got.similarity, np.repeat(similar, 6, axis=0))
+
+
+def test_soft_weights_in_closed_form() -> None:
+    got = soft_weights(np.array([[0.8, 0.6], [0.5, np.nan], [np.nan, np.nan]]), 0.1)
+    first = math.exp(8) / (math.exp(8) + math.exp(6))
+    np.testing.assert_allclose(got, np.array([[first, 1 - first], [1, 0], [0, 0]]), rtol=1e-6)
+    assert got.dtype == np.float32
+    with pytest.raises(ValueError, match="temperature"):
+        soft_weights(np.ones((1, 1)), 0.0)
+
+
+@given(
+    npst.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 6)),
+        elements=st.floats(-1, 1, width=32),
+    ),
+    st.floats(1e-3, 10),
+)
+def test_soft_weights_sum_to_1_and_follow_the_similarity(
+    values: np.ndarray, temperature: float
+) -> None:
+    got = soft_weights(values, temperature)
+    np.testing.assert_allclose(got.sum(axis=1, dtype=np.float64), 1.0, rtol=0, atol=1e-6)
+    order = np.argsort(values, axis=1)
+    assert (np.diff(np.take_along_axis(got, order, axis=1), axis=1) >= 0).all()
+    np.testing.assert_allclose(soft_weights(values, 1e6), 1 / values.shape[1], rtol=1e-5)
 
 
 def test_weights_in_closed_form() -> None:

@@ -1,0 +1,38 @@
+"""mmbind advise A B."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from .output import Report, Screen, reported
+
+
+@click.command("advise")
+@click.argument("a", type=click.Path())
+@click.argument("b", type=click.Path())
+@click.option("--max-samples", default=1500, show_default=True, type=click.IntRange(min=4),
+              help="Samples per store to look at.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the samples looked at.")
+@reported
+def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Report:
+    """Tell which shared modality would bind A and B well, and why, before any work is done.
+
+    Labels are looked at where there are some; nothing is trained and nothing is written.
+    """
+    from mmbind_data.advise import advise
+    from mmbind_data.layout import open_store
+
+    del screen
+    advice = advise(open_store(a), open_store(b), seed=seed, max_samples=max_samples)
+    lines = []
+    for rank, one in enumerate(advice, start=1):
+        expected = "unknown"
+        if one.expected is not None and one.interval is not None:
+            low, high = one.interval
+            expected = f"{one.expected:.0%} ({low:.0%} to {high:.0%})"
+        lines.append(f"{rank}. {one.shared}: expected pairing accuracy {expected}")
+        lines += [f"   {reason}" for reason in one.reasons]
+    lines.append(f"next: mmbind bind --shared {advice[0].shared} {a} {b} -o bound.zarr")
+    return Report([asdict(one) for one in advice], lines)

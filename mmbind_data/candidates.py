@@ -1,0 +1,219 @@
+"""Partners of each row as a ranked list, and what can be done to such lists. Pure.
+
+Letters: n rows; k ranks; m the rows of the other set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+MILLIONTHS = 1e6
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The partners of each row, best first.
+
+    Attributes
+    ----------
+    partner : ndarray, shape (n, k), int64
+        Row of the other set, -1 where there is no partner at that rank; of equal ones the lowest
+        row comes first.
+    similarity : ndarray, shape (n, k), float32
+        As measured, rounded to 1e-6; NaN without partner. It falls along the ranks, except where
+        the ranks follow a corrected similarity (csls, sinkhorn).
+    """
+
+    partner: np.ndarray
+    similarity: np.ndarray
+
+
+def kept(matches: Matches, keep: np.ndarray, top_k: int) -> Matches:
+    """Matches with some pairs taken out and the others moved up.
+
+    Parameters
+    ----------
+    matches : Matches, (n, k)
+    keep : ndarray, shape (n, k), bool
+    top_k : int
+        Ranks of the result, (n, top_k).
+    """
+    order = np.argsort(~keep, axis=1, kind="stable")[:, :top_k]
+    partner = np.full((len(keep), top_k), -1, dtype=np.int64)
+    similarity = np.full((len(keep), top_k), np.nan, dtype=np.float32)
+    n_ranks = order.shape[1]
+    partner[:, :n_ranks] = np.take_along_axis(np.where(keep, matches.partner, -1), order, axis=1)
+    similarity[:, :n_ranks] = np.take_along_axis(
+        np.where(keep, matches.similarity, np.float32(np.nan)), order, axis=1
+    )
+    return Matches(partner, similarity)
+
+
+def mutual(to_b: Matches, to_a: Matches) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs are named by both sides.
+
+    Returns
+    -------
+    ndarray, ndarray : shapes (n_a, k), (n_b, k), bool
+    """
+    n_a, n_b = len(to_b.partner), len(to_a.partner)
+    forward = np.where(to_b.partner >= 0, np.arange(n_a)[:, None] * n_b + to_b.partner, -1)
+    backward = np.where(to_a.partner >= 0, to_a.partner * n_b + np.arange(n_b)[:, None], -2)
+    return np.isin(forward, backward), np.isin(backward, forward)
+
+
+def granted(
+    matches: Matches, priority: np.ndarray, keep: np.ndarray, max_reuse: int, top_k: int
+) -> np.ndarray:
+    """Pairs that remain when no partner may be used more than ``max_reuse`` times.
+
+    Greedy: pairs are granted by priority, then by similarity, lowest row and rank; a pair is passed
+    over when its row has ``top_k`` partners or its partner is used up. Rows whose candidates are
+    all used up go without.
+
+    Parameters
+    ----------
+    matches : Matches, (n, k)
+        Candidates; k above ``top_k`` gives rows something to fall back on.
+    priority : ndarray, shape (n, k)
+        Falls along the ranks.
+    keep : ndarray, shape (n, k), bool
+        Pairs that may be granted.
+    max_reuse, top_k : int
+
+    Returns
+    -------
+    ndarray, shape (n, k), bool
+    """
+    row, rank = np.nonzero(keep)
+    order = np.lexsort((rank, row, -matches.similarity[row, rank], -priority[row, rank]))
+    row, rank = row[order], rank[order]
+    wanted = matches.partner[row, rank]
+    uses = [0] * (int(wanted.max(initial=-1)) + 1)
+    has = [0] * len(keep)
+    out = np.zeros(len(row), dtype=bool)
+    for place, (one, other) in enumerate(zip(row.tolist(), wanted.tolist(), strict=True)):
+        if has[one] < top_k and uses[other] < max_reuse:
+            has[one] += 1
+            uses[other] += 1
+            out[place] = True
+    mask = np.zeros(keep.shape, dtype=bool)
+    mask[row[out], rank[out]] = True
+    return mask
+
+
+def rescored(candidates: Matches, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Matches:
+    """The same candidates ranked by a better, dearer similarity.
+
+    Parameters
+    ----------
+    candidates : Matches, (n, k)
+    score : callable (rows (p,), partners (p,)) -> ndarray (p,)
+        Called once, with all p pairs; larger is more similar.
+
+    Returns
+    -------
+    Matches, (n, k)
+        Similarities rounded to 1e-6; equal ones by lowest partner.
+
+    Raises
+    ------
+    ValueError
+        Not one finite number per pair.
+    """
+    row, rank = np.nonzero(candidates.partner >= 0)
+    partner = candidates.partner[row, rank]
+    value = np.asarray(score(row, partner), dtype=np.float64)
+    if value.shape != row.shape or not np.isfinite(value).all():
+        message = f"scores of shape {value.shape}: expected {row.shape}, all finite"
+        raise ValueError(message)
+    return ranked(row, partner, value, value, *candidates.partner.shape)[0]
+
+
+def ranked(
+    row: np.ndarray, partner: np.ndarray, score: np.ndarray, similarity: np.ndarray, n: int, k: int
+) -> tuple[Matches, np.ndarray]:
+    """The k best partners of each row from a list of pairs, each named once.
+
+    Parameters
+    ----------
+    row, partner : ndarrays, shape (p,), int
+    score : ndarray, shape (p,), float64
+        Ranks, in millionths.
+    similarity : ndarray, shape (p,), float64
+        Stored; ranks pairs of equal score, then the lowest partner comes first.
+    n, k : int
+
+    Returns
+    -------
+    Matches, (n, k)
+    ndarray, shape (n, k), float64
+        Score in whole millionths, -inf without partner.
+    """
+    whole_score, whole_similarity = np.rint(score * MILLIONTHS), np.rint(similarity * MILLIONTHS)
+    order = np.lexsort((partner, -whole_similarity, -whole_score, row))
+    own = row[order]
+    rank = np.arange(len(own)) - np.searchsorted(own, own)
+    order, own, rank = (part[rank < k] for part in (order, own, rank))
+    found = np.full((n, k), -1, dtype=np.int64)
+    value = np.full((n, k), np.nan, dtype=np.float32)
+    found[own, rank] = partner[order]
+    ranks = np.full((n, k), -np.inf)
+    ranks[own, rank] = whole_score[order]
+    value[own, rank] = np.rint(similarity[order] * MILLIONTHS) / MILLIONTHS
+    return Matches(found, value), ranks
+
+
+def union_of_pairs(to_b: Matches, to_a: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair that one of two candidate lists names, once.
+
+    Returns
+    -------
+    row_a, row_b : ndarrays, shape (p,), int64
+    similarity : ndarray, shape (p,), float64
+
+    Raises
+    ------
+    ValueError
+        The lists give one pair two similarities.
+    """
+    row_a, rank = np.nonzero(to_b.partner >= 0)
+    row_b = to_b.partner[row_a, rank]
+    other_b, other_rank = np.nonzero(to_a.partner >= 0)
+    other_a = to_a.partner[other_b, other_rank]
+    similarity = np.concatenate(
+        [to_b.similarity[row_a, rank], to_a.similarity[other_b, other_rank]]
+    )
+    code = np.concatenate([row_a, other_a]) * len(to_a.partner) + np.concatenate([row_b, other_b])
+    unique, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    value = similarity[first].astype(np.float64)
+    if len(code) and np.abs(value[inverse] - similarity).max() > 2.5 / MILLIONTHS:
+        message = "the two candidate lists give one pair two similarities: score both ways alike"
+        raise ValueError(message)
+    return unique // len(to_a.partner), unique % len(to_a.partner), value
+
+
+def corrected(
+    row_a: np.ndarray, row_b: np.ndarray, similarity: np.ndarray, n: tuple[int, int], csls_k: int
+) -> np.ndarray:
+    """Similarity of listed pairs less half the mean similarity of both neighbourhoods.
+
+    Notes
+    -----
+    Source: Conneau et al. 2018, Word translation without parallel data, section 2.3 (halved).
+    """
+    near_a = neighbourhood(ranked(row_a, row_b, similarity, similarity, n[0], csls_k)[0])
+    near_b = neighbourhood(ranked(row_b, row_a, similarity, similarity, n[1], csls_k)[0])
+    lower: np.ndarray = similarity - (near_a[row_a] + near_b[row_b]) / 2
+    return lower
+
+
+def neighbourhood(matches: Matches) -> np.ndarray:
+    """Mean similarity of the partners of each row, shape (n,), float64; 0 without partner."""
+    there = matches.partner >= 0
+    total = np.where(there, matches.similarity, 0.0).sum(axis=1, dtype=np.float64)
+    mean: np.ndarray = total / np.maximum(there.sum(axis=1), 1)
+    return mean

@@ -1,0 +1,101 @@
+"""Embeddings that somebody else made: a file of vectors, or a function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from .embed import Embedded
+from .errors import BindingError, MMBindError, problem
+from .integrity import file_digest
+from .spec import Modality
+
+
+class EmbedFunction(Protocol):
+    """Any callable that turns samples into vectors."""
+
+    def __call__(self, values: np.ndarray, modality: Modality, /) -> np.ndarray:
+        """Map (n, T, ...) float32 samples of both datasets to (n, d) vectors, row by row."""
+
+
+def embed_file(path: Path, n: int) -> Embedded:
+    """Read one vector per sample from a ``.npy`` file.
+
+    Parameters
+    ----------
+    path : Path
+        An array of shape (n, d) of real numbers, written by ``numpy.save``.
+    n : int
+        Samples of both datasets together, those of the first dataset first.
+
+    Returns
+    -------
+    Embedded
+        float32; the config names the file and its digest.
+
+    Raises
+    ------
+    BindingError
+        The file is missing or no such array, has other rows, or holds NaN or infinity.
+    """
+    try:
+        with path.open("rb") as file:
+            vectors = np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise _refusal(path, n, "no embeddings", "no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise _refusal(path, n, "unreadable embeddings", f"a file that fails to load ({error})"
+                       ) from error  # fmt: skip
+    return Embedded(
+        _checked(vectors, n, path),
+        {"name": "file", "file": path.name, "sha256": file_digest(path)},
+    )
+
+
+def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) -> Embedded:
+    """Embed samples with a function of the caller's.
+
+    Parameters
+    ----------
+    function : callable (values, modality) -> ndarray of shape (n, d)
+    values : ndarray, shape (n, T, ...), float32
+        The union of both datasets, all present. The function gets a copy of its own.
+    modality : Modality
+
+    Returns
+    -------
+    Embedded
+        float32; the config names the function.
+
+    Raises
+    ------
+    BindingError
+        The function does not give one finite vector per sample.
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    vectors = np.asarray(function(values.copy(), modality))
+    return Embedded(_checked(vectors, len(values), name), {"name": name})
+
+
+def _checked(vectors: np.ndarray, n: int, where: object) -> np.ndarray:
+    """Vectors as float32, or one sentence why they cannot be embeddings of n samples."""
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise _refusal(where, n, "embeddings of another shape", f"shape {vectors.shape}")
+    if vectors.dtype.kind not in "fiub":
+        raise _refusal(where, n, "embeddings that are no real numbers", f"type {vectors.dtype}")
+    if len(vectors) != n:
+        raise _refusal(where, n, "embeddings of other samples", f"{len(vectors)} rows")
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(vectors, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(single).all(axis=1))
+    if len(bad):
+        found = f"{len(bad)} rows with NaN or infinity, the first is row {bad[0]}"
+        raise _refusal(where, n, "embeddings that are not finite in single precision", found)
+    return single
+
+
+def _refusal(where: object, n: int, what: str, got: str) -> MMBindError:
+    expected = f"finite real numbers of shape ({n}, d), one row per sample, first dataset first"
+    return BindingError(problem("bind", what, where, expected, got))

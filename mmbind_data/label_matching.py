@@ -1,0 +1,58 @@
+"""Find partners by what labels mean: a sentence model compares their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .bind_options import BindOptions
+from .embed import Embedded, fill_template, packaged_model
+from .label_texts import apply_label_map, embed_labels
+from .pairs import Rows
+from .similarity import Matches, best_matches, spread_ties
+
+
+def match_labels(
+    sides: Sequence[Rows], options: BindOptions
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """Match label texts, then deal out the samples behind equal texts evenly."""
+    texts, groups = [], []
+    known = {text for side in sides for text in side.texts("label").tolist()}
+    for side in sides:
+        facts = anchor_facts(side)
+        named = apply_label_map([row["label"] for row in facts], options.label_map, known)
+        filled = [
+            fill_template(options.label_text, {**row, "label": label})
+            for row, label in zip(facts, named, strict=True)
+        ]
+        unique, group = np.unique(filled, return_inverse=True)
+        texts.append([str(text) for text in unique])
+        groups.append(group)
+    model = packaged_model(options.label_model)
+    embedded = embed_labels([*texts[0], *texts[1]], model)
+    config = {**embedded.config, "label_text": options.label_text}
+    if options.label_map:
+        config["label_map"] = dict(options.label_map)
+    if model != options.label_model:  # the package's name says more than that of its folder
+        config["model"] = options.label_model
+    embedded = Embedded(embedded.vectors, config)
+    n_first = len(texts[0])
+    to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
+    rng = np.random.default_rng(options.seed)
+    return (
+        spread_ties(groups[0], groups[1], to_b, rng),
+        spread_ties(groups[1], groups[0], to_a, rng),
+    ), embedded
+
+
+def anchor_facts(side: Rows) -> list[dict[str, Any]]:
+    """Each anchor's row of its store's sample table, its label as ``label``."""
+    facts: list[dict[str, Any]] = [{} for _ in range(len(side))]
+    for code, source in enumerate(side.sources):
+        mine = np.flatnonzero(side.anchor[:, 0] == code)
+        table = source.store.samples().take(side.anchor[mine, 1])
+        for place, row in zip(mine.tolist(), table.to_pylist(), strict=True):
+            facts[place] = {**row, "label": row["label_text"]}
+    return facts
