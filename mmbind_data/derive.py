@@ -52,8 +52,8 @@ class Derivation:
         Direction away from the ground in the coordinates of the skeleton.
     seconds : float
         Length of a sample where the store knows no rate. It only sets how strong movement is
-        against gravity; UTD-MHAD's trials are 2.3 s by the camera's nominal rate, 3.6 s by the
-        sensor's.
+        against gravity; UTD-MHAD's trials are 2.2 s by the camera's nominal rate, 3.6 s by the
+        sensor's (means over subjects 1-6), and 1.5 to 6 s were tried there.
     smooth_s : float
         Standard deviation in seconds of the Gaussian that joints are smoothed with; for ``motion``
         of the one that finds the slow part.
@@ -138,7 +138,8 @@ def derive(
     -----
     The axes of the virtual sensor: x along the segment to its far end, z the normal of the plane
     through segment and joint before it, y = z × x. A sensor mounted otherwise is turned by a
-    constant rotation; `acc_magnitude` of both sides does not see it.
+    constant rotation; `acc_magnitude` of both sides does not see it. That UTD-MHAD's sensor has its
+    x along the limb was read off its natural pairs, subjects 1-6.
     Source: Young, Ling, Arvind: IMUSim, IPSN 2011 (a sensor simulated from captured motion).
     """
     _check(values, modality, derivation)
