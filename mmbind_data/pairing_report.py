@@ -134,6 +134,7 @@ def _judge(hop: Hop, number: int, anchor: Rows, partner: Rows, matches: Matches)
             {
                 "hop": pa.array(np.full(len(matched), number, dtype=np.int16)),
                 "rank": pa.array(rank.astype(np.int16)),
+                "similarity": pa.array(similarity, type=pa.float32()),
                 "anchor_uid": pa.array(anchor.anchor_uid[index], type=pa.string()),
                 "partner_uid": pa.array(partner.anchor_uid[matched], type=pa.string()),
                 "anchor_label": pa.array(own, type=pa.string(), mask=own == ""),

@@ -74,7 +74,20 @@ LAYERS: tuple[frozenset[str], ...] = (
         f"mmbind_data.{name}"
         for name in ("advice_samples", "advice_words", "advise", "binding", "bound_store")
     ),
-    frozenset({"mmbind_data.report"}),
+    frozenset(
+        f"mmbind_data.report{part}"
+        for part in (
+            "",
+            "_cards",
+            "_draws",
+            "_figures",
+            "_html",
+            "_partners",
+            "_sections",
+            "_signals",
+            "_tables",
+        )
+    ),
     frozenset({"mmbind_train"}),
     frozenset({"mmbind_cli"}),
 )
