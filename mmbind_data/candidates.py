@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MILLIONTHS = 1e6
+LISTED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,14 @@ def granted(
     uses = [0] * (int(wanted.max(initial=-1)) + 1)
     has = [0] * len(keep)
     out = np.zeros(len(row), dtype=bool)
-    for place, (one, other) in enumerate(zip(row.tolist(), wanted.tolist(), strict=True)):
-        if has[one] < top_k and uses[other] < max_reuse:
-            has[one] += 1
-            uses[other] += 1
-            out[place] = True
+    for start in range(0, len(row), LISTED):  # Python numbers take eight times the room
+        part = slice(start, start + LISTED)
+        pairs = zip(row[part].tolist(), wanted[part].tolist(), strict=True)
+        for place, (one, other) in enumerate(pairs, start):
+            if has[one] < top_k and uses[other] < max_reuse:
+                has[one] += 1
+                uses[other] += 1
+                out[place] = True
     mask = np.zeros(keep.shape, dtype=bool)
     mask[row[out], rank[out]] = True
     return mask

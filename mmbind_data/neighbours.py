@@ -26,6 +26,8 @@ GROUP = 256
 SPARE_GROUPS = 2  # remembered beyond k, for groups that tie
 PENDING = 200_000  # candidates held before they are reduced to k a row
 VISIT_ROWS = 1024
+VISITS = 1 << 17  # rows times groups that a thread lists at a time
+SPAN = 1 << 14  # columns whose lists are joined at a time
 NOTHING = np.iinfo(np.int64).min
 
 
@@ -170,13 +172,13 @@ def _pass(
     starts = iter(range(0, len(to_b.left), GROUP))  # next() is atomic: threads share it
     held = list(pool.map(lambda _: _walk(to_b, to_a, k, kernel, starts), range(threads)))
     kept = to_a.groups.shape[1]
-    best = held[0]
-    for other in held[1:]:
-        best = np.sort(np.concatenate([best, other]), axis=0)[::-1][:kept]
-    value, group = _unpacked(best)
-    to_a.reach[:] = value[k - 1]
-    lowest = _below(to_a.reach - to_a.margin)
-    to_a.groups[:] = np.where((value >= lowest) & (group >= 0), group, -1).T
+    for start in range(0, len(to_a.left), SPAN):
+        span = slice(start, start + SPAN)
+        best = np.sort(np.concatenate([one[:, span] for one in held]), axis=0)[::-1][:kept]
+        value, group = _unpacked(best)
+        to_a.reach[span] = value[k - 1]
+        lowest = _below(to_a.reach[span] - to_a.margin[span])
+        to_a.groups[span] = np.where((value >= lowest) & (group >= 0), group, -1).T
     # the last one remembered still counts: others that count may have been forgotten
     to_a.overflow[:] = to_a.groups[:, -1] >= 0
 
@@ -264,29 +266,33 @@ def _remember(side: _Side, start: int, maxima: np.ndarray, k: int) -> None:
 def _look_again(
     side: _Side, measure: Measure, k: int, kernel: Kernel, pool: ThreadPoolExecutor, threads: int
 ) -> Found:
-    n = len(side.left)
-    bounds = np.linspace(0, n, threads + 1).astype(int).tolist()
-    parts = list(
+    n, kept = side.groups.shape
+    found = Found(
+        np.full((n, k), -1, dtype=np.int64),
+        np.full((n, k), np.nan),
+        np.full((n, k), NOTHING, dtype=np.int64),
+    )
+    # few rows at a time for memory, many for blocks that are worth a product
+    parts = max(threads, -(-n * kept // VISITS))
+    bounds = np.linspace(0, n, parts + 1).astype(int).tolist()
+    list(
         pool.map(
-            lambda span: _search(side, measure, k, kernel, np.arange(*span)),
+            lambda span: _search(side, _Best(side, measure, kernel, found, *span)),
             itertools.pairwise(bounds),
         )
     )
-    return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return found
 
 
-def _search(
-    side: _Side, measure: Measure, k: int, kernel: Kernel, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Partner, raw and key, each (len(rows), k)."""
-    best = _Best(side, measure, k, kernel, rows)
-    own, place = np.nonzero(side.groups[rows] >= 0)
-    group = side.groups[rows][own, place]
-    keep = ~side.overflow[rows][own]
-    own, group = own[keep], group[keep]
+def _search(side: _Side, best: _Best) -> None:
+    """Visit the groups that count for some rows, and all groups where too many count."""
+    listed = side.groups[best.rows]
+    everywhere = np.flatnonzero(side.overflow[best.rows])
+    listed[everywhere] = -1
+    own, place = np.nonzero(listed >= 0)
+    group = listed[own, place]
     order = np.argsort(group, kind="stable")
     own, group = own[order], group[order]
-    everywhere = np.flatnonzero(side.overflow[rows])
     n_groups = -(-len(side.right) // GROUP)
     # ascending groups: what is held has a lower row than what comes, and wins when equal
     edges = np.searchsorted(group, np.arange(n_groups + 1))
@@ -295,38 +301,39 @@ def _search(
         for first in range(0, len(asking), VISIT_ROWS):
             best.visit(asking[first : first + VISIT_ROWS], number * GROUP)
     best.reduce()
-    return best.partner, best.raw, best.key
 
 
 class _Best:
     """Candidates of some rows of one side, reduced to the k best whenever there are many."""
 
     def __init__(
-        self, side: _Side, measure: Measure, k: int, kernel: Kernel, rows: np.ndarray
+        self, side: _Side, measure: Measure, kernel: Kernel, found: Found, start: int, stop: int
     ) -> None:
-        self.side, self.measure, self.k, self.kernel, self.rows = side, measure, k, kernel, rows
+        rows = slice(start, stop)
+        self.side, self.measure, self.kernel = side, measure, kernel
+        self.rows, self.start, self.k = rows, start, found.partner.shape[1]
+        self.partner, self.raw, self.key = found.partner[rows], found.raw[rows], found.key[rows]
         self.buffer = np.empty(VISIT_ROWS * GROUP, dtype=np.float32)
-        self.partner = np.full((len(rows), k), -1, dtype=np.int64)
-        self.raw = np.full((len(rows), k), np.nan)
-        self.key = np.full((len(rows), k), NOTHING, dtype=np.int64)
         self.lowest = side.reach[rows] - side.margin[rows]
         self.few = -(-len(side.right) // GROUP) < k
         self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self.pending = 0
 
     def visit(self, asking: np.ndarray, first: int) -> None:
         """Note the columns of one group that may be among the k best."""
         columns = self.side.right[first : first + GROUP]
         block = self.buffer[: len(asking) * len(columns)].reshape(len(asking), len(columns))
-        self.kernel.multiply(self.side.left[self.rows[asking]], columns, block)
+        self.kernel.multiply(self.side.left[self.start + asking], columns, block)
         lowest = self.lowest[asking]
         if self.few and len(columns) >= self.k:  # no group count to go by: the group's own k-th
             place = len(columns) - self.k
             own = np.partition(block, place, axis=1)[:, place]
-            lowest = np.maximum(lowest, own - self.side.margin[self.rows[asking]])
+            lowest = np.maximum(lowest, own - self.side.margin[self.start + asking])
         hits = np.flatnonzero(block >= _below(lowest)[:, None])
         row, column = np.divmod(hits, len(columns))
         self.waiting.append((asking[row], column + first))
-        if sum(len(row) for row, _ in self.waiting) > PENDING:
+        self.pending += len(row)
+        if self.pending > PENDING:
             self.reduce()
 
     def reduce(self) -> None:
@@ -335,13 +342,13 @@ class _Best:
             return
         side, k = self.side, self.k
         row, column = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
-        self.waiting = []
-        raw = side.raw(self.rows[row], column)
+        self.waiting, self.pending = [], 0
+        raw = side.raw(self.start + row, column)
         offset = None
         if side.offset_left is not None and side.offset_right is not None:
-            offset = side.offset_left[self.rows[row]] + side.offset_right[column]
+            offset = side.offset_left[self.start + row] + side.offset_right[column]
         key = self.measure.keys(raw, offset)
-        touched = np.flatnonzero(np.bincount(row, minlength=len(self.rows)))
+        touched = np.flatnonzero(np.bincount(row, minlength=len(self.key)))
         old, place = np.nonzero(self.partner[touched] >= 0)
         old = touched[old]
         row = np.concatenate([row, old])
@@ -359,4 +366,4 @@ class _Best:
         self.key[row, rank] = key[order]
         full = touched[self.partner[touched, -1] >= 0]
         reach = self.measure.score_to_reach(self.key[full, -1], offset=offset is not None)
-        self.lowest[full] = np.maximum(self.lowest[full], reach - side.error[self.rows[full]])
+        self.lowest[full] = np.maximum(self.lowest[full], reach - side.error[self.start + full])

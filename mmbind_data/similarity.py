@@ -19,7 +19,7 @@ from .candidates import (
     union_of_pairs,
 )
 from .measures import PIECE, Measure, measure, principal_components, row_lengths
-from .neighbours import Found, nearest
+from .neighbours import nearest
 from .rule import Match, Rule
 from .transport import potentials
 
@@ -154,9 +154,7 @@ def _match_within(whole: Measure, rule: Rule, threads: int | None) -> tuple[Matc
     offsets = None
     longest = max(len(whole.a), len(whole.b))
     if rule.match == "csls":
-        near = nearest(whole, min(rule.csls_k, longest), threads=threads)
-        offset_a, offset_b = (-_neighbourhood(whole, found) / 2 for found in near)
-        offsets = offset_a, offset_b
+        offsets = _less_hubs(whole, min(rule.csls_k, longest), threads)
     elif rule.match == "sinkhorn":
         offsets = potentials(whole, rule.sinkhorn_temperature)
     found = nearest(whole, min(_ranks(rule), longest), offsets, threads=threads)
@@ -164,12 +162,14 @@ def _match_within(whole: Measure, rule: Rule, threads: int | None) -> tuple[Matc
     return _finished(to_b, to_a, (found[0].key, found[1].key), rule)
 
 
-def _neighbourhood(whole: Measure, found: Found) -> np.ndarray:
-    """Mean score of the partners of each row, from values rounded to 1e-6."""
-    there = found.partner >= 0
-    value = np.where(there, np.rint(whole.linear(found.raw) * 1e6) / 1e6, 0.0)
-    mean: np.ndarray = value.sum(axis=1) / there.sum(axis=1)
-    return mean
+def _less_hubs(whole: Measure, csls_k: int, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Minus half the mean score of the nearest of each row, from values rounded to 1e-6."""
+    offsets = []
+    for found in nearest(whole, csls_k, threads=threads):
+        there = found.partner >= 0
+        value = np.where(there, np.rint(whole.linear(found.raw) * 1e6) / 1e6, 0.0)
+        offsets.append(-0.5 * value.sum(axis=1) / there.sum(axis=1))
+    return offsets[0], offsets[1]
 
 
 def _ranks(rule: Rule) -> int:

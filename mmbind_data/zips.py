@@ -30,6 +30,14 @@ MAX_DEPTH = 3
 # a member is held in memory; sensor text deflates by 3 to 10, hardly by more
 MAX_MEMBER_BYTES, BOMB_BYTES, BOMB_RATIO = 4 << 30, 256 << 20, 200
 AGAIN = "Download or copy it again."
+OTHER_ARCHIVES = {
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"ustar": "a tar archive",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +86,14 @@ def list_members(
     try:
         with zipfile.ZipFile(_View(container, nest) if nest else container) as archive:
             entries = archive.infolist()
+    except PermissionError as error:
+        got = error.strerror or str(error)
+        message = problem("read raw data", "closed zip", place, "a readable file", got)
+        raise RawLayoutError(message) from error
     except (zipfile.BadZipFile, OSError, NotImplementedError, zlib.error) as error:
-        step = f"{AGAIN} Another kind of archive must be unpacked first."
-        got = f"{size} bytes that end without a zip's directory ({error})"
+        kind = "" if nest else _other_archive(container)
+        step = "Unpack it first." if kind else AGAIN
+        got = kind or f"{size} bytes that end without a zip's directory ({error})"
         message = problem("read raw data", "broken or no zip", place, "a whole .zip", got, step)
         raise RawLayoutError(message) from error
     if sum(entry.compress_size for entry in entries) > size:
@@ -102,6 +115,16 @@ def list_members(
         inner = "/".join((inside, *parts)) if inside else "/".join(parts)
         for member in list_members(container, (*nest, span), inner):
             yield Member((*parts, *member.parts), member.span, member.nest, member.is_link)
+
+
+def _other_archive(path: Path) -> str:
+    """Name another kind of archive by its first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(300)
+    for mark, name in OTHER_ARCHIVES.items():
+        if head.startswith(mark) or (name == "a tar archive" and head[257:262] == mark):
+            return name
+    return ""
 
 
 def read_member(container: Path, nest: tuple[Span, ...], span: Span, place: str) -> bytes:

@@ -172,7 +172,7 @@ def test_unknown_names_suggest_the_close_one(
 def test_unknown_command_suggests(mmbind: Mmbind) -> None:
     outcome = mmbind("convrt")
     assert outcome.exit_code == 2
-    assert "Did you mean convert?" in outcome.stderr
+    assert "Did you mean convert" in outcome.stderr
 
 
 def test_store_of_the_wrong_kind(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:

@@ -177,12 +177,19 @@ def test_a_partner_is_used_as_often_as_the_cap_allows(cap: int, k: int) -> None:
     assert uncapped.max() > cap
 
 
-def test_equal_scores_go_by_similarity_then_row() -> None:
+@pytest.mark.parametrize("group", [256, 1])
+def test_equal_scores_go_by_similarity_then_row(
+    monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    monkeypatch.setattr(neighbours, "GROUP", group)
+    monkeypatch.setattr(neighbours, "PENDING", 0)
     a, b = vectors(1, 3, 22), vectors(6, 3, 23)  # a single row gives each of B the same
     b[5] = b[0]
     order = order_of(cosines(a, b), 6)
-    to_b, to_a = match(a, b, Rule("sinkhorn", top_k=6))
-    assert_listed(to_b, order, cosines(a, b), 6)
+    assert order[0][0] > 0  # behind lower rows of equal score
+    for k in (1, 3, 6):
+        to_b, to_a = match(a, b, Rule("sinkhorn", top_k=k))
+        assert_listed(to_b, [order[0][:k]], cosines(a, b), k)
     capped_b, capped_a = match(a, b, Rule("sinkhorn", max_reuse=1))
     assert capped_b.partner[0, 0] == order[0][0]
     np.testing.assert_array_equal(np.flatnonzero(capped_a.partner[:, 0] == 0), [order[0][0]])
@@ -302,8 +309,10 @@ def test_ties_by_the_hundred_give_the_lowest_rows(
     monkeypatch.setattr(neighbours, "PENDING", 100)
     kinds = vectors(3, 8, 18)
     which_a, which_b = np.arange(400) % 3, np.arange(350) // 120
-    noise = vectors(350, 8, 19) * np.float32(1e-7)  # far below a millionth
-    to_b, to_a = match(kinds[which_a], kinds[which_b] + noise, Rule(top_k=k))
+    # far below a millionth: equal in what is compared, not in single precision
+    noise_a, noise_b = (vectors(n, 8, n) * np.float32(1e-7) for n in (400, 350))
+    a, b = kinds[which_a] + noise_a, kinds[which_b] + noise_b
+    to_b, to_a = match(a, b, Rule(top_k=k))
     np.testing.assert_array_equal(
         to_b.partner, np.array([0, 120, 240])[which_a][:, None] + range(k)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -47,24 +48,28 @@ def test_a_kernel_that_fails_the_probe_is_not_used(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not has_switch(), reason="this torch has no switch")
-def test_the_switch_and_the_threads_of_torch_are_put_back() -> None:
+def test_the_switch_and_the_threads_of_torch_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # which puts threads back as well, where the two share a library
+    monkeypatch.setattr(products, "one_blas_thread", contextlib.nullcontext)
     matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, threads = matmul.fp32_precision, torch.get_num_threads()
-    torch.set_num_threads(2)
+    seen = []
+
+    def work() -> None:
+        with fast_kernel(products.LARGE, 32):
+            seen.extend([matmul.fp32_precision, torch.get_num_threads()])
+            raise KeyError
+
     try:
-        seen = []
-
-        def work() -> None:
-            with fast_kernel(products.LARGE, 32):
-                seen.extend([matmul.fp32_precision, torch.get_num_threads()])
-                raise KeyError
-
+        matmul.fp32_precision = "ieee"
+        torch.set_num_threads(2)
         with pytest.raises(KeyError):
             work()
         assert seen == ["bf16", 1]
-        assert matmul.fp32_precision == before
+        assert matmul.fp32_precision == "ieee"
         assert torch.get_num_threads() == 2
     finally:
+        matmul.fp32_precision = before
         torch.set_num_threads(threads)
 
 

@@ -419,3 +419,18 @@ def copy_info(info: zipfile.ZipInfo, name: str) -> zipfile.ZipInfo:
     for field in ("header_offset", "compress_size", "file_size", "CRC", "compress_type"):
         setattr(twin, field, getattr(info, field))
     return twin
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"Rar!\x1a\7\0", "a RAR archive"),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (bytes(257) + b"ustar", "a tar archive"),
+    ],
+)
+def test_other_archives_are_named(tmp_path: Path, head: bytes, kind: str) -> None:
+    (tmp_path / "x.zip").write_bytes(head + bytes(400))
+    with pytest.raises(RawLayoutError, match=rf"got {kind}\. Unpack it first"):
+        scan(tmp_path / "x.zip")
