@@ -315,7 +315,7 @@ class _Best:
         self.partner, self.raw, self.key = found.partner[rows], found.raw[rows], found.key[rows]
         self.buffer = np.empty(VISIT_ROWS * GROUP, dtype=np.float32)
         self.lowest = side.reach[rows] - side.margin[rows]
-        self.few = -(-len(side.right) // GROUP) < k
+        self.few = -(-len(side.right) // GROUP) < self.k
         self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self.pending = 0
 
