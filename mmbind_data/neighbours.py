@@ -24,7 +24,7 @@ from .products import Kernel
 
 GROUP = 256
 SPARE_GROUPS = 2  # remembered beyond k, for groups that tie
-PENDING = 200_000  # candidates held before they are reduced to k a row
+PENDING = 50_000  # candidates held before they are reduced to k a row
 VISIT_ROWS = 1024
 VISITS = 1 << 17  # rows times groups that a thread lists at a time
 SPAN = 1 << 14  # columns whose lists are joined at a time
