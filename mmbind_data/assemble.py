@@ -158,6 +158,7 @@ def _describe(
             rate_hz=windowing.rate_hz,
             root=stream.root if stream.root in named else None,
             background=stream.background,
+            classes=stream.classes,
         )
     texts = [row["label_text"] for row in rows if row["label_text"] is not None]
     labels = {

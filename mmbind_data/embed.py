@@ -106,11 +106,11 @@ def embed_autoencoder(
     centred = centre(values, modality)
     statistics = measure([centred], modality)
     scaled = torch.from_numpy(standardise(centred, statistics))
-    shape = tuple(scaled.shape[1:])
+    shape = tuple(scaled.shape[1:])  # maybe fewer frames than the modality's
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
         torch.manual_seed(seed)
-        encoder = build_encoder(modality.kind, shape, feature_dim=LATENT_DIM)
-        decoder = build_decoder(modality.kind, shape, LATENT_DIM)
+        encoder = build_encoder(modality.sized(shape), feature_dim=LATENT_DIM)
+        decoder = build_decoder(modality.sized(shape), LATENT_DIM)
     loss = _fit_autoencoder(encoder, decoder, scaled, steps, seed, progress)
     encoder.eval()
     with torch.no_grad():
@@ -119,6 +119,7 @@ def embed_autoencoder(
         "name": "autoencoder",
         "kind": modality.kind,
         "shape": list(shape),
+        "modality": modality.sized(shape).model_dump(mode="json", exclude_none=True),
         "latent_dim": LATENT_DIM,
         "steps": steps,
         "seed": seed,

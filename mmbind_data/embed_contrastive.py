@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .embed import BATCH, LATENT_DIM, Embedded, Progress
+from .errors import UsageError, problem
 from .scale import centre, measure, standardise
 from .spec import Modality
 
@@ -23,6 +24,8 @@ TEMPERATURE = 0.1
 JITTER = 0.8  # standard deviations of the signal
 SCALING = 0.5  # relative
 TURN = 0.4  # radians: how differently two people wear a device
+# kinds that can be warped in time and scaled, and whose values are worth noise
+STREAM_KINDS = ("inertial", "signal", "skeleton")
 KNOTS = 5  # pieces of a warped time axis
 WARP = 0.15  # log-normal spread of their lengths
 
@@ -61,7 +64,7 @@ def embed_contrastive(
     Raises
     ------
     UsageError
-        There is no encoder for this kind of modality, or a sample is too short for it.
+        Not a stream, or a sample is too short for the encoder.
 
     Notes
     -----
@@ -73,13 +76,18 @@ def embed_contrastive(
 
     from .encoders import build_encoder
 
+    if modality.kind not in STREAM_KINDS:
+        raise UsageError(
+            problem("embed by contrast", "no views are known of this kind of modality",
+                    f"kind {modality.kind!r}", " or ".join(STREAM_KINDS), repr(modality.kind))
+        )  # fmt: skip
     centred = centre(values, modality)
     statistics = measure([centred], modality)
     scaled = torch.from_numpy(standardise(centred, statistics))
     shape = tuple(scaled.shape[1:])
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
         torch.manual_seed(seed)
-        encoder = build_encoder(modality.kind, shape, feature_dim=LATENT_DIM)
+        encoder = build_encoder(modality.sized(shape), feature_dim=LATENT_DIM)
         head = torch.nn.Sequential(
             torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM),
             torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM // 2),
@@ -94,6 +102,7 @@ def embed_contrastive(
         "name": "contrastive",
         "kind": modality.kind,
         "shape": list(shape),
+        "modality": modality.sized(shape).model_dump(mode="json", exclude_none=True),
         "latent_dim": LATENT_DIM,
         "steps": steps,
         "seed": seed,

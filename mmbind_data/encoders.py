@@ -1,213 +1,133 @@
-"""Networks that turn one modality's window into a feature vector, and back.
+"""Networks that turn one modality's sample into a feature vector, and back: which for which kind.
 
-No layer of the compact networks looks at other rows of the batch (GroupNorm, never BatchNorm):
-a dummy row of zeros, or any other row, cannot change what a sample is encoded to.
+The networks themselves: `mmbind_data.encoders_temporal`, `encoders_image`, `encoders_points`
+(compact, rows independent of each other) and `encoders_reference` (the paper's).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from mmbind_data.errors import UsageError, problem, suggest
+from . import encoders_reference as published
+from .encoders_image import ImageDecoder, ImageEncoder, VideoEncoder
+from .encoders_points import PointEncoder
+from .encoders_temporal import CsiEncoder, TemporalDecoder, TemporalEncoder
+from .errors import UsageError, problem, suggest
+from .spec import Modality
 
 Variant = Literal["compact", "reference"]
 
 WIDTH = 32
 FEATURE_DIM = 128
-SEGMENTS = 4  # parts of the window that are averaged apart: keeps the order of a gesture
 MIN_FRAMES = 8
+MIN_PIXELS = 8  # of a side
 
 
-def _block(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
-    """Temporal convolution, normalised within its own row."""
-    return nn.Sequential(
-        nn.Conv1d(n_in, n_out, kernel, stride=stride, padding=kernel // 2),
-        nn.GroupNorm(4, n_out),
-        nn.ReLU(),
-    )
+def _temporal(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return TemporalEncoder(math.prod(modality.shape[1:]), width, feature_dim)
 
 
-class TemporalEncoder(nn.Module):
-    """Three temporal convolutions, segment means, one linear layer.
-
-    Parameters
-    ----------
-    n_channels : int
-        Values per frame.
-    width : int
-        Channels of the first convolution; the later ones have twice as many. Multiple of 4.
-    feature_dim : int
-        Length of the feature.
-    """
-
-    def __init__(self, n_channels: int, width: int = WIDTH, feature_dim: int = FEATURE_DIM) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(
-            _block(n_channels, width, 7, 2),
-            _block(width, 2 * width, 5, 2),
-            _block(2 * width, 2 * width, 3, 1),
-        )
-        self.project = nn.Linear(2 * width * SEGMENTS, feature_dim)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, ...) float32, any T >= 8, to (n, feature_dim)."""
-        frames = values.flatten(2).transpose(1, 2)
-        maps = self.convolutions(frames)
-        pooled = maps @ _segment_means(maps.shape[-1], maps)
-        feature: Tensor = self.project(pooled.flatten(1))
-        return feature
-
-
-def _segment_means(n_frames: int, like: Tensor) -> Tensor:
-    """Matrix (n_frames, SEGMENTS) that averages each part of a window.
-
-    The product is what adaptive pooling gives; its gradient takes a tenth of the time on a CPU.
-    """
-    identity = torch.eye(n_frames, dtype=like.dtype, device=like.device)
-    return functional.adaptive_avg_pool1d(identity.unsqueeze(0), SEGMENTS).squeeze(0)
-
-
-class VideoEncoder(nn.Module):
-    """Three strided convolutions on every frame, then `TemporalEncoder` over the frames."""
-
-    def __init__(self, width: int = WIDTH, feature_dim: int = FEATURE_DIM) -> None:
-        super().__init__()
-        first, cells = width // 4, 6
-        self.frame = nn.Sequential(
-            nn.Conv2d(1, first, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(first, 2 * first, 3, stride=2, padding=1),
-            nn.GroupNorm(2, 2 * first),
-            nn.ReLU(),
-            nn.Conv2d(2 * first, 2 * first, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d((2, 3)),
-            nn.Flatten(),
-        )
-        self.time = TemporalEncoder(2 * first * cells, width, feature_dim)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, H, W) float32 to (n, feature_dim)."""
-        n, frames = values.shape[:2]
-        maps = self.frame(values.flatten(0, 1).unsqueeze(1))
-        feature: Tensor = self.time(maps.view(n, frames, -1))
-        return feature
-
-
-class ReferenceInertial(nn.Module):
-    """The paper's published network for inertial windows, for comparison.
-
-    Three 2-D convolutions (64, 32, 16 maps; kernels 2x2, 1x1, 1x1; batch normalisation, dropout 0.5
-    behind the first two) and a two-layer GRU(120) that runs over the 16 maps, not over time.
-
-    Source: the published code's IMU encoder (shared/facts/reference-utd-pamap2-cross.md 2.1).
-    """
-
-    def __init__(self, n_frames: int, n_channels: int) -> None:
-        super().__init__()
-        maps = ((1, 64, (2, 2), 0.5), (64, 32, (1, 1), 0.5), (32, 16, (1, 1), 0.0))
-        layers: list[nn.Module] = []
-        for n_in, n_out, kernel, dropout in maps:
-            layers += [nn.Conv2d(n_in, n_out, kernel), nn.BatchNorm2d(n_out), nn.ReLU()]
-            layers += [nn.Dropout(dropout)] if dropout else []
-        self.convolutions = nn.Sequential(*layers)
-        self.recurrence = nn.GRU((n_frames - 1) * (n_channels - 1), 120, 2, batch_first=True)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, C) float32 to (n, 1920)."""
-        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
-        feature: Tensor = self.recurrence(steps)[0].flatten(1)
-        return feature
-
-
-class ReferenceSkeleton(nn.Module):
-    """The paper's published network for skeletons, for comparison.
-
-    Five 3-D convolutions over time, joint and coordinate, then the GRU of `ReferenceInertial`.
-
-    Source: the published code's skeleton encoder (shared/facts/reference-utd-pamap2-cross.md 2.2).
-    """
-
-    def __init__(self, n_frames: int, n_joints: int) -> None:
-        super().__init__()
-        sizes = (1, 64, 64, 64, 32, 16)
-        layers: list[nn.Module] = []
-        for depth, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-            kernel = (5, 5, 2) if depth == 0 else (3, 3, 1)
-            layers += [nn.Conv3d(n_in, n_out, kernel), nn.BatchNorm3d(n_out), nn.ReLU()]
-            layers += [nn.Dropout(0.5)] if depth < 4 else []
-        self.convolutions = nn.Sequential(*layers)
-        self.recurrence = nn.GRU((n_frames - 12) * (n_joints - 12) * 2, 120, 2, batch_first=True)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, J, 3) float32 to (n, 1920)."""
-        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
-        feature: Tensor = self.recurrence(steps)[0].flatten(1)
-        return feature
-
-
-class TemporalDecoder(nn.Module):
-    """From a latent vector back to a window: upsampling convolutions, linear output.
-
-    The last layer has no activation: standardised signals are negative half of the time.
-
-    Source: paper section 5.1.1, eq. 1 (the decoder f_dec_s).
-    """
-
-    def __init__(self, shape: tuple[int, ...], latent_dim: int, width: int = WIDTH) -> None:
-        super().__init__()
-        self.shape = shape
-        self.n_coarse = max(2, math.ceil(shape[0] / 4))
-        self.expand = nn.Linear(latent_dim, width * self.n_coarse)
-        self.middle = nn.Sequential(nn.ReLU(), _block(width, width, 5, 1))
-        self.fine = _block(width, width, 5, 1)
-        self.output = nn.Conv1d(width, math.prod(shape[1:]), 5, padding=2)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        """Decode (n, latent_dim) float32 to (n, *shape)."""
-        coarse = self.expand(latent).view(len(latent), -1, self.n_coarse)
-        half = _resize(self.middle(coarse), max(2, math.ceil(self.shape[0] / 2)))
-        frames: Tensor = self.output(_resize(self.fine(half), self.shape[0]))
-        return frames.transpose(1, 2).reshape(len(latent), *self.shape)
-
-
-def _resize(values: Tensor, n_frames: int) -> Tensor:
-    return functional.interpolate(values, size=n_frames, mode="linear", align_corners=True)
-
-
-def _compact_temporal(shape: tuple[int, ...], width: int, feature_dim: int) -> nn.Module:
-    return TemporalEncoder(math.prod(shape[1:]), width, feature_dim)
-
-
-def _compact_video(shape: tuple[int, ...], width: int, feature_dim: int) -> nn.Module:
-    del shape  # any number of frames and pixels
+def _video(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    del modality  # any number of frames and pixels
     return VideoEncoder(width, feature_dim)
 
 
-# kind -> number of axes of one sample, and the networks that encode it
-_AXES: Mapping[str, int] = {"inertial": 2, "skeleton": 3, "depth_video": 3}
-_COMPACT: Mapping[str, Callable[[tuple[int, ...], int, int], nn.Module]] = {
-    "inertial": _compact_temporal,
-    "skeleton": _compact_temporal,
-    "depth_video": _compact_video,
-}
-_REFERENCE: Mapping[str, Callable[[int, int], nn.Module]] = {
-    "inertial": ReferenceInertial,
-    "skeleton": ReferenceSkeleton,
-}
-_REFERENCE_LEAST: Mapping[str, tuple[int, ...]] = {"inertial": (8, 2), "skeleton": (13, 13, 3)}
-REFERENCE_DIM = 1920
+def _image(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return ImageEncoder(modality.shape, modality.classes, width, feature_dim)
 
 
-def _check(kind: str, shape: tuple[int, ...], known: Mapping[str, object], doing: str) -> None:
-    """Refuse a kind that has no network, and shapes the networks cannot take."""
+def _points(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return PointEncoder(modality.shape[-1], width, feature_dim)
+
+
+def _csi(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return CsiEncoder(modality.shape[1], modality.shape[3], width, feature_dim)
+
+
+COMPACT: Mapping[str, Callable[[Modality, int, int], nn.Module]] = {
+    "inertial": _temporal,
+    "signal": _temporal,
+    "skeleton": _temporal,
+    "image": _image,
+    "depth_video": _video,
+    "point_cloud": _points,
+    "csi": _csi,
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One of the paper's networks.
+
+    Attributes
+    ----------
+    build : callable (Modality) -> nn.Module
+    dim : callable (shape) -> int
+        Length of its feature.
+    hidden : int
+        Width of the published projection head behind it.
+    least : tuple of int
+        Smallest shape that its kernels take.
+    exact : bool
+        Behind time only that shape fits.
+    """
+
+    build: Callable[[Modality], nn.Module]
+    dim: Callable[[tuple[int, ...]], int]
+    hidden: int
+    least: tuple[int, ...]
+    exact: bool = False
+
+
+REFERENCE: Mapping[str, Published] = {
+    "inertial": Published(
+        lambda m: published.ReferenceInertial(*m.shape), lambda _: 1920, 1280, (8, 2)
+    ),
+    "skeleton": Published(
+        lambda m: published.ReferenceSkeleton(*m.shape[:2]), lambda _: 1920, 1280, (13, 13, 3)
+    ),
+    "keypoints": Published(
+        lambda m: published.ReferenceKeypoints(*m.shape[:2]), lambda s: 16 * s[0], 240, (8, 1, 2)
+    ),
+    "depth_video": Published(
+        lambda m: published.ReferenceDepth(m.shape), lambda s: 64 * s[0], 800, (8, 46, 46)
+    ),
+    "point_cloud": Published(
+        lambda m: published.ReferencePoints(m.shape[0], m.shape[2]),
+        lambda s: 64 * s[0], 800, (8, 1, 1),
+    ),
+    "csi": Published(
+        lambda _: published.ReferenceCsi(), lambda s: 16 * s[0], 240, (8, 3, 114, 10), exact=True
+    ),
+    "image": Published(
+        lambda m: published.ReferenceImage(m.shape, m.classes),
+        lambda s: 32 * math.prod((side // 8 - 2) // 5 + 1 for side in s[:2]), 500, (16, 16),
+    ),
+}  # fmt: skip
+
+DECODERS: Mapping[str, type[TemporalDecoder | ImageDecoder]] = {
+    "inertial": TemporalDecoder,
+    "signal": TemporalDecoder,
+    "skeleton": TemporalDecoder,
+    "depth_video": TemporalDecoder,
+    "csi": TemporalDecoder,
+    "image": ImageDecoder,
+}
+
+_AXES: Mapping[str, tuple[int, ...]] = {
+    "inertial": (2,), "signal": (2,), "skeleton": (3,), "depth_video": (3,), "csi": (4,),
+    "point_cloud": (3,), "image": (2, 3),
+}  # fmt: skip
+
+
+def _check(modality: Modality, known: Mapping[str, object], doing: str) -> None:
+    """Refuse a kind that has no network, and shapes that no network takes."""
+    kind, shape = modality.kind, modality.shape
     if kind not in known:
         raise UsageError(
             problem(
@@ -219,26 +139,53 @@ def _check(kind: str, shape: tuple[int, ...], known: Mapping[str, object], doing
                 next_step=suggest(kind, known),
             )
         )
-    if len(shape) != _AXES[kind] or shape[0] < MIN_FRAMES or min(shape) < 1:
+    axes, still = _AXES[kind], kind == "image"
+    least, unit = (MIN_PIXELS, "pixels a side") if still else (MIN_FRAMES, "frames")
+    if len(shape) not in axes or min(shape[: 2 if still else 1]) < least:
+        expected = f"{' or '.join(map(str, axes))} axes, at least {least} {unit}"
+        if not still:
+            expected += ", time first"
+        if kind == "point_cloud":
+            expected += ", then points (padded), then channels"
+        raise UsageError(
+            problem(doing, "the shape of one sample does not fit", f"kind {kind!r}", expected,
+                    f"shape {shape}")
+        )  # fmt: skip
+
+
+def reference_of(modality: Modality) -> Published:
+    """Find the published network for a modality.
+
+    Raises
+    ------
+    UsageError
+        None was published for its kind, or its shape is too small for the kernels.
+    """
+    doing = "build a reference encoder"
+    _check(modality, REFERENCE, doing)
+    flat = modality.kind == "skeleton" and modality.shape[-1] == 2
+    found, shape = REFERENCE["keypoints" if flat else modality.kind], modality.shape
+    fits = all(size >= bound for size, bound in zip(shape, found.least, strict=False))
+    if not fits or (found.exact and shape[1:] != found.least[1:]):
+        bound = "behind time exactly" if found.exact else "at least"
         raise UsageError(
             problem(
-                cannot=doing,
-                what="the shape of one sample does not fit",
-                where=f"kind {kind!r}",
-                expected=f"{_AXES[kind]} axes, time first, at least {MIN_FRAMES} frames",
-                got=f"shape {shape}",
+                doing, "the sample does not fit the published kernels", f"kind {modality.kind!r}",
+                f"{bound} {found.least}", f"shape {shape}", "Use the compact encoder.",
             )
-        )
+        )  # fmt: skip
+    return found
 
 
-def encoder_dim(variant: str, feature_dim: int = FEATURE_DIM) -> int:
-    """Length of the features that `build_encoder` gives for a variant."""
-    return REFERENCE_DIM if variant == "reference" else feature_dim
+def encoder_dim(
+    modality: Modality, *, variant: Variant = "compact", feature_dim: int = FEATURE_DIM
+) -> int:
+    """Length of the features that `build_encoder` gives."""
+    return reference_of(modality).dim(modality.shape) if variant == "reference" else feature_dim
 
 
 def build_encoder(
-    kind: str,
-    shape: tuple[int, ...],
+    modality: Modality,
     *,
     variant: Variant = "compact",
     width: int = WIDTH,
@@ -248,13 +195,13 @@ def build_encoder(
 
     Parameters
     ----------
-    kind : str
-        Modality kind: inertial (T, C), skeleton (T, J, 3) or depth_video (T, H, W).
-    shape : tuple of int
-        Shape of one sample, time first, at least 8 frames.
+    modality : Modality
+        inertial, signal (T, C); skeleton (T, J, 2 or 3); depth_video (T, H, W); csi (T, antennas,
+        subcarriers, packets); point_cloud (T, P, C), NaN where a frame has fewer points; image
+        (H, W), (H, W, C), or (H, W) class numbers. T >= 8.
     variant : {"compact", "reference"}
-        ``reference``: the published architecture (inertial and skeleton only); its feature has
-        1920 values whatever `feature_dim` is, and it looks at the whole batch (BatchNorm).
+        ``reference``: the published architecture; the length of its feature is its own, and it
+        looks at the whole batch (BatchNorm).
     width : int
         Channels of the first layer of the compact encoders, a multiple of 8.
     feature_dim : int
@@ -263,7 +210,7 @@ def build_encoder(
     Returns
     -------
     nn.Module
-        Maps (n, *shape) float32 to (n, feature_dim) float32.
+        Maps (n, *modality.shape) float32 to (n, `encoder_dim`) float32.
 
     Raises
     ------
@@ -272,12 +219,12 @@ def build_encoder(
     """
     doing = f"build a {variant} encoder"
     if variant == "compact":
-        _check(kind, shape, _COMPACT, doing)
+        _check(modality, COMPACT, doing)
         if width < 8 or width % 8:
             raise UsageError(
                 problem(doing, "width does not fit", "width", "a multiple of 8", str(width))
             )
-        return _COMPACT[kind](shape, width, feature_dim)
+        return COMPACT[modality.kind](modality, width, feature_dim)
     if variant != "reference":
         names = ("compact", "reference")
         raise UsageError(
@@ -286,34 +233,24 @@ def build_encoder(
                 suggest(variant, names),
             )
         )  # fmt: skip
-    _check(kind, shape, _REFERENCE, doing)
-    least = _REFERENCE_LEAST[kind]
-    if any(size < bound for size, bound in zip(shape, least, strict=True)):
-        raise UsageError(
-            problem(
-                doing, "the window is too small for the published kernels", f"kind {kind!r}",
-                f"at least {least}", f"shape {shape}", "Use the compact encoder.",
-            )
-        )  # fmt: skip
-    return _REFERENCE[kind](shape[0], shape[1])
+    return reference_of(modality).build(modality)
 
 
-def build_decoder(kind: str, shape: tuple[int, ...], latent_dim: int) -> nn.Module:
+def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
     """Make the decoder that the autoencoder of eq. 1 needs beside `build_encoder`.
 
     Parameters
     ----------
-    kind : str
-        inertial or skeleton.
-    shape : tuple of int
-        Shape of one sample, time first.
+    modality : Modality
+        Any kind but point clouds, whose points have no order to be compared in, and class maps,
+        whose numbers have no distance.
     latent_dim : int
         Length of the latent vector.
 
     Returns
     -------
     nn.Module
-        Maps (n, latent_dim) float32 to (n, *shape) float32, any sign.
+        Maps (n, latent_dim) float32 to (n, *modality.shape) float32, any sign.
 
     Raises
     ------
@@ -324,8 +261,14 @@ def build_decoder(kind: str, shape: tuple[int, ...], latent_dim: int) -> nn.Modu
     -----
     Source: paper section 5.1.1, eq. 1.
     """
-    _check(kind, shape, {name: _AXES[name] for name in ("inertial", "skeleton")}, "build a decoder")
-    return TemporalDecoder(shape, latent_dim)
+    doing = "build a decoder"
+    _check(modality, DECODERS, doing)
+    if modality.classes is not None:
+        raise UsageError(
+            problem(doing, "class numbers cannot be reconstructed as numbers", "a semantic map",
+                    "a modality whose values are quantities", f"{modality.classes} classes")
+        )  # fmt: skip
+    return DECODERS[modality.kind](modality.shape, latent_dim, WIDTH)
 
 
 def count_parameters(module: nn.Module) -> int:

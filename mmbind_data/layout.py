@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -107,14 +107,29 @@ class Store:
             rows = np.arange(start, stop, step)
         rows = self._row_numbers(rows)
         result = np.empty((len(rows), *array.shape[1:]), dtype=np.float32)
+        for places, values in self.blocks(modality, rows):
+            result[places] = values
+        return result
+
+    def blocks(
+        self, modality: str, rows: np.ndarray | Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read samples of one modality a few at a time, about `READ_BYTES` of them at most.
+
+        Yields
+        ------
+        places : ndarray of int, shape (k,)
+            Where in ``rows`` these samples stand; each place comes once, in any order.
+        values : ndarray, shape (k, *info.modalities[modality].shape), float32
+        """
+        array, rows = self._array(data_path(self._known(modality))), self._row_numbers(rows)
         row_bytes = max(1, int(np.prod(array.shape[1:])) * 4)
         block = max(array.chunks[0], READ_BYTES // row_bytes // array.chunks[0] * array.chunks[0])
         for start in range(0, len(self), block):
             wanted = np.flatnonzero((rows >= start) & (rows < start + block))
             if len(wanted):
                 low, high = rows[wanted].min(), rows[wanted].max() + 1
-                result[wanted] = self._read(array, int(low), int(high))[rows[wanted] - low]
-        return result
+                yield wanted, self._read(array, int(low), int(high))[rows[wanted] - low]
 
     def load_points(self, modality: str, rows: Rows = None) -> Clouds:
         """Read samples of a point cloud.
@@ -298,15 +313,9 @@ def open_store(path: str | Path) -> Store:
     info = read_info(path)
     if isinstance(info, BoundInfo):
         raise FormatError(
-            problem(
-                "open a converted store",
-                "wrong kind of store",
-                path,
-                DATASET_SPEC,
-                BOUND_SPEC,
-                "Give the output of mmbind convert or mmbind partition.",
-            )
-        )
+            problem("open a converted store", "wrong kind of store", path, DATASET_SPEC,
+                    BOUND_SPEC, "Give the output of mmbind convert or mmbind partition.")
+        )  # fmt: skip
     return Store(Path(path), info)
 
 
@@ -327,15 +336,9 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
     info = read_info(path)
     if isinstance(info, DatasetInfo):
         raise FormatError(
-            problem(
-                "open a bound store",
-                "wrong kind of store",
-                path,
-                BOUND_SPEC,
-                DATASET_SPEC,
-                "Make one with mmbind bind.",
-            )
-        )
+            problem("open a bound store", "wrong kind of store", path, BOUND_SPEC, DATASET_SPEC,
+                    "Make one with mmbind bind.")
+        )  # fmt: skip
     bound = Bound(Path(path), info, dict(sources or {}))
     known = [source.source_id for source in info.sources]
     for source_id in bound.overrides:

@@ -111,3 +111,30 @@ class Clouds:
         start = int(self.frame_offsets[:index, -1].sum())
         edges = self.frame_offsets[index]
         return Points(self.values[start : start + int(edges[-1])], edges)
+
+    def padded(self, frames: np.ndarray, n_points: int) -> np.ndarray:
+        """Choose frames, bring each to the same number of places for points.
+
+        Parameters
+        ----------
+        frames : ndarray of int, shape (t,)
+            Frame numbers, the same for every sample.
+        n_points : int
+            Of a frame with more points as many as that are taken, evenly over their order.
+
+        Returns
+        -------
+        ndarray, shape (n, t, n_points, F), float32
+            NaN behind the last point of a frame.
+        """
+        edges = self.offsets[:-1, np.newaxis] + self.frame_offsets
+        first, count = edges[:, frames], edges[:, frames + 1] - edges[:, frames]
+        place = np.arange(n_points)
+        steps = max(n_points - 1, 1)
+        # the nearest to evenly spaced places, of two equally near ones the earlier
+        spread = -((steps - 2 * place * (count[..., np.newaxis] - 1)) // (2 * steps))
+        chosen = np.where(count[..., np.newaxis] > n_points, spread, place)
+        real = place < count[..., np.newaxis]
+        padded = np.full((*real.shape, self.values.shape[1]), np.nan, dtype=np.float32)
+        padded[real] = self.values[(first[..., np.newaxis] + chosen)[real]]
+        return padded

@@ -14,8 +14,8 @@ from .spec import Modality, Model
 
 Recentre = Literal["frame", "first", "none"]
 
-# Kinds whose last axis is a channel with its own unit-like scale; pixels share one.
-CHANNEL_KINDS = frozenset({"inertial", "skeleton"})
+# Last axes whose places have a scale of their own each; pixels and packets share one.
+CHANNEL_AXES = frozenset({"channel", "coordinate"})
 MIN_STD = 1e-6
 
 
@@ -27,28 +27,32 @@ class Statistics(Model):
 
 
 def centre(values: np.ndarray, modality: Modality, recentre: Recentre = "first") -> np.ndarray:
-    """Skeletons relative to their root joint; every other kind unchanged.
+    """Skeletons relative to their root joint, without one to the mean joint; other kinds unchanged.
 
     Where a person stood is a matter of the camera.
 
     Parameters
     ----------
-    values : ndarray, shape (n, T, J, 3), metres, or (n, ...)
+    values : ndarray, shape (n, T, J, 3), metres, or (n, T, J, 2), pixels, or (n, ...)
     modality : Modality
         Names the root joint, if it has one.
     recentre : {"frame", "first", "none"}
         The root of each frame, or of the first frame, which keeps the path of the body.
     """
-    if modality.kind != "skeleton" or modality.root is None or recentre == "none":
+    if modality.kind != "skeleton" or recentre == "none":
         return values
-    joints = modality.axes[1].names or ()
-    root = joints.index(modality.root)
     frames = slice(None) if recentre == "frame" else slice(0, 1)
+    if modality.root is None:
+        return np.asarray(values - values[:, frames].mean(axis=2, keepdims=True))
+    root = (modality.axes[1].names or ()).index(modality.root)
     return np.asarray(values - values[:, frames, root : root + 1])
 
 
 def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
-    """Statistics over the given samples; absent rows (NaN) and background pixels are left out.
+    """Statistics over the given samples.
+
+    Absent rows (NaN), background pixels and the padding of point clouds (NaN) are left out; class
+    numbers have none: mean 0, deviation 1.
 
     Parameters
     ----------
@@ -57,11 +61,15 @@ def measure(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
     modality : Modality
     """
     count, total, squares = 0, np.zeros(1), np.zeros(1)
-    for block in samples:
-        rows = block[np.isfinite(block).all(axis=tuple(range(1, block.ndim)))]
-        if modality.kind not in CHANNEL_KINDS and modality.background is not None:
+    for block in samples if modality.classes is None else ():
+        rows = block
+        if modality.kind == "point_cloud":
+            rows = block.reshape(-1, block.shape[-1])
+        rows = rows[np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))]
+        if not has_channels(modality) and modality.background is not None:
             rows = rows[rows != modality.background]
-        wide = rows.reshape(-1, _n_channels(block, modality)).astype(np.float64)
+        wide = rows.reshape(-1, block.shape[-1] if has_channels(modality) else 1)
+        wide = wide.astype(np.float64)
         count += len(wide)
         total = total + wide.sum(axis=0)
         squares = squares + (wide**2).sum(axis=0)
@@ -79,5 +87,6 @@ def standardise(values: np.ndarray, statistics: Statistics) -> np.ndarray:
     return np.asarray((values - mean) / std, dtype=np.float32)
 
 
-def _n_channels(values: np.ndarray, modality: Modality) -> int:
-    return values.shape[-1] if modality.kind in CHANNEL_KINDS else 1
+def has_channels(modality: Modality) -> bool:
+    """Whether the last axis holds channels or coordinates, each with a scale of its own."""
+    return modality.axes[-1].name in CHANNEL_AXES

@@ -52,7 +52,7 @@ class Axis(Model):
 
     name: Literal[
         "time", "channel", "joint", "coordinate", "height", "width",
-        "antenna", "subcarrier", "packet",
+        "antenna", "subcarrier", "packet", "point",
     ]  # fmt: skip
     size: int = Field(ge=1)
     names: tuple[str, ...] | None = Field(default=None, description="one per index, if they differ")
@@ -61,7 +61,8 @@ class Axis(Model):
 class Modality(Model):
     """One measured stream as it is stored: shape, unit and rate are fixed.
 
-    Of a point cloud the axes are time and channel; the number of points differs by frame.
+    Of a point cloud as stored the axes are time and channel: the number of points differs by
+    frame. Brought to one number of points it has a point axis between them.
     """
 
     kind: ModalityKind
@@ -70,6 +71,9 @@ class Modality(Model):
     rate_hz: float | None = Field(default=None, description="null: stretched, no common rate")
     root: str | None = Field(default=None, description="the joint that others are centred on")
     background: float | None = Field(default=None, description="value of pixels without reading")
+    classes: int | None = Field(
+        default=None, ge=2, description="values are class numbers, 0 to classes - 1"
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,7 +83,13 @@ class Modality(Model):
     @property
     def ragged(self) -> bool:
         """Whether the number of points differs from frame to frame."""
-        return self.kind == "point_cloud"
+        return self.kind == "point_cloud" and all(axis.name != "point" for axis in self.axes)
+
+    def sized(self, shape: tuple[int, ...]) -> Modality:
+        """Give the axes other sizes; an axis that changes loses the names of its places."""
+        pairs = zip(self.axes, shape, strict=True)
+        axes = [a if a.size == n else Axis(name=a.name, size=n) for a, n in pairs]
+        return self.model_copy(update={"axes": tuple(axes)})
 
 
 class RawStream(Model):
@@ -99,6 +109,7 @@ class RawStream(Model):
     )
     root: str | None = None
     background: float | None = None
+    classes: int | None = Field(default=None, ge=2)
 
 
 class Windowing(Model):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import skew
 
-from .scale import CHANNEL_KINDS, centre
+from .scale import centre
 from .spec import Modality
 
 CORRECTION_K = 10  # neighbours whose mean similarity tells a hub, as in CSLS
@@ -25,6 +25,7 @@ DECIMALS = 6  # as stored similarities: float noise of 1e-7 cannot change a part
 
 # How a sample is perturbed: the strengths that mmbind_train augments with, set before any measuring
 ROTATION, WARP, GAIN, JITTER = 0.15, 0.3, 0.1, 0.05
+VECTOR_KINDS = frozenset({"inertial", "skeleton"})
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -250,7 +251,7 @@ def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) ->
         share = (position - left).reshape(n, n_frames, *tail)
         sample = np.arange(n)[:, np.newaxis]
         changed = changed[sample, left] * (1.0 - share) + changed[sample, left + 1] * share
-    if modality.kind in CHANNEL_KINDS and changed.shape[-1] == 3:
+    if modality.kind in VECTOR_KINDS and changed.shape[-1] == 3:
         turn = Rotation.from_rotvec(rng.normal(0.0, ROTATION, size=(n, 3))).as_matrix()
         shape = changed.shape
         changed = np.matmul(changed.reshape(n, -1, 3), turn.swapaxes(1, 2)).reshape(shape)

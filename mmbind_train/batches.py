@@ -15,7 +15,10 @@ from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem,
 from mmbind_data.layout import Bound, Store
 from mmbind_data.scale import Recentre, Statistics, centre, measure
 from mmbind_data.spec import DatasetInfo, Modality
-from mmbind_data.window import stretch
+from mmbind_data.thinning import InputBounds, bounded, load_thinned
+
+DEFAULT_BOUNDS = InputBounds()
+MEASURED_AT_ONCE = 256  # samples
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Rows:
     modalities : mapping of name to Modality
         In the order of the columns of `index`; all samples of a modality have its shape.
     values : mapping of name to ndarray, shape (n_samples, *shape), float32
-        The modality's unit; skeletons relative to their root if that was asked for.
+        The modality's unit; skeletons relative to their root if that was asked for; point clouds
+        padded with NaN.
     index : ndarray, shape (n_rows, n_modalities), int64
         Row of `values`, -1 = the row lacks the modality.
     sample : ndarray, shape (n_rows, n_modalities), int64
@@ -40,6 +44,7 @@ class Rows:
     label_names : tuple of str
     subjects : mapping of dataset id to the subjects whose samples were seen
     stretched : mapping of "source/modality" to (frames stored, frames used), where they differ
+        Interpolated, or of videos, point clouds and CSI picked.
     """
 
     modalities: Mapping[str, Modality]
@@ -71,7 +76,9 @@ class Rows:
         return replace(self, **columns)
 
 
-def gather_bound(bound: Bound, *, recentre: Recentre = "frame") -> Rows:
+def gather_bound(
+    bound: Bound, *, recentre: Recentre = "frame", bounds: InputBounds = DEFAULT_BOUNDS
+) -> Rows:
     """Read the rows of a bound store and each sample that they point at, once.
 
     Parameters
@@ -79,6 +86,8 @@ def gather_bound(bound: Bound, *, recentre: Recentre = "frame") -> Rows:
     bound : Bound
     recentre : {"frame", "first", "none"}
         Skeletons relative to the root joint of every frame, of the first frame, or not.
+    bounds : InputBounds
+        Larger samples are thinned out while they are read.
 
     Returns
     -------
@@ -95,8 +104,9 @@ def gather_bound(bound: Bound, *, recentre: Recentre = "frame") -> Rows:
     table = bound.pairs()
     stores = {source.source_id: bound.source(source.source_id) for source in bound.info.sources}
     names = bound.info.modalities
-    modalities = {name: _common_modality(name, stores) for name in names}
-    index, values, stretched = np.full((len(table), len(names)), -1, np.int64), {}, {}
+    modalities = {name: _common_modality(name, stores, bounds) for name in names}
+    index, values = np.full((len(table), len(names)), -1, np.int64), {}
+    stretched: dict[str, tuple[int, int]] = {}
     for column, name in enumerate(names):
         owner = np.array(table[f"{name}.source"].to_pylist(), dtype=object)
         row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
@@ -115,9 +125,7 @@ def gather_bound(bound: Bound, *, recentre: Recentre = "frame") -> Rows:
             blocks.append(_load(store, name, used, modalities[name], recentre))
             index[mine, column] = offset + inverse
             offset += len(used)
-            stored = store.info.modalities[name].shape[0]
-            if stored != modalities[name].shape[0]:
-                stretched[f"{source_id}/{name}"] = (stored, modalities[name].shape[0])
+            stretched |= _lengths(source_id, name, store.info.modalities[name], modalities[name])
         values[name] = np.concatenate(blocks or [np.empty((0, *modalities[name].shape), "f4")])
     return Rows(
         modalities=modalities,
@@ -140,6 +148,7 @@ def gather_store(
     like: Mapping[str, Modality] | None = None,
     recentre: Recentre = "frame",
     rows: np.ndarray | None = None,
+    bounds: InputBounds = DEFAULT_BOUNDS,
 ) -> Rows:
     """Read a converted store as naturally paired rows.
 
@@ -149,10 +158,12 @@ def gather_store(
     modalities : sequence of str, optional
         Columns of the result, in this order; all that the store has by default.
     like : mapping of name to Modality, optional
-        What the samples are stretched to; as stored by default.
+        What the samples are brought to in time; as stored, within `bounds`, by default.
     recentre : {"frame", "first", "none"}
     rows : ndarray of int, shape (n,), optional
         Rows of the store in the order wanted; all by default.
+    bounds : InputBounds
+        Larger samples are thinned out while they are read.
 
     Returns
     -------
@@ -175,16 +186,17 @@ def gather_store(
                         suggest(name, store.info.modalities))
             )  # fmt: skip
     wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
-    index, values, found, stretched = [], {}, {}, {}
+    index, values, found = [], {}, {}
+    stretched: dict[str, tuple[int, int]] = {}
     for name in names:
-        own = store.info.modalities[name]
+        own = bounded(store.info.modalities[name], bounds)
         found[name] = like[name] if like and name in like else own
         _check_axes(name, own, found[name], store)
         here = store.present(name)[wanted]
         values[name] = _load(store, name, wanted[here], found[name], recentre)
         index.append(np.where(here, np.cumsum(here) - 1, -1))
-        if own.shape[0] != found[name].shape[0]:
-            stretched[f"{store.info.dataset_id}/{name}"] = (own.shape[0], found[name].shape[0])
+        source_id = store.info.dataset_id
+        stretched |= _lengths(source_id, name, store.info.modalities[name], found[name])
     filled = np.stack(index, axis=1).astype(np.int64)
     return Rows(
         modalities=found,
@@ -205,7 +217,10 @@ def measure_statistics(rows: Rows) -> dict[str, Statistics]:
     found = {}
     for column, (name, modality) in enumerate(rows.modalities.items()):
         used = np.unique(rows.index[:, column])
-        found[name] = measure([rows.values[name][used[used >= 0]]], modality)
+        used = used[used >= 0]
+        parts = np.split(used, range(MEASURED_AT_ONCE, len(used), MEASURED_AT_ONCE))
+        values = rows.values[name]
+        found[name] = measure((values[part] for part in parts), modality)
     return found
 
 
@@ -222,42 +237,47 @@ def row_batches(n_rows: int, batch: int, seed: int) -> Iterator[np.ndarray]:
         epoch += 1
 
 
-def _common_modality(name: str, stores: Mapping[str, Store]) -> Modality:
+def _common_modality(name: str, stores: Mapping[str, Store], bounds: InputBounds) -> Modality:
     """Describe a modality as it enters the network: the longest of the sources' lengths."""
     holders = [store for store in stores.values() if name in store.info.modalities]
-    longest = max(holders, key=lambda store: store.info.modalities[name].shape[0])
-    common = longest.info.modalities[name]
-    for store in holders:
-        _check_axes(name, store.info.modalities[name], common, store)
+    entering = [bounded(store.info.modalities[name], bounds) for store in holders]
+    common = max(entering, key=_n_frames)
+    for store, own in zip(holders, entering, strict=True):
+        _check_axes(name, own, common, store)
     return common
 
 
+def _n_frames(modality: Modality) -> int:
+    return modality.shape[0] if modality.axes[0].name == "time" else 1
+
+
+def _behind_time(modality: Modality) -> tuple[int, ...]:
+    return tuple(axis.size for axis in modality.axes if axis.name != "time")
+
+
+def _lengths(
+    source_id: str, name: str, stored: Modality, used: Modality
+) -> dict[str, tuple[int, int]]:
+    """Tell how many frames are stored and used, if that is not the same."""
+    counts = (_n_frames(stored), _n_frames(used))
+    return {f"{source_id}/{name}": counts} if counts[0] != counts[1] else {}
+
+
 def _check_axes(name: str, own: Modality, common: Modality, store: Store) -> None:
-    if (own.kind, own.shape[1:], own.unit) != (common.kind, common.shape[1:], common.unit):
+    mine, theirs = ((one.kind, _behind_time(one), one.unit, one.classes) for one in (own, common))
+    if mine != theirs:
         raise FormatError(
             problem("train", f"{name} differs between the stores", store.path,
-                    f"{common.kind} {common.shape[1:]} behind time, in {common.unit}",
-                    f"{own.kind} {own.shape[1:]} in {own.unit}")
+                    f"{common.kind} {_behind_time(common)} behind time, in {common.unit}",
+                    f"{own.kind} {_behind_time(own)} in {own.unit}")
         )  # fmt: skip
 
 
 def _load(
     store: Store, name: str, rows: np.ndarray, common: Modality, recentre: Recentre
 ) -> np.ndarray:
-    """Read samples, put skeletons on their root, stretch to the common length."""
-    values = store.load(name, rows)
-    if not np.isfinite(values).all():
-        raise IntegrityError(
-            problem("train", "values that are not finite", f"{store.path} modality {name}",
-                    "numbers where the store says that the modality is present", "NaN or infinity",
-                    "Run mmbind validate --level values.")
-        )  # fmt: skip
-    own = store.info.modalities[name]
-    values = centre(values, own, recentre)
-    n_frames = common.shape[0]
-    if own.shape[0] == n_frames:
-        return values
-    return np.ascontiguousarray(stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1))
+    """Read samples as they enter the network, put skeletons on their root."""
+    return centre(load_thinned(store, name, rows, common), common, recentre)
 
 
 def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:

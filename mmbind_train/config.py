@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mmbind_data.spec import Model
+from mmbind_data.thinning import InputBounds
 
 
 class LossOptions(Model):
@@ -54,16 +55,31 @@ class NetworkOptions(Model):
 class Augmentation(Model):
     """Random changes of the inputs while training; each strength 0 switches one off.
 
-    Applied to standardised inputs, to inertial and skeleton streams only.
+    Which kinds of modality each applies to: `mmbind_train.augment.CHANGES`.
     """
 
-    rotation: float = Field(default=0.15, ge=0, description="standard deviation of the angle, rad")
+    rotation: float = Field(
+        default=0.15,
+        ge=0,
+        description="standard deviation of the angle, rad; of point clouds about the vertical",
+    )
     warp: float = Field(default=0.3, ge=0, description="standard deviation of the log of speed")
     gain: float = Field(default=0.1, ge=0, description="standard deviation of the gain around 1")
     jitter: float = Field(default=0.05, ge=0, description="standard deviation of added noise")
+    shift: float = Field(
+        default=0.04, ge=0, description="of pictures: standard deviation, parts of a side"
+    )
+    flip: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the rows whose stills are mirrored; videos "
+        "never are: left and right are part of a gesture",
+    )
+    drop: float = Field(default=0.1, ge=0, lt=1, description="share of points taken away")
 
 
-NO_AUGMENTATION = Augmentation(rotation=0, warp=0, gain=0, jitter=0)
+NO_AUGMENTATION = Augmentation(rotation=0, warp=0, gain=0, jitter=0, shift=0, flip=0, drop=0)
 
 
 class Budget(Model):
@@ -96,6 +112,7 @@ class TrainConfig(Model):
     seed: int = Field(default=0, ge=0)
     budget: Budget = Budget(steps=700)
     network: NetworkOptions = NetworkOptions()
+    inputs: InputBounds = InputBounds()
     augmentation: Augmentation = Augmentation()
     loss: LossOptions = Field(
         default=LossOptions(positive_in_denominator=True),

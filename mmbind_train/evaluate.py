@@ -243,8 +243,9 @@ def _labelled(
             )
         )
     rows = gather_store(
-        store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept
-    )
+        store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept,
+        bounds=info.config.inputs,
+    )  # fmt: skip
     return _in_columns(rows, info, label[kept], classes)
 
 

@@ -12,11 +12,9 @@ from torch import Tensor
 from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality
 
-from .augment import augment
+from .augment import augment, draw_flips, jitter
 from .batches import Rows
 from .config import Augmentation
-
-AUGMENTED_KINDS = ("inertial", "skeleton")
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,7 @@ class Batch:
     Attributes
     ----------
     inputs : mapping of name to Tensor, shape (B, *shape), float32
+        Of point clouds P may be smaller: the largest frame of the batch.
     present : Tensor, shape (B, M), bool
     weight : Tensor, shape (B,), float32
     label : Tensor, shape (B,), int64
@@ -60,18 +59,24 @@ def make_batch(
         Needed with augmentation.
     """
     index = rows.index[chosen]
+    stills = any(one.kind == "image" for one in rows.modalities.values())
+    flips = None
+    if augmentation is not None and rng is not None and stills:
+        flips = draw_flips(len(chosen), augmentation, rng)
     inputs = {}
     for column, (name, modality) in enumerate(rows.modalities.items()):
         here = np.flatnonzero(index[:, column] >= 0)
-        raw = torch.from_numpy(rows.values[name][index[here, column]])
-        changed = augmentation is not None and rng is not None
-        changed = changed and modality.kind in AUGMENTED_KINDS and len(here) > 0
-        if changed and augmentation is not None and rng is not None:
-            values = standardise(augment(raw, augmentation, rng), modality, statistics[name])
-            values = values + augmentation.jitter * torch.randn(values.shape, generator=rng)
+        values = torch.from_numpy(rows.values[name][index[here, column]])
+        if modality.kind == "point_cloud":
+            values = _without_padding(values)
+        if augmentation is not None and rng is not None and len(here):
+            flipped = flips[torch.from_numpy(here)] if flips is not None else None
+            changed = augment(values, modality, augmentation, rng, flipped)
+            scaled = standardise(changed, modality, statistics[name])
+            values = jitter(scaled, modality, augmentation, rng)
         else:
-            values = standardise(raw, modality, statistics[name])
-        filled = torch.zeros(len(chosen), *modality.shape)
+            values = standardise(values, modality, statistics[name])
+        filled = torch.zeros(len(chosen), *values.shape[1:])
         filled[torch.from_numpy(here)] = values
         inputs[name] = filled
     return Batch(
@@ -84,10 +89,16 @@ def make_batch(
 
 
 def standardise(values: Tensor, modality: Modality, statistics: Statistics) -> Tensor:
-    """Subtract the mean, divide by the deviation; pixels without a reading become 0."""
-    mean, std = torch.tensor(statistics.mean), torch.tensor(statistics.std)
+    """Subtract the mean, divide by the deviation; pixels without a reading become 0.
+
+    Class numbers stay what they are.
+    """
+    if modality.classes is not None:
+        return values
+    mean = torch.tensor(statistics.mean, device=values.device)
+    std = torch.tensor(statistics.std, device=values.device)
     scaled = (values - mean) / std
-    if modality.kind == "depth_video" and modality.background is not None:
+    if modality.background is not None:
         return torch.where(values == modality.background, 0.0, scaled)
     return scaled
 
@@ -97,3 +108,9 @@ def same_sample(sample: np.ndarray) -> np.ndarray:
     equal = sample[:, None, :, None] == sample[None, :, None, :]
     shared: np.ndarray = (equal & (sample >= 0)[:, None, :, None]).any(axis=(2, 3))
     return shared
+
+
+def _without_padding(values: Tensor) -> Tensor:
+    """Cut (n, T, P, C) clouds, padded behind the last point, to the largest frame."""
+    n_points = int((~values[..., 0].isnan()).sum(dim=2).max()) if len(values) else 0
+    return values[:, :, : max(1, n_points)]

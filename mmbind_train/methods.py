@@ -54,9 +54,9 @@ def lower_bound(data: Store | Bound, config: TrainConfig) -> Plan:
     """
     if isinstance(data, Bound):
         check_bound(data, method="lower_bound")
-        rows = gather_bound(data, recentre=config.recentre)
+        rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs)
     else:
-        rows = gather_store(data, recentre=config.recentre)
+        rows = gather_store(data, recentre=config.recentre, bounds=config.inputs)
     return Plan(rows, np.arange(len(rows)), config.loss, trains=False)
 
 
@@ -68,7 +68,7 @@ def mim(data: Store | Bound, config: TrainConfig) -> Plan:
     """
     bound = _need_bound(data, "mim")
     check_bound(bound, method="mim")
-    rows = gather_bound(bound, recentre=config.recentre)
+    rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
     loss = config.loss.model_copy(update={"dummy_views": True})
     return Plan(rows, np.flatnonzero(rows.kind == "incomplete"), loss)
 
@@ -80,7 +80,7 @@ def mmbind(data: Store | Bound, config: TrainConfig) -> Plan:
     """
     bound = _need_bound(data, "mmbind")
     check_bound(bound, method="mmbind")
-    rows = gather_bound(bound, recentre=config.recentre)
+    rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
     chosen = np.flatnonzero(np.isin(rows.kind, ("pseudo", "incomplete")))
     return Plan(rows, chosen, config.loss)
 
@@ -97,7 +97,7 @@ def upper_bound(data: Store | Bound, config: TrainConfig) -> Plan:
                     "a bound store",
                     "Cut one with mmbind partition, with the subjects of all nodes.")
         )  # fmt: skip
-    rows = gather_store(data, recentre=config.recentre)
+    rows = gather_store(data, recentre=config.recentre, bounds=config.inputs)
     return Plan(rows, np.arange(len(rows)), config.loss)
 
 

@@ -5,18 +5,17 @@ Source: paper section 5.2.1 (adaptive architecture) and 5.2.2 (heads onto the un
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmbind_data.encoders import REFERENCE_DIM, build_encoder, encoder_dim
+from mmbind_data.encoders import build_encoder, encoder_dim, reference_of
 from mmbind_data.spec import Modality
 
 from .config import NetworkOptions
-
-REFERENCE_HIDDEN = 1280  # width of the published projection head
 
 
 class AdaptiveModel(nn.Module):
@@ -32,13 +31,15 @@ class AdaptiveModel(nn.Module):
     def __init__(self, modalities: Mapping[str, Modality], options: NetworkOptions) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
-        self.dim = encoder_dim(options.variant, options.feature_dim)
-        hidden = REFERENCE_HIDDEN if self.dim == REFERENCE_DIM else self.dim
+        self.dims = {
+            name: encoder_dim(modality, variant=options.variant, feature_dim=options.feature_dim)
+            for name, modality in modalities.items()
+        }
+        self.dim = max(self.dims.values())
         self.encoders = nn.ModuleDict(
             {
                 name: build_encoder(
-                    modality.kind,
-                    modality.shape,
+                    modality,
                     variant=options.variant,
                     width=options.width,
                     feature_dim=options.feature_dim,
@@ -48,13 +49,8 @@ class AdaptiveModel(nn.Module):
         )
         self.heads = nn.ModuleDict(
             {
-                name: nn.Sequential(
-                    nn.ReLU(),
-                    nn.Linear(self.dim, hidden),
-                    nn.ReLU(),
-                    nn.Linear(hidden, options.embedding_dim),
-                )
-                for name in modalities
+                name: _head(self.dims[name], _hidden(modality, options), options.embedding_dim)
+                for name, modality in modalities.items()
             }
         )
 
@@ -74,32 +70,76 @@ class AdaptiveModel(nn.Module):
             Standardised; zeros where a row lacks the modality.
         present : Tensor, shape (B, M), bool
         encode_dummies : bool
-            Pass the zeros of absent modalities through the encoder, as the published code does.
+            Pass the zeros of absent modalities through the encoder, as the published code does;
+            statistics that an encoder takes over its batch still come from present rows alone.
         only : sequence of str, optional
             Modalities to use; the others count as absent.
 
         Returns
         -------
         Tensor, shape (B, M, dim), float32
+            A feature shorter than `dim` is followed by zeros.
         """
         columns = []
         for column, name in enumerate(self.modalities):
-            feature = torch.zeros(len(present), self.dim)
-            used = present[:, column] | encode_dummies
-            if (only is None or name in only) and used.any():
-                if used.all():
-                    feature = self.encoders[name](inputs[name])
-                else:
-                    feature = feature.index_put(
-                        (used.nonzero().squeeze(1),), self.encoders[name](inputs[name][used])
-                    )
-            columns.append(feature)
+            feature = torch.zeros(len(present), self.dims[name], device=present.device)
+            here = present[:, column]
+            if only is not None and name not in only:
+                here = torch.zeros_like(here)
+            elif encode_dummies and not here.all():
+                dummy = self._dummy(name, inputs[name])
+                feature = dummy.expand(len(present), -1)
+            if here.all():
+                feature = self.encoders[name](inputs[name])
+            elif here.any():
+                encoded = self.encoders[name](inputs[name][here])
+                feature = feature.to(encoded.dtype).index_put((here.nonzero().squeeze(1),), encoded)
+            columns.append(functional.pad(feature, (0, self.dim - self.dims[name])))
         return torch.stack(columns, dim=1)
+
+    def _dummy(self, name: str, values: Tensor) -> Tensor:
+        """Feature of a zero input, shape (1, dim): the same for every row that lacks a modality."""
+        with _fixed_statistics(self.encoders[name]):
+            feature: Tensor = self.encoders[name](torch.zeros_like(values[:1]))
+        return feature
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings z of unit norm, shape (B, M, F), from features, shape (B, M, dim)."""
-        columns = [self.heads[name](features[:, k]) for k, name in enumerate(self.modalities)]
+        columns = [
+            self.heads[name](features[:, k, : self.dims[name]])
+            for k, name in enumerate(self.modalities)
+        ]
         return functional.normalize(torch.stack(columns, dim=1), dim=-1)
+
+
+def _head(dim: int, hidden: int, embedding_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ReLU(), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, embedding_dim)
+    )
+
+
+def _hidden(modality: Modality, options: NetworkOptions) -> int:
+    """Width of a projection head: as published, or that of the feature."""
+    if options.variant == "reference":
+        return reference_of(modality).hidden
+    return options.feature_dim
+
+
+@contextmanager
+def _fixed_statistics(encoder: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use what it has seen, and learn nothing, for a while; no dropout."""
+    stopped = [
+        module
+        for module in encoder.modules()
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.Dropout)) and module.training
+    ]
+    for module in stopped:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in stopped:
+            module.training = True
 
 
 class Classifier(nn.Module):

@@ -44,7 +44,20 @@ LAYERS: tuple[frozenset[str], ...] = (
         )
     ),
     frozenset(f"mmbind_data.{name}" for name in ("layout", "official", "staging", "datasets")),
-    frozenset({"mmbind_data.writer", "mmbind_data.pairs", "mmbind_data.encoders"}),
+    frozenset(
+        f"mmbind_data.{name}"
+        for name in (
+            "writer",
+            "pairs",
+            "thinning",
+            "encoders",
+            "encoders_image",
+            "encoders_points",
+            "encoders_reference",
+            "encoders_temporal",
+            "encoders_transformer",
+        )
+    ),
     frozenset(
         f"mmbind_data.{name}"
         for name in (

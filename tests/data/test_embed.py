@@ -82,9 +82,9 @@ def test_similar_signals_lie_closer_than_different_ones(trained: Embedded) -> No
 
 def test_stored_weights_and_statistics_reproduce_the_vectors(trained: Embedded) -> None:
     config = trained.config
-    encoder = build_encoder(
-        config["kind"], tuple(config["shape"]), feature_dim=config["latent_dim"]
-    )
+    modality = Modality.model_validate(config["modality"])
+    assert [modality.kind, list(modality.shape)] == [config["kind"], config["shape"]]
+    encoder = build_encoder(modality, feature_dim=config["latent_dim"])
     encoder.load_state_dict({name: torch.tensor(w) for name, w in trained.weights.items()})
     statistics = Statistics(mean=tuple(config["mean"]), std=tuple(config["std"]))
     with torch.no_grad():
@@ -139,12 +139,12 @@ def test_progress_is_told() -> None:
 
 
 def test_a_kind_without_a_decoder_is_refused() -> None:
-    depth = Modality(
-        kind="depth_video", unit="m",
-        axes=tuple(Axis(name=name, size=8) for name in ("time", "height", "width")),
+    cloud = Modality(
+        kind="point_cloud", unit="m",
+        axes=tuple(Axis(name=name, size=8) for name in ("time", "point", "channel")),
     )  # fmt: skip
-    with pytest.raises(UsageError, match="depth_video"):
-        embed_autoencoder(np.zeros((4, 8, 8, 8), dtype=np.float32), depth, steps=1)
+    with pytest.raises(UsageError, match="point_cloud"):
+        embed_autoencoder(np.zeros((4, 8, 8, 8), dtype=np.float32), cloud, steps=1)
 
 
 def test_texts_become_unit_vectors_ordered_by_meaning() -> None:

@@ -86,9 +86,9 @@ def test_samples_of_one_kind_are_found_again(trained: Embedded) -> None:
 def test_stored_weights_and_statistics_reproduce_the_vectors(trained: Embedded) -> None:
     config = trained.config
     assert config["name"] == "contrastive"
-    encoder = build_encoder(
-        config["kind"], tuple(config["shape"]), feature_dim=config["latent_dim"]
-    )
+    modality = Modality.model_validate(config["modality"])
+    assert [modality.kind, list(modality.shape)] == [config["kind"], config["shape"]]
+    encoder = build_encoder(modality, feature_dim=config["latent_dim"])
     encoder.load_state_dict({name: torch.tensor(w) for name, w in trained.weights.items()})
     statistics = Statistics(mean=tuple(config["mean"]), std=tuple(config["std"]))
     with torch.no_grad():

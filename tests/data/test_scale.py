@@ -119,9 +119,40 @@ def test_background_pixels_do_not_count() -> None:
     np.testing.assert_allclose(got.std, [expected.std()], rtol=1e-6)
 
 
-def test_other_kinds_and_rootless_skeletons_are_not_centred() -> None:
+def test_other_kinds_are_not_centred() -> None:
     values = samples("inertial")
     np.testing.assert_array_equal(centre(values, modality("inertial")), values)
+
+
+@pytest.mark.parametrize(("recentre", "frames"), [("frame", slice(None)), ("first", slice(0, 1))])
+def test_a_skeleton_without_root_is_centred_on_its_mean_joint(
+    recentre: Literal["frame", "first"], frames: slice
+) -> None:
     rootless = modality("skeleton").model_copy(update={"root": None})
     values = samples("skeleton")
-    np.testing.assert_array_equal(centre(values, rootless), values)
+    middle = np.sum([values[:, frames, joint] for joint in range(4)], axis=0) / 4
+    got = centre(values, rootless, recentre)
+    np.testing.assert_allclose(got, values - middle[:, :, np.newaxis], atol=1e-5)
+    np.testing.assert_array_equal(centre(values, rootless, "none"), values)
+
+
+def test_points_count_one_by_one_and_padding_does_not() -> None:
+    axes = (Axis(name="time", size=2), Axis(name="point", size=3), Axis(name="channel", size=2))
+    cloud = Modality(kind="point_cloud", unit="m", axes=axes)
+    values = np.full((2, 2, 3, 2), np.nan, dtype=np.float32)
+    values[0, 0, :2] = [[1, 10], [2, 20]]
+    values[1, 1, 0] = [6, 60]
+    got = measure([values], cloud)
+    np.testing.assert_allclose(got.mean, [3, 30])
+    np.testing.assert_allclose(got.std, np.std([[1, 10], [2, 20], [6, 60]], axis=0))
+    assert measure([np.full_like(values, np.nan)], cloud).std == (1.0,)
+
+
+def test_colours_have_a_scale_each_and_class_numbers_none() -> None:
+    size = (Axis(name="height", size=4), Axis(name="width", size=5))
+    colours = Modality(kind="image", unit="1", axes=(*size, Axis(name="channel", size=3)))
+    values = np.random.default_rng(0).normal([1, 5, 9], [1, 2, 3], (6, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(measure([values], colours).mean, values.mean(axis=(0, 1, 2)), 1e-5)
+    classes = Modality(kind="image", unit="1", axes=size, background=0.0, classes=7)
+    numbers = np.full((2, 4, 5), 6, dtype=np.float32)
+    assert measure([numbers], classes) == Statistics(mean=(0.0,), std=(1.0,))

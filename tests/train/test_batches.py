@@ -14,14 +14,13 @@ from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.scale import Statistics
 from mmbind_data.window import stretch
-from mmbind_train.augment import augment, rotations
 from mmbind_train.batches import (
     gather_bound,
     gather_store,
     measure_statistics,
     row_batches,
 )
-from mmbind_train.config import NO_AUGMENTATION, Augmentation
+from mmbind_train.config import Augmentation
 from mmbind_train.inputs import make_batch, same_sample, standardise
 
 
@@ -145,30 +144,6 @@ def test_batches_are_a_pure_function_of_seed_and_epoch() -> None:
     assert len(set(epoch)) == 8  # no row twice; the rest of two is left out
     assert first(2, 1) != first(4, 1)[2:]
     assert sorted(next(row_batches(3, 64, 0)).tolist()) == [0, 1, 2]
-
-
-def test_rotations_keep_lengths_and_handedness() -> None:
-    turns = rotations(50, 1.0, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(turns @ turns.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(50))
-    angles = torch.arccos(((turns.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1))
-    assert 0.6 < float(angles.mean()) < 1.0  # mean of |normal| is 0.8
-
-
-def test_augmentation_off_changes_nothing_and_on_changes_each_part() -> None:
-    values = torch.randn(4, 20, 3).cumsum(dim=1)
-    rng = torch.Generator().manual_seed(0)
-    assert torch.equal(augment(values, NO_AUGMENTATION, rng), values)
-    only = NO_AUGMENTATION.model_copy
-    warped = augment(values, only(update={"warp": 0.5}), rng)
-    torch.testing.assert_close(warped[:, [0, -1]], values[:, [0, -1]])
-    assert (warped - values).abs().max() > 0.1
-    turned = augment(values, only(update={"rotation": 0.5}), rng)
-    torch.testing.assert_close(turned.norm(dim=-1), values.norm(dim=-1))
-    assert (turned - values).abs().max() > 0.1
-    ratio = augment(values, only(update={"gain": 0.5}), rng) / values
-    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio))
-    assert len(set(ratio[:, 0, 0].tolist())) == 4
 
 
 def test_augmentation_is_drawn_from_the_generator(world: World) -> None:
