@@ -23,6 +23,7 @@ check: test
 
 schemas: $(VENV)/.installed  ## write schemas/*.json anew from the models
 	$(BIN)/python -m mmbind_data.documents
+	$(BIN)/python -m mmbind_train.documents
 
 benchmark: $(VENV)/.installed  ## ratios against named peers
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks

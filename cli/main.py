@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "One HTML page on a bound store.",
     "train": "Pre-train encoders on a bound store.",
     "evaluate": "Fine-tune a run on few labels and test it.",
+    "benchmark": "A table of methods by a protocol, from raw data on.",
     "demo": "The whole chain on small generated raw data.",
 }
 

@@ -46,6 +46,20 @@ def assignments(
     return values
 
 
+def choices(
+    ctx: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> dict[str, list[str]]:
+    """Turn ``COLUMN=VALUE`` texts into the values of each column (a click callback)."""
+    values: dict[str, list[str]] = {}
+    for text in texts:
+        column, equals, value = text.partition("=")
+        if not (column and equals and value):
+            message = f"expected COLUMN=VALUE, got {text!r}"
+            raise click.BadParameter(message, ctx=ctx, param=parameter)
+        values.setdefault(column, []).append(value)
+    return values
+
+
 def source_paths(texts: Sequence[str]) -> dict[str, Path]:
     """Turn ``ID=PATH`` texts into a mapping.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from .options import comma_list
+from .options import choices, comma_list
 from .output import Report, Screen, reported
 
 
@@ -16,6 +16,8 @@ from .output import Report, Screen, reported
 @click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
 @click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
 @click.option("--labels", type=click.Choice(["all", "none"]), default="all", show_default=True)
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", callback=choices,
+              help="Only samples with this text in their table; repeat for more.")  # fmt: skip
 @click.option("--node", help="The node's name; by default OUT without its ending.")
 @click.option("--dry-run", is_flag=True, help="Say what would be kept, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
@@ -26,6 +28,7 @@ def command(
     subjects: list[str] | None,
     modalities: list[str] | None,
     labels: Literal["all", "none"],
+    where: dict[str, list[str]],
     node: str | None,
     dry_run: bool,
     overwrite: bool,
@@ -36,7 +39,9 @@ def command(
 
     del screen
     if dry_run:
-        n_samples, kept, dropped = plan_partition(source, subjects=subjects, modalities=modalities)
+        n_samples, kept, dropped = plan_partition(
+            source, subjects=subjects, modalities=modalities, where=where
+        )
         result = {"n_samples": n_samples, "modalities": kept, "dropped": dropped}
         return Report(result, [f"would keep {n_samples} samples with {', '.join(kept)}"])
     info = partition(
@@ -45,6 +50,7 @@ def command(
         subjects=subjects,
         modalities=modalities,
         labels=labels,
+        where=where,
         node=node,
         overwrite=overwrite,
     )

@@ -91,6 +91,8 @@ def rebuild_command(info: DatasetInfo) -> str:
     if part.subjects is not None:
         command += f" --subjects {','.join(part.subjects)}"
     command += f" --modalities {','.join(part.modalities)}"
+    for column, values in (part.where or {}).items():
+        command += "".join(f" --where {shlex.quote(f'{column}={value}')}" for value in values)
     return command + (" --labels none" if part.labels == "none" else "")
 
 

@@ -196,7 +196,7 @@ def _run(tasks: list[UnitTask], workers: int) -> Iterator[tuple[int, UnitResult]
         ProcessPoolExecutor(
             n_others,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_prepare_worker,
+            initializer=prepare_worker,
         ) as pool,
     ):
         for _ in range(n_others):
@@ -262,7 +262,7 @@ def _worker_died(workers: int) -> OutputError:
     )
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

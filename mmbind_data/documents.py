@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .own_data import OwnDescriptor
 from .spec import BoundInfo, DatasetInfo, Descriptor, Manifest, Model
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: Mapping[str, type[Model]] = {
     "descriptor": Descriptor,
     "dataset": DatasetInfo,
@@ -28,7 +29,7 @@ def json_schema(name: str) -> dict[str, Any]:
     schema = SCHEMAS[name].model_json_schema(mode=mode)
     if name == "own_data":
         _allow_comments(schema)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": DIALECT, **schema}
 
 
 def _allow_comments(schema: Any) -> None:
@@ -45,10 +46,19 @@ def _allow_comments(schema: Any) -> None:
 
 def schema_text(name: str) -> str:
     """The exact text of schemas/<name>.schema.json."""
-    return json.dumps(json_schema(name), indent=2, sort_keys=True) + "\n"
+    return as_text(json_schema(name))
+
+
+def as_text(schema: dict[str, Any]) -> str:
+    """A schema as it is stored."""
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def write_schemas(texts: Mapping[str, str]) -> None:
+    """Write schemas/<name>.schema.json of a source checkout."""
+    for name, text in texts.items():
+        (Path(__file__).parent.parent / "schemas" / f"{name}.schema.json").write_text(text)
 
 
 if __name__ == "__main__":
-    for schema_name in SCHEMAS:
-        path = Path(__file__).parent.parent / "schemas" / f"{schema_name}.schema.json"
-        path.write_text(schema_text(schema_name))
+    write_schemas({name: schema_text(name) for name in SCHEMAS})

@@ -6,7 +6,7 @@ A node really lacks what it is said to lack: the arrays of the dropped modalitie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ def partition(
     subjects: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     labels: Literal["all", "none"] = "all",
+    where: Mapping[str, Sequence[str]] | None = None,
     node: str | None = None,
     overwrite: bool = False,
 ) -> DatasetInfo:
@@ -48,6 +49,9 @@ def partition(
         Modalities that the node measures; all by default. Samples that carry none are left out.
     labels : {"all", "none"}
         "none": the node has no labels.
+    where : mapping of column to values, optional
+        Only samples whose text in that column of the sample table is among the values, such as
+        ``{"label_text": ["wave", "clap"]}``; of several columns, all must agree.
     node : str, optional
         The node's name; by default the file name without its ending.
     overwrite : bool
@@ -60,14 +64,15 @@ def partition(
     Raises
     ------
     UsageError
-        Unknown subject or modality, or nothing is left.
+        Unknown subject, modality, column or value, or nothing is left.
     FormatError, OutputError
     """
     out = Path(out)
     check_output(out, overwrite=overwrite, doing="partition", inputs=[source])
-    store, rows, kept, chosen = _select(source, subjects, modalities)
+    store, rows, kept, chosen = _select(source, subjects, modalities, where)
     content = _content(store, rows, kept, labels)
     before = store.info.partition
+    filters = {**((before and before.where) or {}), **_texts(where)}
     everyone = subjects is None and (before is None or before.subjects is None)
     info = content.info.model_copy(
         update={
@@ -78,6 +83,7 @@ def partition(
                 modalities=tuple(kept),
                 dropped=_dropped(store, kept),
                 labels=before.labels if before and before.labels == "none" else labels,
+                where=filters or None,
             )
         }
     )
@@ -90,19 +96,25 @@ def plan_partition(
     *,
     subjects: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
+    where: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[int, list[str], list[str]]:
     """What `partition` would keep: number of samples, modalities, dropped modalities."""
-    store, rows, kept, _ = _select(source, subjects, modalities)
+    store, rows, kept, _ = _select(source, subjects, modalities, where)
     return len(rows), kept, list(_dropped(store, kept))
 
 
 def _select(
-    source: str | Path, subjects: Sequence[str] | None, modalities: Sequence[str] | None
+    source: str | Path,
+    subjects: Sequence[str] | None,
+    modalities: Sequence[str] | None,
+    where: Mapping[str, Sequence[str]] | None,
 ) -> tuple[Store, np.ndarray, list[str], list[str]]:
     store = open_store(source)
     kept = _choose(store, modalities, store.info.modalities, "modality")
     chosen = _choose(store, subjects, store.info.subjects, "subject")
     rows = select_rows(store, None if subjects is None else chosen, kept)
+    for column, values in _texts(where).items():
+        rows = rows[np.isin(_column(store, column, values)[rows], values)]
     if not len(rows):
         raise UsageError(
             problem(
@@ -142,6 +154,30 @@ def _choose(store: Store, wanted: Sequence[str] | None, known: Any, what: str) -
                 )
             )
     return [name for name in known if wanted is None or name in wanted]
+
+
+def _texts(where: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    return {column: tuple(values) for column, values in (where or {}).items()}
+
+
+def _column(store: Store, column: str, values: Sequence[str]) -> np.ndarray:
+    """Texts of a column of the sample table; all the values must occur in it."""
+    table = store.samples()
+    names = [field.name for field in table.schema if "string" in str(field.type)]
+    if column not in names:
+        step = suggest(column, names)
+        expected = "a column of texts in the sample table"
+        raise UsageError(
+            problem("partition", "no such column", store.path, expected, repr(column), step)
+        )
+    texts = np.array(table[column].fill_null("").to_pylist(), dtype=object)
+    for value in values:
+        if value not in texts:
+            known = sorted({text for text in texts if text})
+            what, expected = f"nothing has this {column}", f"one of the {len(known)} that occur"
+            step = suggest(value, known)
+            raise UsageError(problem("partition", what, store.path, expected, repr(value), step))
+    return texts
 
 
 def _dropped(store: Store, kept: Sequence[str]) -> tuple[str, ...]:

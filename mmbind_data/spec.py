@@ -214,6 +214,9 @@ class PartitionInfo(Model):
     modalities: tuple[Name, ...]
     dropped: tuple[Name, ...]
     labels: Literal["all", "none"]
+    where: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="columns of the sample table and the values that were kept"
+    )
 
 
 class Selection(Model):

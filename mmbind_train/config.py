@@ -123,6 +123,11 @@ class TrainConfig(Model):
     mask_same_sample: bool = Field(
         default=True, description="rows that hold the same source sample are no negatives"
     )
+    rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
+        default=("pseudo", "incomplete"),
+        min_length=1,
+        description="kinds of rows that mmbind trains on; one of them alone is an ablation",
+    )
     recentre: Literal["frame", "first", "none"] = Field(
         default="frame", description="skeletons relative to the root joint of which frame"
     )

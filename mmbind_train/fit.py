@@ -40,6 +40,7 @@ def fit(
     stage: str,
     log: Path | None = None,
     progress: Progress | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> float | None:
     """Minimise a loss with AdamW: linear warm-up, then half a cosine down to zero.
 
@@ -62,6 +63,8 @@ def fit(
     log : Path, optional
         metrics.jsonl, appended to: every tenth step and the last.
     progress : callable (done, total, text), optional
+    after_step : callable (step), optional
+        Called when a step is done, from 1 on; it must leave the networks as they are.
 
     Returns
     -------
@@ -101,6 +104,8 @@ def fit(
             write_metrics(log, stage=stage, step=step, loss=losses[-1], learning_rate=rate)
         if progress is not None:
             progress(step, n_steps, f"{stage} loss {losses[-1]:.3f}")
+        if after_step is not None:
+            after_step(step)
     return float(np.mean(losses[-max(1, n_steps // 10) :]))
 
 

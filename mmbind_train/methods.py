@@ -81,7 +81,7 @@ def mmbind(data: Store | Bound, config: TrainConfig) -> Plan:
     bound = _need_bound(data, "mmbind")
     check_bound(bound, method="mmbind")
     rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
-    chosen = np.flatnonzero(np.isin(rows.kind, ("pseudo", "incomplete")))
+    chosen = np.flatnonzero(np.isin(rows.kind, config.rows))
     return Plan(rows, chosen, config.loss)
 
 

@@ -50,6 +50,8 @@ def test_wheel_holds_every_module_and_document(wheel: Path) -> None:
                 expected.add(f"{package.replace('.', '/')}/{path.name}")
     templates = (ROOT / "mmbind_data" / "template").glob("*.template")
     expected |= {f"mmbind_data/template/{path.name}" for path in templates}
+    protocols = (ROOT / "mmbind_train" / "protocols").glob("*.json")
+    expected |= {f"mmbind_train/protocols/{path.name}" for path in protocols}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected

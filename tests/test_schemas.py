@@ -11,6 +11,8 @@ import pytest
 
 from mmbind_data.datasets import list_datasets, load_descriptor
 from mmbind_data.documents import SCHEMAS, schema_text
+from mmbind_train import documents
+from mmbind_train.protocol import list_protocols
 
 
 def shipped(name: str) -> Any:
@@ -22,6 +24,18 @@ def test_shipped_schema_is_the_models(name: str) -> None:
     text = (files("mmbind_data.schemas") / f"{name}.schema.json").read_text()
     assert text == schema_text(name), "run `make schemas`"
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+@pytest.mark.parametrize("name", documents.SCHEMAS)
+def test_shipped_schema_of_the_trainer_is_the_models(name: str) -> None:
+    text = (files("mmbind_data.schemas") / f"{name}.schema.json").read_text()
+    assert text == documents.schema_text(name), "run `make schemas`"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_protocols_fit_the_schema(name: str) -> None:
+    jsonschema.validate(json.loads(list_protocols()[name].read_text()), shipped("protocol"))
 
 
 @pytest.mark.parametrize("name", list_datasets())

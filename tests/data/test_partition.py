@@ -213,3 +213,22 @@ def test_neither_a_stranger_nor_the_parent_is_overwritten(utd_store: Path, tmp_p
 def test_a_bound_store_cannot_be_partitioned(bound_store: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="wrong kind"):
         partition(bound_store, tmp_path / "n.zarr")
+
+
+def test_where_keeps_the_rows_that_a_naive_loop_keeps(utd_store: Path, tmp_path: Path) -> None:
+    rows = open_store(utd_store).samples().to_pylist()
+    chosen = sorted({row["label_text"] for row in rows})[:2]
+    out = tmp_path / "few.zarr"
+    info = partition(utd_store, out, subjects=["1"], where={"label_text": chosen})
+    expected = [row["uid"] for row in rows if row["subject"] == "1" and row["label_text"] in chosen]
+    assert open_store(out).samples()["uid"].to_pylist() == expected
+    assert sorted(info.labels) == chosen
+    assert info.partition is not None
+    assert info.partition.where == {"label_text": tuple(chosen)}
+    again = partition(out, tmp_path / "one.zarr", where={"label_text": chosen[:1]})
+    assert again.partition is not None
+    assert again.partition.where == {"label_text": (chosen[0],)}
+    with pytest.raises(UsageError, match="nothing has this label_text"):
+        partition(utd_store, tmp_path / "no.zarr", where={"label_text": ["sleep"]})
+    with pytest.raises(UsageError, match="no such column"):
+        partition(utd_store, tmp_path / "no.zarr", where={"colour": ["red"]})

@@ -1,0 +1,266 @@
+"""`mmbind benchmark`: a protocol from raw data to a table, cell by cell."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.integrity import canonical_json, text_digest
+from mmbind_data.synthetic import write_motionsense, write_utd_mhad
+
+from .benchmark_plan import Asked, Chain, estimate, plan_cells
+from .benchmark_request import Request, narrow
+from .cells import Cell, Progress, read_record
+from .fingerprint import versions
+from .preparation import (
+    GENERATED,
+    NodeStore,
+    NotPreparedError,
+    Prepared,
+    find_raw,
+    is_generated,
+    needed_nodes,
+    prepare,
+)
+from .protocol import Protocol
+from .results import Failure, Results, check_folder, write_results
+from .schedule import run_cells
+from .summary import Score, compare, reached, summarise
+
+SHIPPED_GENERATORS = ("motionsense", "utd-mhad")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a benchmark would do."""
+
+    protocol: Protocol
+    n_cells: dict[str, int]
+    n_done: int
+    seconds: float | None
+    exact: bool
+    missing: str | None
+
+
+def benchmark(
+    request: Request,
+    out: str | Path,
+    *,
+    work: str | Path | None = None,
+    jobs: int | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Results:
+    """Run a protocol and write results.json, results.parquet, results.md and results.png.
+
+    What is done is kept cell by cell: an interrupted call goes on, a changed protocol repeats
+    only what changed.
+
+    Parameters
+    ----------
+    request : Request
+    out : path
+        Folder of the results.
+    work : path, optional
+        Where stores, runs and scores are kept; protocols may share it. ``out``/work by default.
+    jobs : int, optional
+        Processes; as many as there are cores by default. Results do not depend on it.
+    command : str
+        What the user typed, for the record.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    Results
+        Cells that failed are told in ``failures``; the figures are those of the others.
+
+    Raises
+    ------
+    UsageError, FormatError
+        No such protocol, row or method, or a protocol that breaks a rule.
+    RawLayoutError
+        Raw data, or people, that are not at hand.
+    OutputError
+        Other results stand in ``out``.
+    """
+    out = Path(out)
+    protocol, asked, changes = narrow(request)
+    generated = request.generated
+    jobs = jobs or cores()
+    folder = Path(work) if work is not None else out / "work"
+    if request.data is None:
+        raw = _generate(protocol, request, folder / "raw")
+    else:
+        raw = find_raw(protocol, request.data)
+        generated = is_generated(raw, request.data) or generated
+    check_folder(out, protocol.name, generated=generated, on=request.on)
+    # kept apart, so that nothing made up is ever taken for something measured
+    folder = folder / ("generated" if generated else "measured")
+    prepared = prepare(
+        protocol, raw, folder, asked.splits, asked.held_out, workers=jobs, progress=progress
+    )
+    cells, chains = plan_cells(protocol, asked, prepared, folder)
+    failed = run_cells(cells, jobs=jobs, progress=progress)
+    scores = tuple(_score(chain) for chain in chains if chain.score.key not in failed)
+    summaries = summarise(scores)
+    titles = {cell.key: cell.title for cell in cells}
+    results = Results(
+        generated=generated,
+        on=request.on,
+        changes=changes,
+        command=command,
+        protocol=protocol,
+        protocol_digest=text_digest(canonical_json(protocol.model_dump(mode="json"))),
+        versions=versions(),
+        sources=dict(prepared.digests),
+        nodes={
+            f"{split}/{name}": node.content_digest for (split, name), node in prepared.nodes.items()
+        },
+        scores=scores,
+        summaries=summaries,
+        differences=compare(scores),
+        reached=reached(summaries, protocol.reach),
+        failures=tuple(Failure(cell=titles[key], reason=why) for key, why in failed.items()),
+    )
+    write_results(out, results)
+    return results
+
+
+def plan_benchmark(
+    request: Request, out: str | Path, *, work: str | Path | None = None, jobs: int | None = None
+) -> Outlook:
+    """Say what `benchmark` would do and how long that takes; nothing is written.
+
+    Parameters and errors are those of `benchmark`, but for missing data, which is told.
+    """
+    protocol, asked, _ = narrow(request)
+    folder = Path(work) if work is not None else Path(out) / "work"
+    missing, generated, raw = None, request.generated, None
+    try:
+        if request.data is not None:
+            raw = find_raw(protocol, request.data)
+            generated = is_generated(raw, request.data) or generated
+        else:
+            _check_generators(protocol, request)
+            raw = {name: folder / "raw" / name for name in SHIPPED_GENERATORS}
+    except RawLayoutError as error:
+        missing = str(error)
+    folder = folder / ("generated" if generated else "measured")
+    prepared, exact = None, True
+    if raw is not None:
+        try:
+            prepared = prepare(protocol, raw, folder, asked.splits, asked.held_out, write=False)
+        except NotPreparedError:
+            pass
+        except RawLayoutError as error:
+            missing = str(error)
+    if prepared is None:
+        exact, prepared = False, _supposed(protocol, asked, folder)
+    cells, _ = plan_cells(protocol, asked, prepared, folder)
+    seconds = estimate(cells, measured_times(folder))
+    kinds = [cell.kind.split()[0] for cell in cells]
+    return Outlook(
+        protocol=protocol,
+        n_cells={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        n_done=sum(cell.done for cell in cells),
+        seconds=None if seconds is None else seconds / (jobs or cores()),
+        exact=exact,
+        missing=missing,
+    )
+
+
+def _check_generators(protocol: Protocol, request: Request) -> None:
+    datasets = {source.dataset for source in protocol.sources.values()}
+    if not request.generated:
+        pages = [f"{one} from {load_descriptor(one).homepage.value}" for one in sorted(datasets)]
+        raise RawLayoutError(
+            problem(f"run {protocol.name}", "no data given", "--data",
+                    f"a folder with {', '.join(sorted(datasets))}", "nothing",
+                    f"Get {', '.join(pages)}.")
+        )  # fmt: skip
+    lacking = sorted(datasets - set(SHIPPED_GENERATORS))
+    if lacking:
+        raise RawLayoutError(
+            problem(f"run {protocol.name}", "no generator is shipped", ", ".join(lacking),
+                    f"datasets among {', '.join(SHIPPED_GENERATORS)}", ", ".join(lacking),
+                    f"Give --data with raw folders of your own, marked by a file {GENERATED}.")
+        )  # fmt: skip
+
+
+def _generate(protocol: Protocol, request: Request, root: Path) -> dict[str, Path]:
+    """Write small raw folders in the layouts of the datasets, always the same ones."""
+    _check_generators(protocol, request)
+    found = {}
+    for dataset in sorted({source.dataset for source in protocol.sources.values()}):
+        found[dataset] = folder = root / dataset
+        if (folder / GENERATED).exists():
+            continue
+        rng = np.random.default_rng(0)
+        if dataset == "utd-mhad":
+            write_utd_mhad(folder, n_subjects=8, n_actions=27, n_trials=4, rng=rng)
+        else:
+            write_motionsense(folder, n_subjects=24, seconds=20, rng=rng)
+        (folder / GENERATED).write_text("made by mmbind benchmark --generated\n")
+    return found
+
+
+def _supposed(protocol: Protocol, asked: Asked, folder: Path) -> Prepared:
+    """Stores that are still to be made, for counting what depends on them."""
+    nodes = {
+        (split.name, name): NodeStore(name, folder, f"{split.name}/{name}", "")
+        for split in asked.splits
+        for name in needed_nodes(protocol, asked.held_out)
+    }
+    return Prepared(nodes, {}, {})
+
+
+def measured_times(work: Path) -> dict[str, list[float]]:
+    """Seconds of all finished cells below a folder, by kind."""
+    times: dict[str, list[float]] = {}
+    for kind in ("bound", "runs", "scores"):
+        for path in (work / kind).glob("*.json"):
+            document = json.loads(path.read_text())
+            if "seconds" in document:
+                times.setdefault(document["kind"], []).append(document["seconds"])
+    return times
+
+
+def _score(chain: Chain) -> Score:
+    run, found = read_record(chain.train), read_record(chain.score)
+    bound = read_record(chain.bind)["found"] if chain.bind is not None else {}
+    score = found["found"]
+    config = chain.score.job.config  # type: ignore[union-attr]
+    return Score(
+        row=chain.row.name,
+        method=chain.row.method,
+        split=chain.split,
+        seed=chain.seed,
+        condition=chain.condition.name,
+        accuracy=score["accuracy"],
+        macro_f1=score["macro_f1"],
+        paper_statistic=score["paper_statistic"],
+        n_finetune=score["n_finetune"],
+        n_test=score["n_test"],
+        n_classes=score["n_classes"],
+        n_pairs=bound.get("pairs"),
+        pairing_accuracy=bound.get("pairing_accuracy"),
+        pretrain_steps=run["found"]["steps"],
+        pretrain_cpu_s=run["cpu_seconds"],
+        finetune_steps=config.budget.n_steps(score["n_finetune"]),
+        finetune_cpu_s=found["cpu_seconds"],
+        joules=found["joules"],
+    )
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+__all__ = ["Cell", "Outlook", "Request", "benchmark", "narrow", "plan_benchmark"]

@@ -1,0 +1,185 @@
+"""The cells of a benchmark: one binding, one pre-training or one evaluation each.
+
+A cell is named by all that it depends on. What is done stays on disk under that name, so an
+interrupted benchmark goes on, a changed protocol repeats what changed, and rows that share a
+binding or a pre-training share the work.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmbind_data.bind_options import BindOptions
+from mmbind_data.binding import bind
+from mmbind_data.layout import open_bound, open_store
+
+from .config import EvaluateConfig, TrainConfig
+from .energy import read_joules
+from .evaluate import evaluate
+from .methods import train
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class BindJob:
+    """Bind stores; ``labelled`` are converted stores whose labels judge the pairs afterwards."""
+
+    inputs: tuple[Path, ...]
+    shared: tuple[str, ...]
+    options: BindOptions
+    labelled: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Pre-train a method on a store."""
+
+    data: Path
+    method: str
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Fine-tune a run and test it."""
+
+    run: Path
+    finetune: Path
+    held_out: Path
+    config: EvaluateConfig
+    paper_statistic: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One piece of work.
+
+    Attributes
+    ----------
+    key : str
+        Digest of the job, of the contents that it reads, and of the code.
+    job : BindJob, TrainJob or ScoreJob
+    out : Path
+        What is written; beside it lies the record.
+    needs : tuple of str
+        Keys of cells that come first.
+    title : str
+        For people.
+    """
+
+    key: str
+    job: BindJob | TrainJob | ScoreJob
+    out: Path
+    needs: tuple[str, ...]
+    title: str
+
+    @property
+    def kind(self) -> str:
+        """What sort of work, for estimates of time."""
+        if isinstance(self.job, BindJob):
+            return f"bind {self.job.options.embed}"
+        length = self.job.config.budget.model_dump_json(include={"steps", "epochs"})
+        what = f"train {self.job.method}" if isinstance(self.job, TrainJob) else "score"
+        return f"{what} {length}"
+
+    @property
+    def record(self) -> Path:
+        """JSON with what the cell found and how long it took; it exists if and only if done."""
+        return self.out.parent / f"{self.key}.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether the work is on disk."""
+        return self.record.exists() and self.out.exists()
+
+
+def run_cell(cell: Cell) -> None:
+    """Do a cell's work and write its record last."""
+    begin, cpu, joules = time.monotonic(), time.process_time(), read_joules()
+    found = _do(cell)
+    # beside other cells nobody can tell whose energy it is
+    spent = None if multiprocessing.parent_process() else read_joules()
+    record = {
+        "kind": cell.kind,
+        "title": cell.title,
+        "seconds": time.monotonic() - begin,
+        "cpu_seconds": time.process_time() - cpu,
+        "joules": None if joules is None or spent is None else max(0.0, spent - joules),
+        "found": found,
+    }
+    write_atomically(cell.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def read_record(cell: Cell) -> dict[str, Any]:
+    """The record of a finished cell."""
+    document: dict[str, Any] = json.loads(cell.record.read_text())
+    return document
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def _do(cell: Cell) -> dict[str, Any]:
+    job = cell.job
+    cell.out.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(job, BindJob):
+        # an interrupted cell may have left its store without a record
+        info = bind(job.inputs, cell.out, shared=job.shared, options=job.options, overwrite=True)
+        return {"pairs": info.n_rows["pseudo"], **judge_pairs(cell.out, job.labelled)}
+    if isinstance(job, TrainJob):
+        run = train(job.data, cell.out, method=job.method, config=job.config, overwrite=True)
+        return {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
+    result = evaluate(
+        job.run, job.finetune, job.held_out, config=job.config, paper_statistic=job.paper_statistic
+    )
+    (one,) = result.per_seed
+    write_atomically(cell.out, result.model_dump_json(indent=1) + "\n")
+    return {**one.model_dump(mode="json"), "n_test": result.n_test, "n_classes": result.n_classes}
+
+
+def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | None]:
+    """Pairing accuracy by the labels of the converted stores, which no node and no method sees.
+
+    Parameters
+    ----------
+    bound : path
+    labelled : tuple of path
+        Stores that the nodes were cut from.
+
+    Returns
+    -------
+    dict
+        ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label.
+    """
+    label: dict[str, str | None] = {}
+    for path in labelled:
+        samples = open_store(path).samples()
+        texts = samples["label_text"].to_pylist()
+        label |= dict(zip(samples["uid"].to_pylist(), texts, strict=True))
+    opened = open_bound(bound)
+    table = opened.pairs()
+    table = table.filter(pa.compute.equal(table["kind"], "pseudo"))
+    columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
+    right = [same_label(row, label) for row in zip(*columns, strict=True)]
+    return {"pairing_accuracy": sum(right) / len(right) if right else None}
+
+
+def same_label(uids: tuple[str | None, ...], label: Mapping[str, str | None]) -> bool:
+    """Whether the samples of one row were given one label."""
+    texts = {label.get(uid) for uid in uids if uid is not None}
+    return len(texts) == 1 and None not in texts

@@ -1,0 +1,74 @@
+"""The part of a protocol that says how partners are found: `BindOptions` as a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mmbind_data.bind_options import RECIPES, BindOptions, Rerank, WeightRule
+from mmbind_data.measures import Metric
+from mmbind_data.rule import Match
+from mmbind_data.spec import Modality, Model
+
+RULE = ("match", "metric", "top_k", "min_similarity", "max_reuse", "pca")
+RANDOM_DIM = 32
+
+
+class BindSettings(Model):
+    """Options of `mmbind bind`; what is null is as the recipe has it."""
+
+    recipe: Literal["default", "paper"] | None = None
+    embed: Literal["autoencoder", "raw", "contrastive", "random"] | None = Field(
+        default=None, description="random: partners are drawn by lot"
+    )
+    rerank: Rerank | None = None
+    candidates: int | None = Field(default=None, ge=1)
+    match: Match | None = None
+    metric: Metric | None = None
+    top_k: int | None = Field(default=None, ge=1)
+    min_similarity: float | None = None
+    max_reuse: int | None = Field(default=None, ge=1)
+    pca: int | None = Field(default=None, ge=1)
+    group_by: str | None = None
+    derive: tuple[str, ...] | None = None
+    steps: int | None = Field(default=None, ge=1, description="of an embedding that is trained")
+    label_model: str | None = None
+    label_text: str | None = None
+    label_map: dict[str, str] | None = None
+    weight_rule: WeightRule | None = None
+    temperature: float | None = Field(default=None, gt=0)
+
+    def given(self) -> dict[str, Any]:
+        """What is set."""
+        given: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return given
+
+
+@dataclass(frozen=True)
+class RandomEmbedding:
+    """Vectors without any relation to the samples: the nearest of them is a partner by lot."""
+
+    seed: int
+
+    def __call__(self, values: np.ndarray, modality: Modality, /) -> np.ndarray:
+        """Draw (n, 32) float32."""
+        del modality
+        rng = np.random.default_rng((self.seed, 2))
+        return rng.standard_normal((len(values), RANDOM_DIM)).astype(np.float32)
+
+
+def bind_options(common: BindSettings, row: BindSettings, seed: int) -> BindOptions:
+    """Options of a binding: those of the recipe, the protocol, the row, in this order."""
+    chosen: dict[str, Any] = common.given()
+    # a row that names a recipe begins anew
+    chosen = row.given() if row.recipe else chosen | row.given()
+    options = RECIPES[chosen.pop("recipe", "default")]
+    rule = {name: chosen.pop(name) for name in RULE if name in chosen}
+    if chosen.get("embed") == "random":
+        chosen |= {"embed": RandomEmbedding(seed), "rerank": "none"}
+    if "derive" in chosen:
+        chosen["derive"] = tuple(chosen["derive"])
+    return replace(options, rule=replace(options.rule, **rule), seed=seed, **chosen)

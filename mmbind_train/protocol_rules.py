@@ -1,0 +1,177 @@
+"""What every protocol must keep to: one budget for all rows, every person in one role.
+
+Each rule raises ValueError, which the protocol's model turns into an error of validation.
+
+Source: shared/PROTOCOLS.md section 2, rules 2, 3 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .protocol import Protocol, Row, Share, Split
+
+FINETUNE, TEST, VALIDATION = "C", "T", "V"
+PAIRED_METHODS = ("mmbind",)  # those that read the pairs, and not the incomplete rows alone
+REFERENCES = ("mmbind", "upper_bound")  # what is no baseline
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Check a protocol whose fields are well-formed.
+
+    Raises
+    ------
+    ValueError
+        Naming the row, split or node that breaks a rule.
+    """
+    _check_names(protocol)
+    for row in protocol.rows:
+        _check_row(protocol, row)
+    for split in protocol.splits:
+        _check_split(protocol, split, TEST)
+    for split in protocol.validation_splits:
+        _check_split(protocol, split, VALIDATION)
+    _check_validation(protocol)
+
+
+def differences(protocol: Protocol, row: Row) -> list[str]:
+    """In what a row differs from what is common to all, as dotted paths."""
+    found = [
+        name
+        for name in ("shared", "inputs")
+        if getattr(row, name) not in (None, getattr(protocol, name))
+    ]
+    common = protocol.bind.given()
+    found += [
+        f"bind.{name}" for name, value in row.bind.given().items() if common.get(name) != value
+    ]
+    plain = row.model_copy(update={"train": {}, "evaluate": {}})
+    own, base = (protocol.train_config(one, 0).model_dump(mode="json") for one in (row, plain))
+    found += [f"train.{path}" for path in _changed(base, own)]
+    for condition in protocol.conditions:
+        own, base = (
+            protocol.evaluate_config(one, condition, 0).model_dump(mode="json")
+            for one in (row, plain)
+        )
+        found += [f"evaluate.{path}" for path in _changed(base, own)]
+    return list(dict.fromkeys(found))
+
+
+def _changed(base: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for name, value in own.items():
+        if isinstance(value, dict) and isinstance(base.get(name), dict):
+            yield from _changed(base[name], value, f"{at}{name}.")
+        elif value != base.get(name):
+            yield f"{at}{name}"
+
+
+def _check_names(protocol: Protocol) -> None:
+    for what in ("rows", "conditions", "splits", "validation_splits"):
+        names = [one.name for one in getattr(protocol, what)]
+        if len(set(names)) < len(names):
+            message = f"two {what} have one name: {', '.join(names)}"
+            raise ValueError(message)
+    for name, node in protocol.nodes.items():
+        if node.source not in protocol.sources:
+            message = f"node {name} is cut from {node.source}, which is no source"
+            raise ValueError(message)
+    known = {name for row in protocol.rows for name in row.inputs or ()} | set(protocol.inputs)
+    known |= {row.data for row in protocol.rows if row.data} | {FINETUNE, TEST}
+    known |= {VALIDATION} if protocol.validation_splits else set()
+    missing = sorted(known - set(protocol.nodes))
+    if missing:
+        message = f"no node {', '.join(missing)}"
+        raise ValueError(message)
+    figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
+    if figures:
+        message = f"the paper's figures name rows that are not here: {', '.join(sorted(figures))}"
+        raise ValueError(message)
+
+
+def _check_row(protocol: Protocol, row: Row) -> None:
+    unallowed = [path for path in differences(protocol, row) if not _allowed(path, protocol)]
+    if unallowed:
+        message = (
+            f"row {row.name} differs in {', '.join(unallowed)}: every row has the same budget, "
+            "unless the difference is what the table is about, named in switches"
+        )
+        raise ValueError(message)
+    if row.method not in PAIRED_METHODS and row.bind.given():
+        message = f"row {row.name}: {row.method} does not read pairs, so it takes no bind options"
+        raise ValueError(message)
+    protocol.bind_options(row, 0)
+    if row.data is not None and (row.shared or row.inputs):
+        message = f"row {row.name} has a node for data: it takes neither shared nor inputs"
+        raise ValueError(message)
+    if (row.method == "upper_bound") != (row.data is not None):
+        message = f"row {row.name}: upper_bound takes a node for data, the other methods do not"
+        raise ValueError(message)
+
+
+def _allowed(path: str, protocol: Protocol) -> bool:
+    return any(path == switch or path.startswith(f"{switch}.") for switch in protocol.switches)
+
+
+def _check_split(protocol: Protocol, split: Split, held_out: str) -> None:
+    other = VALIDATION if held_out == TEST else TEST
+    if other in split.people:
+        message = f"split {split.name}: {other} has no place beside {held_out}"
+        raise ValueError(message)
+    needed = {FINETUNE, held_out, *protocol.inputs}
+    needed |= {name for row in protocol.rows for name in row.inputs or ()}
+    stages: dict[str, list[tuple[str, str]]] = {"pretrain": [], "finetune": [], "held out": []}
+    for name in sorted(needed | {row.data for row in protocol.rows if row.data}):
+        for role in protocol.nodes[name].people or (name,):
+            if role not in split.people:
+                message = f"split {split.name} does not say who is {role}"
+                raise ValueError(message)
+            stage = {FINETUNE: "finetune", held_out: "held out"}.get(name, "pretrain")
+            stages[stage].append((name, role))
+    _check_stages(protocol, split, stages)
+
+
+def _check_stages(
+    protocol: Protocol, split: Split, stages: Mapping[str, Sequence[tuple[str, str]]]
+) -> None:
+    """No person of a dataset in two stages; no overlap of two nodes that are bound, either."""
+    pairs = [
+        (first, second)
+        for stage, members in stages.items()
+        for later, others in stages.items()
+        if stage < later
+        for first in members
+        for second in others
+    ]
+    bound = [(name, role) for name, role in stages["pretrain"] if name in protocol.inputs]
+    pairs += [
+        (first, second) for i, first in enumerate(bound) for second in bound[i + 1 :]
+        if protocol.nodes[first[0]].source == protocol.nodes[second[0]].source
+    ]  # fmt: skip
+    for (name, role), (other, second) in pairs:
+        datasets = [protocol.sources[protocol.nodes[one].source].dataset for one in (name, other)]
+        if datasets[0] == datasets[1] and _overlap(split.people[role], split.people[second]):
+            message = f"split {split.name}: {role} and {second} have people in common"
+            raise ValueError(message)
+
+
+def _overlap(first: tuple[str, ...] | Share, second: tuple[str, ...] | Share) -> bool:
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return bool(set(first) & set(second))
+    if isinstance(first, tuple) or isinstance(second, tuple) or first.column != second.column:
+        return True  # nobody can tell that they are apart
+    return first.low < second.high and second.low < first.high
+
+
+def _check_validation(protocol: Protocol) -> None:
+    if protocol.validation_remark:
+        return
+    for split in protocol.splits:
+        for other in protocol.validation_splits:
+            if _overlap(split.people[TEST], other.people[VALIDATION]):
+                message = (
+                    f"validation split {other.name} holds people of the test of {split.name}: "
+                    "say in validation_remark why"
+                )
+                raise ValueError(message)

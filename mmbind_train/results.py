@@ -1,0 +1,214 @@
+"""Results of a benchmark: the document, its parquet, markdown and figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from mmbind_data.errors import OutputError, problem
+from mmbind_data.spec import Model
+
+from .cells import write_atomically
+from .protocol import PaperFigure, Protocol
+from .summary import Difference, Reached, Score, Summary
+
+RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
+MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
+LEVEL = "95 % bootstrap interval"
+ON_VALIDATION = "Validation people, for choosing hyper-parameters: no figures to report."
+
+
+class Failure(Model):
+    """A cell that could not be done."""
+
+    cell: str
+    reason: str
+
+
+class Results(Model):
+    """results.json."""
+
+    spec: Literal["mmbind-results"] = "mmbind-results"
+    spec_version: Literal["1.0"] = "1.0"
+    generated: bool
+    on: Literal["test", "validation"]
+    changes: tuple[str, ...]
+    command: str
+    protocol: Protocol
+    protocol_digest: str
+    versions: dict[str, str]
+    sources: dict[str, str]
+    nodes: dict[str, str]
+    scores: tuple[Score, ...]
+    summaries: tuple[Summary, ...]
+    differences: tuple[Difference, ...]
+    reached: tuple[Reached, ...]
+    failures: tuple[Failure, ...]
+
+
+def check_folder(out: Path, protocol: str, *, generated: bool, on: str) -> None:
+    """Refuse a folder that holds other results.
+
+    Raises
+    ------
+    OutputError
+        Results of another protocol, of validation people, or of generated data stand there.
+    """
+    path = out / RESULTS
+    if not path.exists():
+        return
+    try:
+        before = Results.model_validate_json(path.read_text())
+        found: tuple[str, bool, str] = (before.protocol.name, before.generated, before.on)
+    except (ValidationError, UnicodeDecodeError):
+        found = ("something else", False, on)
+    if found != (protocol, generated, on):
+        asked, had = (
+            f"{name}, {'generated' if made_up else 'measured'} data, on {where}"
+            for name, made_up, where in ((protocol, generated, on), found)
+        )
+        raise OutputError(
+            problem("run a benchmark", "other results stand there", path, asked, had,
+                    "Choose another folder: results of different kinds are not mixed.")
+        )  # fmt: skip
+
+
+def write_results(out: Path, results: Results) -> None:
+    """Write results.json, results.parquet, results.md and results.png."""
+    from .figure import draw_results
+
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [score.model_dump(mode="json") for score in results.scores]
+    table = pa.Table.from_pylist(rows) if rows else pa.table({"row": pa.array([], pa.string())})
+    facts = {"generated": results.generated, "on": results.on, "changes": results.changes}
+    for name, value in {"protocol": results.protocol.name, **facts}.items():
+        text = value if isinstance(value, bool | str) else "; ".join(value)
+        table = table.append_column(name, pa.array([text] * len(table)))
+    fresh = out / f".{PARQUET}"
+    pq.write_table(table, fresh)
+    fresh.replace(out / PARQUET)
+    draw_results(results, out / FIGURE)
+    write_atomically(out / MARKDOWN, markdown(results))
+    document = json.dumps(results.model_dump(mode="json"), indent=1, allow_nan=False)
+    write_atomically(out / RESULTS, document + "\n")
+
+
+def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of the table: accuracy in %, mean and sample standard deviation."""
+    conditions = list(dict.fromkeys(one.condition for one in results.summaries))
+    paired = any(one.pairing_accuracy is not None for one in results.summaries)
+    paper = results.protocol.paper.figures
+    watched = conditions if all(s.paper_statistic is not None for s in results.summaries) else []
+    late = [f"{name}, last 60 % of epochs" for name in watched]
+    head = [
+        "method",
+        *conditions,
+        *late,
+        *(["pairs"] if paired else []),
+        *(["paper"] if paper else []),
+    ]
+    lines = []
+    for row in dict.fromkeys(one.row for one in results.summaries):
+        own = {one.condition: one for one in results.summaries if one.row == row}
+        cells = [row, *(_cell(own.get(name)) for name in conditions)]
+        cells += [_late(own.get(name)) for name in watched]
+        if paired:
+            cells.append(_pairing(next(iter(own.values()))))
+        if paper:
+            cells.append("; ".join(_figure(one) for one in paper.get(row, ())))
+        lines.append(cells)
+    return head, lines
+
+
+def difference_rows(results: Results) -> list[str]:
+    """One sentence for each row and condition."""
+    return [
+        f"{one.row} - {one.baseline}, {one.condition}: {100 * one.mean:+.1f} points"
+        + ("" if one.low is None or one.high is None
+           else f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]")
+        + f", n = {one.n}"
+        for one in results.differences
+    ]  # fmt: skip
+
+
+def remarks(results: Results) -> list[str]:
+    """What a reader of the table must know."""
+    said = [MADE_UP] if results.generated else []
+    counts = sorted({one.n for one in results.summaries})
+    said += [f"n = {' to '.join(map(str, counts))} (splits x seeds) in each cell."] * bool(counts)
+    said += [ON_VALIDATION] if results.on == "validation" else []
+    said += [f"Not the protocol as shipped: {'; '.join(results.changes)}."] * bool(results.changes)
+    said += [*results.protocol.remarks]
+    if results.protocol.validation_remark and results.on == "validation":
+        said.append(results.protocol.validation_remark)
+    if results.protocol.paper.figures:
+        said += [f"Paper: {results.protocol.paper.where}.", *results.protocol.paper.remarks]
+    said += [f"Failed: {one.cell}: {one.reason}" for one in results.failures]
+    return said
+
+
+def markdown(results: Results) -> str:
+    """The table, the differences, the remarks and where it all comes from."""
+    head, lines = table_rows(results)
+    text = [f"# {results.protocol.title}", ""]
+    text += [f"**{MADE_UP}**", ""] if results.generated else []
+    text += [
+        "Accuracy in %, mean ± sample standard deviation over splits and seeds (macro-F1).",
+        "",
+    ]
+    text += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    text += ["| " + " | ".join(cells) + " |" for cells in lines]
+    for title, sentences in (
+        (f"Paired differences to the best baseline, {LEVEL}", difference_rows(results)),
+        ("Fine-tuning until an accuracy is reached", [_told(one) for one in results.reached]),
+        ("Remarks", remarks(results)),
+    ):  # fmt: skip
+        if sentences:
+            text += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
+    versions = ", ".join(f"{name} {one}" for name, one in results.versions.items())
+    text += ["", "## Made by", "", f"    {results.command}", ""]
+    text += [f"- protocol {results.protocol.name}, sha256 {results.protocol_digest}"]
+    text += [f"- {versions}"]
+    text += [f"- source {name}: content digest {one}" for name, one in results.sources.items()]
+    return "\n".join(text) + "\n"
+
+
+def _cell(one: Summary | None) -> str:
+    if one is None:
+        return ""
+    spread = "" if one.accuracy_std is None else f" ± {100 * one.accuracy_std:.1f}"
+    return f"{100 * one.accuracy:.1f}{spread} ({one.macro_f1:.3f})"
+
+
+def _late(one: Summary | None) -> str:
+    return "" if one is None or one.paper_statistic is None else f"{100 * one.paper_statistic:.1f}"
+
+
+def _pairing(one: Summary) -> str:
+    if one.method != "mmbind" or one.pairing_accuracy is None or one.n_pairs is None:
+        return ""
+    spread = one.pairing_accuracy_std
+    more = "" if spread is None else f" ± {100 * spread:.1f}"
+    return f"{100 * one.pairing_accuracy:.1f}{more} % of {one.n_pairs:.0f} right"
+
+
+def _figure(one: PaperFigure) -> str:
+    told = [f"{one.condition}:"] if one.condition else []
+    told += [f"{100 * one.accuracy:.2f}"] if one.accuracy is not None else []
+    told += [f"({one.macro_f1:.3f})"] if one.macro_f1 is not None else []
+    told += [f"pairs {100 * one.pairing_accuracy:.2f} %"] if one.pairing_accuracy else []
+    return " ".join(told)
+
+
+def _told(one: Reached) -> str:
+    if one.steps is None:
+        return f"{one.row}: {100 * one.accuracy:.0f} % is not reached"
+    return (
+        f"{one.row}: {100 * one.accuracy:.0f} % after {one.steps} steps, {one.cpu_s:.1f} s of one "
+        "processor"
+    )

@@ -1,0 +1,192 @@
+"""Cells in the order of their needs, several at a time, each failure for itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import torch
+
+from mmbind_data.convert import prepare_worker
+from mmbind_data.errors import MMBindError, OutputError, problem
+
+from .cells import Cell, Progress, run_cell
+
+Tick = Callable[[Cell], None]
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def run_cells(
+    cells: Sequence[Cell], *, jobs: int = 1, progress: Progress | None = None
+) -> dict[str, str]:
+    """Do what is not done yet.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        What a cell needs stands before it.
+    jobs : int
+        Processes, one thread each. The results do not depend on it.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    dict
+        Key of each cell that failed, or whose needs did, and why.
+
+    Raises
+    ------
+    OutputError
+        A process died.
+    """
+    waiting = {cell.key: cell for cell in cells if not cell.done}
+    tick = _clock(len(waiting), progress)
+    if jobs == 1:
+        return _in_turn(waiting, tick)
+    with _one_thread_each():
+        return _side_by_side(waiting, jobs, tick)
+
+
+def _clock(total: int, progress: Progress | None) -> Callable[[Cell], None]:
+    """Tell progress with the time that is left, by the time that was needed so far."""
+    done, begin = 0, time.monotonic()
+
+    def tick(cell: Cell) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            left = (time.monotonic() - begin) / done * (total - done)
+            progress(done, total, f"{cell.title} ({duration(left)} left)")
+
+    return tick
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(40), duration(400), duration(9000)
+    ('40 s', '7 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _in_turn(waiting: Mapping[str, Cell], tick: Tick) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for key, cell in waiting.items():
+            reason = _spoilt(cell, failed)
+            if reason is None:
+                try:
+                    run_cell(cell)
+                except Exception as error:
+                    reason = _told(error)
+            if reason is not None:
+                failed[key] = reason
+            tick(cell)
+    finally:
+        torch.set_num_threads(threads)
+    return failed
+
+
+def _side_by_side(waiting: dict[str, Cell], jobs: int, tick: Tick) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    others = {child.pid for child in multiprocessing.active_children()}
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare_worker)
+    running: dict[Future[None], Cell] = {}
+    try:
+        while waiting or running:
+            _submit(pool, waiting, running, failed, tick)
+            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                cell, error = running.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise _worker_died(jobs) from error
+                if error is not None:
+                    failed[cell.key] = _told(error)
+                tick(cell)
+    except BaseException:
+        # what a process is at is not worth waiting for: the same command does it again
+        for child in multiprocessing.active_children():
+            if child.pid not in others:
+                child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return failed
+
+
+def _submit(
+    pool: ProcessPoolExecutor,
+    waiting: dict[str, Cell],
+    running: dict[Future[None], Cell],
+    failed: dict[str, str],
+    tick: Tick,
+) -> None:
+    """Hand out every cell whose needs are met; drop those whose needs failed."""
+    for key, cell in list(waiting.items()):
+        reason = _spoilt(cell, failed)
+        if reason is not None:
+            failed[key] = reason
+            tick(waiting.pop(key))
+        elif not any(need in waiting for need in cell.needs) and not any(
+            other.key in cell.needs for other in running.values()
+        ):
+            with _interrupts_held_back():
+                running[pool.submit(run_cell, waiting.pop(key))] = cell
+
+
+def _spoilt(cell: Cell, failed: Mapping[str, str]) -> str | None:
+    for need in cell.needs:
+        if need in failed:
+            reason = failed[need]
+            return reason if reason.startswith("not run: ") else f"not run: {reason}"
+    return None
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, MMBindError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start now use one thread: small networks gain nothing from a second."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ |= dict.fromkeys(ONE_THREAD, "1")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Inherited by a process that starts meanwhile: it must leave Ctrl-C to this one."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _worker_died(jobs: int) -> OutputError:
+    return OutputError(
+        problem("run a benchmark", "a worker process died", "--jobs", f"{jobs} processes to finish",
+                "fewer", "Out of memory: run the same command with fewer jobs to resume.")
+    )  # fmt: skip
