@@ -1,0 +1,210 @@
+"""Protocols: every shipped one is well-formed, and unfair ones are refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchdata import small_document
+
+from mmbind_data.bind_options import DEFAULT, PAPER
+from mmbind_data.datasets import load_descriptor
+from mmbind_data.errors import FormatError, UsageError
+from mmbind_train.config import EvaluateConfig, TrainConfig
+from mmbind_train.protocol import Protocol, list_protocols, load_protocol
+from mmbind_train.protocol_bind import RandomEmbedding
+
+KNOWN = {
+    "lower_bound", "unimodal", "mim", "mpm", "cmg", "dcm", "imagebind", "mmbind", "upper_bound",
+}  # fmt: skip
+TABLES = (
+    "cross-node-sensor", "cross-node-label", "cross-dataset-activity", "cross-dataset-gesture",
+    "domain-shift", "ablation", "binding-modality", "pairing-scheme", "natural-pairs",
+    "class-overlap", "label-fraction", "cost", "robustness", "motionsense-cross-node",
+    "utd-motionsense-cross-dataset",
+)  # fmt: skip
+
+
+def test_every_table_has_a_protocol() -> None:
+    for table in TABLES:
+        assert [name for name in list_protocols() if table in name], table
+    for dataset in ("utd", "mmfi", "pamap2", "sun-rgbd"):
+        assert {f"{dataset}-cross-node-sensor", f"{dataset}-cross-node-label"} <= {
+            *list_protocols()
+        }
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_shipped_protocol_fits_the_datasets(name: str) -> None:
+    protocol = load_protocol(name)
+    assert protocol.name == name
+    assert {row.method for row in protocol.rows} <= KNOWN
+    assert protocol.validation_splits
+    for source in protocol.sources.values():
+        descriptor = load_descriptor(source.dataset)
+        preset = descriptor.presets[source.preset]
+        assert set(source.modalities or ()) <= set(descriptor.streams)
+        assert set(source.options) <= set(descriptor.options)
+        assert set(source.placements or ()) <= set(descriptor.placements)
+        for node in protocol.nodes.values():
+            if protocol.sources[node.source] == source:
+                known = source.modalities or preset.modalities
+                assert set(node.modalities) <= set(known)
+                labels = set(descriptor.labels.values())
+                assert set(node.classes or ()) <= labels
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_nobody_who_is_tested_helps_to_choose(name: str) -> None:
+    protocol = load_protocol(name)
+    assert protocol.validation_remark is None  # so V and T are apart, by the rule below
+    if name.startswith("utd") and not name.endswith("final"):
+        used = {
+            person
+            for split in (*protocol.splits, *protocol.validation_splits)
+            for role, people in split.people.items()
+            if protocol.sources[protocol.nodes[role].source].dataset == "utd-mhad"
+            for person in (people if isinstance(people, tuple) else ())
+        }
+        assert used <= set("123456")
+
+
+def test_final_protocol_tests_the_reserved_people() -> None:
+    (split,) = load_protocol("utd-cross-node-sensor-final").splits
+    assert split.people == {
+        "A": ("1", "6"), "B": ("2", "3"), "C": ("4", "5"), "T": ("7", "8"),
+    }  # fmt: skip
+
+
+def test_configs_are_the_protocols_then_the_rows() -> None:
+    protocol = Protocol.model_validate(small_document(), strict=False)
+    row = protocol.rows[3]
+    train = protocol.train_config(row, 7)
+    assert train.seed == 7
+    assert (train.budget.steps, train.budget.batch) == (2, 16)
+    assert train.budget.learning_rate == TrainConfig().budget.learning_rate
+    evaluate = protocol.evaluate_config(row, protocol.conditions[0], 7)
+    assert evaluate.seeds == (7,)
+    assert evaluate.labels_per_class == 1
+    assert evaluate.modalities == ("gyro", "skeleton")
+    assert evaluate.dropout == EvaluateConfig().dropout
+    bind = protocol.bind_options(row, 7)
+    assert bind.embed == RandomEmbedding(7)
+    assert (bind.rerank, bind.weight_rule, bind.seed) == ("none", "none", 7)
+    assert protocol.bind_options(protocol.rows[2], 0) == DEFAULT
+
+
+def test_recipes_are_those_of_bind() -> None:
+    rows = {row.name: row for row in load_protocol("utd-pairing-scheme").rows}
+    protocol = load_protocol("utd-pairing-scheme")
+    assert protocol.bind_options(rows["recipe paper"], 0) == PAPER
+    assert protocol.bind_options(rows["best partner"], 0) == DEFAULT
+    assert protocol.bind_options(rows["top 5"], 0).rule.top_k == 5
+
+
+Change = Callable[[dict[str, Any]], None]
+BAD: dict[str, tuple[Change, str]] = {
+    "more steps": (
+        lambda d: d["rows"][2].update(train={"budget": {"steps": 3}}),
+        "row mmbind differs in train.budget.steps",
+    ),
+    "another batch": (
+        lambda d: d["rows"][2].update(train={"budget": {"batch": 8}}),
+        "train.budget.batch",
+    ),
+    "another schedule": (
+        lambda d: d["rows"][2].update(evaluate={"budget": {"learning_rate": 0.1}}),
+        "evaluate.budget.learning_rate",
+    ),
+    "no augmentation": (
+        lambda d: d["rows"][1].update(train={"augmentation": {"jitter": 0}}),
+        "row mim differs in train.augmentation.jitter",
+    ),
+    "another encoder": (
+        lambda d: d["rows"][1].update(train={"network": {"width": 16}}),
+        "train.network.width",
+    ),
+    "another classifier": (
+        lambda d: d["rows"][1].update(evaluate={"dropout": 0.9}),
+        "evaluate.dropout",
+    ),
+    "another shared modality": (
+        lambda d: d["rows"][2].update(shared=["label"]),
+        "row mmbind differs in shared",
+    ),
+    "pairs of a method without": (
+        lambda d: d["rows"][1].update(bind={"embed": "random"}),
+        "mim does not read pairs",
+    ),
+    "tested and trained": (
+        lambda d: d["splits"][0]["people"].update(T=["6"]),
+        "T and A have people in common",
+    ),
+    "in both nodes": (
+        lambda d: d["splits"][0]["people"].update(B=["1", "3"]),
+        "A and B have people in common",
+    ),
+    "validation in the test": (
+        lambda d: d["splits"][0]["people"].update(V=["4"]),
+        "V has no place beside T",
+    ),
+    "chosen on the tested": (
+        lambda d: d["validation_splits"][0]["people"].update(A=["4"], V=["5"]),
+        "say in validation_remark why",
+    ),
+    "nobody plays B": (lambda d: d["splits"][0]["people"].pop("B"), "does not say who is B"),
+    "no such node": (lambda d: d["rows"][4].update(data="X"), "no node X"),
+    "upper bound on pairs": (lambda d: d["rows"][4].pop("data"), "upper_bound takes a node"),
+    "a typing error": (lambda d: d.update(sedes=[1]), "Extra inputs are not permitted"),
+    "figures of nobody": (
+        lambda d: d.update(paper={"where": "x", "figures": {"best": []}}),
+        "name rows that are not here: best",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_unfair_protocols_are_refused(name: str, tmp_path: Path) -> None:
+    change, message = BAD[name]
+    document = copy.deepcopy(small_document())
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(document))
+    load_protocol(path)
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=message):
+        load_protocol(path)
+
+
+def test_a_named_switch_is_allowed(tmp_path: Path) -> None:
+    document = small_document(switches=["train.budget", "bind"])
+    document["rows"][2]["train"] = {"budget": {"steps": 3}}
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(document))
+    protocol = load_protocol(path)
+    assert protocol.train_config(protocol.rows[2], 0).budget.steps == 3
+    # one switch is no licence for another that begins alike
+    document["switches"] = ["train.budget.step", "bind"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=r"train\.budget\.steps"):
+        load_protocol(path)
+
+
+def test_groups_by_hash_must_be_apart(tmp_path: Path) -> None:
+    document = json.loads(list_protocols()["sun-rgbd-cross-node-sensor"].read_text())
+    path = tmp_path / "p.json"
+    document["splits"][0]["people"]["T"]["low"] = 0.83
+    path.write_text(json.dumps(document))
+    with pytest.raises(FormatError, match="C and T have people in common"):
+        load_protocol(path)
+
+
+def test_unknown_names_are_suggested(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean utd-ablation"):
+        load_protocol("utd-ablatoin")
+    with pytest.raises(FormatError, match="unreadable"):
+        load_protocol(tmp_path / "none.json")

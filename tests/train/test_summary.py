@@ -1,0 +1,88 @@
+"""Statistics of a benchmark against closed forms and naive loops."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+
+import numpy as np
+import pytest
+
+from mmbind_train.summary import Score, compare, interval, reached, summarise
+
+
+def score(row: str, seed: int, accuracy: float, **changes: object) -> Score:
+    plain: dict[str, object] = {
+        "row": row, "method": row, "split": "s", "seed": seed, "condition": "c",
+        "accuracy": accuracy, "macro_f1": accuracy / 2, "paper_statistic": None, "n_finetune": 3,
+        "n_test": 9, "n_classes": 3, "n_pairs": None, "pairing_accuracy": None,
+        "pretrain_steps": 1, "pretrain_cpu_s": 1.0, "finetune_steps": 1, "finetune_cpu_s": 1.0,
+        "joules": None,
+    }  # fmt: skip
+    return Score.model_validate(plain | changes)
+
+
+def test_means_and_sample_deviations_are_those_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    values = {row: rng.random(6).tolist() for row in ("mim", "mmbind")}
+    scores = [score(row, seed, values[row][seed]) for seed in range(6) for row in values]
+    for one in summarise(scores):
+        assert one.n == 6
+        assert one.accuracy == pytest.approx(statistics.mean(values[one.row]))
+        assert one.accuracy_std == pytest.approx(statistics.stdev(values[one.row]))
+        halves = [value / 2 for value in values[one.row]]
+        assert one.macro_f1_std == pytest.approx(statistics.stdev(halves))
+    (alone,) = summarise(scores[:1])
+    assert alone.accuracy_std is None
+
+
+def test_interval_of_two_values_is_the_two_values() -> None:
+    # resamples of (a, b): a, a | a, b | b, a | b, b: a quarter each at both ends
+    assert interval(np.array([0.02, 0.08])) == (0.02, 0.08)
+    assert interval(np.array([0.05])) == (None, None)
+    assert interval(np.array([0.05, 0.05, 0.05])) == (0.05, 0.05)
+
+
+def test_interval_agrees_with_all_resamples() -> None:
+    values = np.array([-0.04, 0.01, 0.02, 0.05, 0.11])
+    means = [np.mean(one) for one in itertools.product(values, repeat=5)]
+    low, high = interval(values)
+    assert low == pytest.approx(np.quantile(means, 0.025), abs=0.004)
+    assert high == pytest.approx(np.quantile(means, 0.975), abs=0.004)
+    assert interval(values) == (low, high)
+
+
+def test_differences_are_paired_and_against_the_best_baseline() -> None:
+    # a hard and an easy split: the spread between them must not count
+    mim, lower, own = [0.2, 0.8], [0.3, 0.9], [0.35, 0.95]
+    scores = [
+        score(row, 0, values[k], split=f"s{k}")
+        for row, values in (("mim", mim), ("lower_bound", lower), ("mmbind", own))
+        for k in range(2)
+    ] + [score("upper_bound", 0, 0.99, split=f"s{k}") for k in range(2)]
+    found = {one.row: one for one in compare(scores)}
+    assert set(found) == {"mim", "mmbind", "upper_bound"}
+    assert {one.baseline for one in found.values()} == {"lower_bound"}
+    assert found["mmbind"].mean == pytest.approx(0.05)
+    assert found["mmbind"].low == pytest.approx(0.05)
+    assert found["mmbind"].high == pytest.approx(0.05)
+    assert found["upper_bound"].n == 2
+    assert found["upper_bound"].low == pytest.approx(0.09)
+
+
+def test_a_failed_cell_leaves_the_other_pairs() -> None:
+    scores = [score("mim", seed, 0.5) for seed in range(3)]
+    scores += [score("mmbind", seed, 0.5 + seed / 10) for seed in (0, 2)]
+    (one,) = compare(scores)
+    assert (one.n, one.mean) == (2, pytest.approx(0.1))
+
+
+def test_reached_tells_the_fewest_steps() -> None:
+    curve = {10: 0.3, 25: 0.62, 50: 0.6, 100: 0.7}
+    scores = [
+        score("a", 0, accuracy, condition=str(n), finetune_steps=n, finetune_cpu_s=n)
+        for n, accuracy in reversed(curve.items())
+    ]
+    found = reached(summarise(scores), [0.6, 0.7, 0.9])
+    assert [one.steps for one in found] == [25, 100, None]
+    assert found[0].cpu_s == 25
