@@ -1,4 +1,4 @@
-"""What README and examples tell a stranger to type does run, in order, on generated raw data."""
+"""What README tells a stranger to type does run, in order, on generated raw data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import importlib
 import pkgutil
 import re
 import shlex
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 import mmbind_data
+import mmbind_train
 from mmbind_data.datasets import list_datasets, load_descriptor
 from mmbind_data.synthetic import write_motionsense, write_utd_mhad
 
@@ -110,28 +110,13 @@ def test_set_up_commands_are_targets() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_example_makes_its_table(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    module = importlib.import_module("utd_cross_node")
-    out = folder / "table"
-    raw = folder / "raw" / "utd-mhad"
-    monkeypatch.setattr(sys, "argv", ["x", str(raw), str(out), "--seeds", "2", "--steps", "2"])
-    module.main()
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert [line.split("|")[1].strip() for line in table[2:]] == list(module.METHODS)
-    assert (out / "results-acc.json").is_file()
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
-    module.main()  # all steps are done: nothing is repeated
-    results = out / "results-acc.json"
-    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
-    assert {path for path in before if before[path] != after[path]} <= {results}
-
-
 @pytest.mark.parametrize(
     "name",
-    [f"mmbind_data.{module.name}" for module in pkgutil.iter_modules(mmbind_data.__path__)],
+    [
+        f"{package.__name__}.{module.name}"
+        for package in (mmbind_data, mmbind_train)
+        for module in pkgutil.iter_modules(package.__path__)
+    ],
 )
 def test_docstring_examples_hold(name: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(name))

@@ -17,9 +17,8 @@ from mmbind_data.errors import OutputError, RawLayoutError, UsageError
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.partition import partition
 from mmbind_data.synthetic import write_utd_mhad
-from mmbind_train import schedule
 from mmbind_train.benchmark import Request, benchmark, plan_benchmark
-from mmbind_train.cells import Cell, judge_pairs
+from mmbind_train.cells import Cell, judge_pairs, run_cell
 from mmbind_train.evaluate import evaluate
 from mmbind_train.fingerprint import code_digest
 from mmbind_train.protocol import Protocol
@@ -169,16 +168,16 @@ def test_interrupted_benchmark_goes_on(
     done: tuple[Path, Results], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, results = done
-    real, count = schedule.run_cell, 0
+    count = 0
 
     def stopping(cell: Cell) -> None:
         nonlocal count
         count += 1
         if count == 8:
             raise KeyboardInterrupt
-        real(cell)
+        run_cell(cell)
 
-    monkeypatch.setattr(schedule, "run_cell", stopping)
+    monkeypatch.setattr("mmbind_train.schedule.run_cell", stopping)
     request = Request(root / "small.json", data, paper_statistic=True)
     with pytest.raises(KeyboardInterrupt):
         benchmark(request, tmp_path / "out", jobs=1)
@@ -188,7 +187,7 @@ def test_interrupted_benchmark_goes_on(
     unfinished = min((tmp_path / "out/work/generated/runs").glob("*.json"))
     unfinished.unlink()
     del before[unfinished.relative_to(tmp_path).as_posix()]
-    monkeypatch.setattr(schedule, "run_cell", real)
+    monkeypatch.setattr("mmbind_train.schedule.run_cell", run_cell)
     resumed = benchmark(request, tmp_path / "out", jobs=1)
     assert figures(resumed) == figures(results)
     after = stamps(tmp_path)
