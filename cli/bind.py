@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("stores", nargs=-1, required=True, type=click.Path(), metavar="A B [C ...]")
 @click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
 @click.option("--shared", required=True, multiple=True,
-              help="What both sides carry, label, or time; once, or once per binding.")  # fmt: skip
+              help="What both carry, label, time or location; of each binding.")  # fmt: skip
 @click.option("--recipe", type=click.Choice(["default", "paper"]), default="default",
               show_default=True, help="Where the options below begin.")  # fmt: skip
 @click.option("--embed", help="raw, autoencoder, contrastive, or PATH.npy.")
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
               help="How partners are chosen.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), help="Of embeddings.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Partners per sample (soft binding).")
+@click.option("--mean", type=click.IntRange(min=2), help="Average so many partners when training.")
 @click.option("--min-similarity", type=float, help="Drop pairs below.")
 @click.option("--max-reuse", type=click.IntRange(min=1), help="How often one may be a partner.")
 @click.option("--pca", type=click.IntRange(min=1), help="Reduce embeddings to so many dimensions.")
 @click.option("--group-by", help="Match only inside equal values of this column.")
 @click.option("--derive", multiple=True, help="Derivation for a store that lacks what is shared.")
-@click.option("--window", type=click.FloatRange(min=0), help="For time: seconds apart at most.")
+@click.option("--window", type=click.FloatRange(min=0), help="Apart at most: seconds, metres.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of an embedding that is trained.")
 @click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
 @click.option("--label-text", help="Text of a sample, from columns of its table: {label}, ...")
@@ -96,9 +97,10 @@ def _report(out: str, info: BoundInfo) -> Report:
     }
     accuracy = info.pairing_accuracy
     judged = "unknown" if accuracy is None else f"{accuracy:.1%}"
+    means = f"{info.n_rows['mean']} mean, " if "mean" in info.n_rows else ""
     line = (
-        f"{out}: {info.n_rows['pseudo']} pseudo-paired and {info.n_rows['incomplete']} incomplete "
-        f"rows, median similarity {info.similarity['median']:.3f}, pairing accuracy {judged}, "
-        f"a partner is used {info.reuse['max']:.0f} times at most"
+        f"{out}: {info.n_rows['pseudo']} pseudo-paired, {means}{info.n_rows['incomplete']} "
+        f"incomplete rows, median similarity {info.similarity['median']:.3f}, "
+        f"pairing accuracy {judged}, a partner is used {info.reuse['max']:.0f} times at most"
     )
     return Report(result, [line], notes([f"warning: {text}" for text in info.warnings]))

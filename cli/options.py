@@ -119,7 +119,7 @@ def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any
 # options of bind that belong to one sort of shared modality alone
 SENSOR = (
     "recipe", "embed", "rerank", "candidates", "match", "metric", "top_k", "min_similarity",
-    "max_reuse", "pca", "steps", "derive",
+    "mean", "max_reuse", "pca", "steps", "derive",
 )  # fmt: skip
 TEXT = ("label_model", "label_text", "label_map")
 RULE = ("match", "metric", "top_k", "min_similarity", "max_reuse", "pca")
@@ -136,11 +136,12 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
     from mmbind_data.bind_options import RECIPES
     from mmbind_data.label_texts import read_label_map
 
-    sensors = [name for name in shared if name not in ("label", "time")]
+    occasions = [name for name in shared if name in ("time", "location")]
+    sensors = [name for name in shared if name not in ("label", *occasions)]
     idle = [] if "label" in shared else [*TEXT]
     idle += [] if sensors else [*SENSOR]
-    idle += [] if "time" in shared else ["window"]
-    idle += [] if sensors or "time" in shared else ["group_by"]
+    idle += [] if occasions else ["window"]
+    idle += [] if sensors or occasions else ["group_by"]
     context = click.get_current_context()
     given = {
         name: value
@@ -152,12 +153,20 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
             sort = ", ".join(dict.fromkeys(shared))
             message = f"--{name.replace('_', '-')} is not used when {sort} is shared"
             raise click.UsageError(message)
+    if "window" in given and len(set(occasions)) > 1:
+        message = "--window would mean seconds and metres: bind by time and location one by one"
+        raise click.UsageError(message)
     recipe = RECIPES[chosen["recipe"]]
     try:
         rule = replace(recipe.rule, **{name: given[name] for name in RULE if name in given})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     changes: dict[str, Any] = {"rule": rule, "seed": chosen["seed"]}
+    if "mean" in given:
+        if "top_k" in given:
+            message = "--mean averages its partners, --top-k keeps them apart: choose one"
+            raise click.UsageError(message)
+        changes |= {"rule": replace(rule, top_k=given["mean"]), "mean": True}
     names = (
         "rerank",
         "candidates",
@@ -173,7 +182,7 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
     if "embed" in given:
         changes["embed"] = _embedding(given["embed"])
     if "window" in given:
-        changes["window_s"] = given["window"]
+        changes["window_m" if "location" in occasions else "window_s"] = given["window"]
     if "weights" in given:
         changes["weight_rule"] = given["weights"]
     if "label_map" in given:

@@ -38,6 +38,8 @@ class BindOptions:
         How.
     rule : Rule
         How partners are chosen by their similarity.
+    mean : bool
+        The ``rule.top_k`` partners of a sample are averaged by the trainer: rows of kind mean.
     group_by : str, optional
         A column of the sample tables: only samples with equal values are matched.
     derive : tuple of str
@@ -45,6 +47,8 @@ class BindOptions:
         computed from what it has.
     window_s : float
         For time: how far apart samples without overlap may lie.
+    window_m : float
+        For location: how far apart partners may lie, metres.
     steps : int
         Optimiser steps of an embedding that is trained.
     label_model : str
@@ -66,9 +70,11 @@ class BindOptions:
     candidates: int = 100
     elastic: Elastic = field(default_factory=Elastic)
     rule: Rule = field(default_factory=lambda: Rule(match="csls"))
+    mean: bool = False
     group_by: str | None = None
     derive: tuple[str, ...] = ()
     window_s: float = 1.0
+    window_m: float = 10.0
     steps: int = 1000
     label_model: str = DEFAULT_LABEL_MODEL
     label_text: str = "{label}"
@@ -76,6 +82,11 @@ class BindOptions:
     weight_rule: WeightRule = "minmax_mean1"
     temperature: float = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mean and self.rule.top_k < 2:
+            message = f"a mean of {self.rule.top_k}: expected 2 partners or more"
+            raise ValueError(message)
 
     def warps(self, kind: str) -> bool:
         """Whether candidates of this modality kind are compared by dynamic time warping."""
@@ -94,6 +105,8 @@ class BindOptions:
             told["derive"] = list(self.derive)
         if self.rule.top_k > 1:
             told["temperature"] = self.temperature
+        if self.mean:
+            told["mean"] = True
         return {name: value for name, value in told.items() if value is not None}
 
 
@@ -107,7 +120,7 @@ def recipe_of(options: BindOptions) -> str:
     """The recipe that options follow in all that decides who is paired, or ``custom``."""
     for name, recipe in RECIPES.items():
         same = ("label_model", "label_text", "label_map", "weight_rule", "temperature", "seed")
-        changed = {key: getattr(options, key) for key in (*same, "window_s")}
+        changed = {key: getattr(options, key) for key in (*same, "window_s", "window_m")}
         if replace(recipe, **changed) == options:
             return name
     return "custom"

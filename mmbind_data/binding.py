@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,16 +14,18 @@ from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
 from .layout import Bound, Store, open_any
-from .matching import MEASURED, TIME, carried, derivable, match_sides
+from .matching import MEASURED, carried, derivable, match_sides
+from .mean_rows import complete_groups, refuse_means, shares, whole_groups
+from .occasion import LOCATION, TIME
 from .pairing_report import Hop, report_pairing
 from .pairs import (
     INCOMPLETE,
     LABEL,
+    MEAN,
     PSEUDO,
     Rows,
     bound_rows,
     candidates,
-    complete,
     concatenate,
     open_source,
     original_rows,
@@ -37,6 +40,11 @@ __all__ = ["BindOptions", "bind", "check_request", "open_inputs", "rebuild_comma
 
 # Two hops whose distributions of similarity differ by more (Kolmogorov-Smirnov) are worth a look.
 FAR_APART = 0.3
+_METRICS: Mapping[str, Literal["cosine", "time", "location"]] = {
+    LABEL: "cosine",
+    TIME: "time",
+    LOCATION: "location",
+}
 
 
 def bind(
@@ -158,9 +166,11 @@ def check_request(
         # the first input must have what the first binding shares, each other one its own
         name = chosen[max(0, number - 1)]
         if not carried(side, name, derivations).any():
+            step = "Places are the columns lat and lon, or x and y, of the sample table."
             raise BindingError(
-                problem("bind", f"no sample carries {name}", store.path, "one or more", "0")
-            )
+                problem("bind", f"no sample carries {name}", store.path, "one or more", "0",
+                        step if name == LOCATION else "")
+            )  # fmt: skip
     return sides, chosen
 
 
@@ -168,7 +178,7 @@ def _check_pair(
     known: set[str], own: Sequence[str], reach: Sequence[set[str]], shared: str, place: str
 ) -> None:
     common = [*(name for name in (*own, *sorted(reach[1] - set(own))) if name in reach[0]), LABEL]
-    if shared not in (*common, TIME):
+    if shared not in (*common, TIME, LOCATION):
         raise UsageError(
             problem("bind", f"{shared} is not shared", place,
                     f"--shared {' or '.join(common)}", repr(shared), suggest(shared, common))
@@ -216,6 +226,7 @@ def join(
         candidates(rows, carried(rows, shared, options.derive)) for rows in (first, second)
     )
     sides = first.take(chosen[0]), second.take(chosen[1])
+    refuse_means((first, second), mean=options.mean, top_k=options.rule.top_k)
     matches, embedded, kind = match_sides(sides, shared, options, progress)
     if all((match.partner < 0).all() for match in matches):
         place = " and ".join(str(source.store.path) for source in first.sources)
@@ -225,18 +236,20 @@ def join(
         )  # fmt: skip
     modalities = list(dict.fromkeys((*first.given, *second.given)))
     parts, kept = [], []
-    for rows, own, other, match, numbers in (
-        (first, sides[0], sides[1], matches[0], chosen[0]),
-        (second, sides[1], sides[0], matches[1], chosen[1]),
+    for rows, other, match, numbers, others in (
+        (first, second, matches[0], chosen[0], chosen[1]),
+        (second, first, matches[1], chosen[1], chosen[0]),
     ):
-        made = complete(own, other, match, modalities, hop)
-        anchor = np.repeat(np.arange(len(own)), (match.partner >= 0).sum(axis=1))
-        gained = _n_given(made, modalities) > _n_given(own, modalities)[anchor]
+        made, anchor = complete_groups(
+            rows, numbers, other, others, match, modalities, hop, mean=options.mean
+        )
+        more = _n_given(made, modalities) > _n_given(rows, modalities)[numbers][anchor]
+        gained = np.bincount(anchor, more, minlength=len(numbers)) > 0
         # an original always gets its pseudo-paired row; one that is bound already must gain
-        fresh = own.kind[anchor] == INCOMPLETE
-        parts.append(made.take(fresh | gained))
-        replaced = np.unique(anchor[~fresh & gained])
-        kept.append(rows.take(np.setdiff1d(np.arange(len(rows)), numbers[replaced])))
+        fresh = rows.kind[numbers] == INCOMPLETE
+        parts.append(made.take((fresh | gained)[anchor]))
+        replaced = whole_groups(rows, numbers[~fresh & gained])
+        kept.append(rows.take(np.setdiff1d(np.arange(len(rows)), replaced)))
     # later inputs count their hops behind those of the first
     moved = kept[1].hop + len(first.shared) * (kept[1].kind != INCOMPLETE)
     kept[1] = replace(kept[1], hop=moved.astype(np.int16))
@@ -257,20 +270,20 @@ def _weighted(rows: Rows, options: BindOptions) -> Rows:
     if options.rule.top_k == 1:
         weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
     else:
-        # ranks of one anchor stand together, the first of them is rank 0
-        group = np.cumsum(rows.rank[pseudo] == 0) - 1
-        raised = np.exp(rows.similarity[pseudo].astype(np.float64) / options.temperature)
-        weight[pseudo] = raised / np.bincount(group, raised)[group]
+        weight[pseudo] = shares(rows, pseudo, options.temperature)
+    means = np.flatnonzero(rows.kind == MEAN)
+    weight[means] = shares(rows, means, options.temperature)
     return replace(rows, weight=weight)
 
 
 def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | None) -> BinderInfo:
-    sensor = hop.kind not in ("text", "time")
+    sensor = hop.kind not in ("text", TIME, LOCATION)
+    other = "paper" if hop.shared == LABEL else hop.shared
     return BinderInfo(
         shared=hop.shared,
-        recipe=recipe_of(options) if sensor else "paper" if hop.shared == LABEL else "time",
+        recipe=recipe_of(options) if sensor else other,
         embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
-        metric=options.rule.metric if sensor else "cosine" if hop.shared == LABEL else "time",
+        metric=options.rule.metric if sensor else _METRICS[hop.shared],
         match=options.rule.match if sensor else "best",
         top_k=options.rule.top_k if sensor else 1,
         options=options.told(hop.kind) if sensor else {},

@@ -39,7 +39,11 @@ def describe_bound(
         binder=tuple(binder),
         sources=sources,
         modalities=tuple(rows.given),
-        n_rows={"pseudo": counts[0], "incomplete": counts[1], "natural": counts[2]},
+        n_rows={
+            name: count
+            for name, count in zip(KINDS, counts, strict=True)
+            if count or name != "mean"  # the three kinds are always told
+        },
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
         reuse=report.reuse,

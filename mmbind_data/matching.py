@@ -1,4 +1,4 @@
-"""Find partners for the samples of two datasets: by a sensor, the label, or the time."""
+"""Find partners for the samples of two datasets: by a sensor, label, time or location."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from .derive import derive, find_derivation
 from .elastic import elastic_signals, reranked
 from .embed import Embedded, embed_autoencoder, embed_raw
 from .embed_given import embed_file, embed_with
-from .errors import BindingError, UsageError, problem, suggest
-from .label_matching import anchor_facts, match_labels
+from .errors import BindingError, UsageError, problem
+from .label_matching import match_labels
 from .layout import Store
+from .occasion import LOCATION, TIME, groups_of, match_by_location, match_by_time, places_of
 from .pairs import LABEL, Rows
 from .shortlist import shortlist
 from .similarity import Matches, Rule, match, match_candidates
 from .spec import Modality
-from .time_binding import match_times
 from .window import stretch
 
-TIME = "time"
 # figures that vary with machine and threads stay out of digests
 MEASURED = ("final_loss", "mean", "std")
 
@@ -30,7 +29,7 @@ MEASURED = ("final_loss", "mean", "std")
 def match_sides(
     sides: tuple[Rows, Rows], shared: str, options: BindOptions, progress: Progress | None
 ) -> tuple[tuple[Matches, Matches], Embedded, str]:
-    """Partners of both sides' rows by a sensor, the label, or the time.
+    """Partners of both sides' rows by a sensor, the label, the time or the location.
 
     Returns
     -------
@@ -38,14 +37,18 @@ def match_sides(
         Of the first side's rows in the second's, and the reverse.
     Embedded
     str
-        Modality kind that was compared; "text" or "time" where it was no sensor.
+        Modality kind that was compared; "text", "time" or "location" where it was no sensor.
     """
     if shared == LABEL:
         return *match_labels(sides, options), "text"
+    nothing = np.empty((0, 0), dtype=np.float32)
     if shared == TIME:
         found = match_by_time(sides, options)
-        nothing = np.empty((0, 0), dtype=np.float32)
-        return found, Embedded(nothing, {"name": "time", "window_s": options.window_s}), "time"
+        return found, Embedded(nothing, {"name": TIME, "window_s": options.window_s}), TIME
+    if shared == LOCATION:
+        found, columns = match_by_location(sides, options)
+        config = {"name": LOCATION, "window_m": options.window_m, "columns": list(columns)}
+        return found, Embedded(nothing, config), LOCATION
     values, modality = shared_values(sides, shared, options.derive)
     return *match_sensor(values, modality, sides, options, progress), modality.kind
 
@@ -83,7 +86,7 @@ def match_sensor(
     """
     embedded = _embed(values, modality, options, progress)
     vectors, n = embedded.vectors, len(sides[0])
-    groups = _groups(sides, options.group_by)
+    groups = groups_of(sides, options.group_by)
     rule = options.rule
     try:
         if not options.warps(modality.kind):
@@ -125,62 +128,12 @@ def _embed(
     return train(values, modality, steps=options.steps, seed=options.seed, progress=progress)
 
 
-def _groups(
-    sides: tuple[Rows, Rows], column: str | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes of a metadata column, equal for equal values of both sides."""
-    if column is None:
-        return None, None
-    facts = [anchor_facts(side) for side in sides]
-    for rows in facts:
-        for row in rows[:1]:
-            if column not in row:
-                expected = f"a column of both sample tables, such as {', '.join(sorted(row))}"
-                raise UsageError(
-                    problem("bind", "no such column", "--group-by", expected, repr(column),
-                            suggest(column, row))
-                )  # fmt: skip
-    texts = [[str(row[column]) for row in rows] for rows in facts]
-    _, codes = np.unique([*texts[0], *texts[1]], return_inverse=True)
-    return codes[: len(texts[0])], codes[len(texts[0]) :]
-
-
-def match_by_time(sides: tuple[Rows, Rows], options: BindOptions) -> tuple[Matches, Matches]:
-    """Partners that were recorded at the same time.
-
-    Raises
-    ------
-    BindingError
-        A store does not know when its samples were taken.
-    """
-    groups = _groups(sides, options.group_by)
-    spans = [_times(side, options) for side in sides]
-    return match_times(
-        *spans[0], *spans[1], window_s=options.window_s, group_a=groups[0], group_b=groups[1]
-    )
-
-
-def _times(side: Rows, options: BindOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds at which samples begin and end: of the epoch, or of their recording in a group."""
-    facts = anchor_facts(side)
-    place = ", ".join(str(source.store.path) for source in side.sources)
-    known = all(row["t_start"] is not None for row in facts)
-    absolute = all(row.get("start_ms") not in (None, "") for row in facts)
-    if not known or not (absolute or options.group_by):
-        got = "none" if not known else "times that count from the begin of each recording"
-        step = "" if not known else "Say what recordings have in common: --group-by COLUMN."
-        message = problem("bind by time", "unknown times", place, "when each sample was taken", got,
-                          step)  # fmt: skip
-        raise BindingError(message)
-    begin = np.array([float(row["start_ms"]) / 1e3 if absolute else 0.0 for row in facts])
-    start = begin + np.array([row["t_start"] for row in facts])
-    return start, begin + np.array([row["t_end"] for row in facts])
-
-
 def carried(rows: Rows, shared: str, derivations: Sequence[str]) -> np.ndarray:
     """Which rows have what is shared, or something that it can be derived from: bool, (n,)."""
     if shared == TIME:
         return np.ones(len(rows), dtype=bool)
+    if shared == LOCATION:
+        return np.asarray(np.isfinite(places_of(rows)[0]).all(axis=1))
     has = rows.carries(shared)
     for code, source in enumerate(rows.sources):
         origin = _origin(source.store, shared, derivations)

@@ -12,6 +12,7 @@ Letters: n_a, n_b rows; d embedding length; k partners; s groups remembered per 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import products
-from .measures import MILLIONTHS, Measure
+from .measures import MILLIONTHS, PIECE, Measure
 from .products import Kernel
 
 GROUP = 256
 SPARE_GROUPS = 2  # remembered beyond k, for groups that tie
 PENDING = 50_000  # candidates held before they are reduced to k a row
 VISIT_ROWS = 1024
+VISIT_STEP = 64
 VISITS = 1 << 17  # rows times groups that a thread lists at a time
 SPAN = 1 << 14  # columns whose lists are joined at a time
 NOTHING = np.iinfo(np.int64).min
@@ -37,25 +39,43 @@ class Found:
 
     Attributes
     ----------
-    partner : ndarray, shape (n, k), int64
+    partner : ndarray, shape (n, k), int32
         Row of the other set; -1 where there are fewer than k.
     raw : ndarray, shape (n, k), float64
         Cosine or distance; NaN without partner.
-    key : ndarray, shape (n, k), int64
-        What the order follows, in millionths; the least integer without partner.
     """
 
     partner: np.ndarray
     raw: np.ndarray
-    key: np.ndarray
+
+    def keys(
+        self, measure: Measure, own: np.ndarray | None, other: np.ndarray | None
+    ) -> np.ndarray:
+        """What the order follows, whole millionths: (n, k) int64; the least one without partner.
+
+        Parameters
+        ----------
+        measure : Measure
+        own, other : ndarrays, shapes (n,), (m,), float64, optional
+            Offsets of these rows, and of those of the other set.
+        """
+        out = np.full(self.partner.shape, NOTHING, dtype=np.int64)
+        for start in range(0, len(out), PIECE):
+            part = slice(start, start + PIECE)
+            there = self.partner[part] >= 0
+            offset = None
+            if own is not None and other is not None:
+                offset = (own[part, None] + other[self.partner[part]])[there]
+            out[part][there] = measure.keys(self.raw[part][there], offset)
+        return out
 
 
 @dataclass(frozen=True)
 class _Side:
     """One direction: rows that ask, columns that answer; and what the pass remembers of it.
 
-    error: bound of a float32 score; margin: float32 scores further apart have keys in their order;
-    reach: the k-th best is no less; overflow: more groups count than are remembered.
+    error bounds a float32 score; scores further apart than margin have keys in their order; the
+    k-th best is no less than reach; overflow: more groups count than are remembered.
     """
 
     left: np.ndarray
@@ -71,11 +91,8 @@ class _Side:
 
 
 def _memory(n: int, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        np.full((n, n_groups), -1, dtype=np.int32),
-        np.full(n, -np.inf, dtype=np.float32),
-        np.zeros(n, dtype=bool),
-    )
+    groups = np.full((n, n_groups), -1, dtype=np.int32)
+    return groups, np.full(n, -np.inf, dtype=np.float32), np.zeros(n, dtype=bool)
 
 
 def nearest(
@@ -88,7 +105,8 @@ def nearest(
     """The k best of B for each row of A, and of A for each row of B.
 
     Time grows as n_a * n_b * d. Memory beyond the inputs: one float32 copy of them, one block of
-    4 MiB per thread, and s = k + 2 numbers per row and thread.
+    4 MiB per thread, the result, and while all pairs are multiplied s = k + 2 numbers per row (12
+    bytes each for B, 4 for A).
 
     Parameters
     ----------
@@ -124,10 +142,9 @@ def nearest(
         ThreadPoolExecutor(threads) as pool,
     ):
         _pass(to_b, to_a, k, kernel, pool, threads)
-        return (
-            _look_again(to_b, measure, k, kernel, pool, threads),
-            _look_again(to_a, measure, k, kernel, pool, threads),
-        )
+        first = _look_again(to_b, measure, k, kernel, pool, threads)
+        del to_b  # its lists make room for those of the other side
+        return first, _look_again(to_a, measure, k, kernel, pool, threads)
 
 
 def _errors(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,12 +187,11 @@ def _pass(
     to_b: _Side, to_a: _Side, k: int, kernel: Kernel, pool: ThreadPoolExecutor, threads: int
 ) -> None:
     starts = iter(range(0, len(to_b.left), GROUP))  # next() is atomic: threads share it
-    held = list(pool.map(lambda _: _walk(to_b, to_a, k, kernel, starts), range(threads)))
-    kept = to_a.groups.shape[1]
+    lists = _Lists(to_a.groups.shape[1], len(to_a.left))
+    list(pool.map(lambda _: _walk(to_b, lists, k, kernel, starts), range(threads)))
     for start in range(0, len(to_a.left), SPAN):
         span = slice(start, start + SPAN)
-        best = np.sort(np.concatenate([one[:, span] for one in held]), axis=0)[::-1][:kept]
-        value, group = _unpacked(best)
+        value, group = _unpacked(lists.held[:, span])
         to_a.reach[span] = value[k - 1]
         lowest = _below(to_a.reach[span] - to_a.margin[span])
         to_a.groups[span] = np.where((value >= lowest) & (group >= 0), group, -1).T
@@ -183,15 +199,31 @@ def _pass(
     to_a.overflow[:] = to_a.groups[:, -1] >= 0
 
 
-def _walk(to_b: _Side, to_a: _Side, k: int, kernel: Kernel, starts: Iterable[int]) -> np.ndarray:
-    """Multiply row blocks until none is left; returns packed (s, n_b) best row groups."""
+class _Lists:
+    """The best row groups of each column, packed (s, n_b), best first.
+
+    All threads write to it: the best of a set do not depend on the order in which they come.
+    """
+
+    def __init__(self, n_groups: int, n: int) -> None:
+        self.held = np.full((n_groups, n), NOTHING, dtype=np.int64)
+        self.floor = np.full(n, -np.inf, dtype=np.float32)
+        self.locks = [threading.Lock() for _ in range(0, n, products.BLOCK_COLUMNS)]
+
+    def insert(self, first: int, value: np.ndarray, group: int) -> None:
+        """Put one row group's maxima where they belong, for the columns of one block."""
+        columns = slice(first, first + len(value))
+        with self.locks[first // products.BLOCK_COLUMNS]:
+            _insert(self.held[:, columns], self.floor[columns], value, group)
+
+
+def _walk(to_b: _Side, lists: _Lists, k: int, kernel: Kernel, starts: Iterable[int]) -> None:
+    """Multiply row blocks until none is left."""
     left, right = to_b.left, to_b.right
     width = products.BLOCK_COLUMNS
     buffer = np.empty(min(len(left), GROUP) * min(len(right), width), dtype=np.float32)
     n_groups = -(-len(right) // GROUP)
     maxima = np.empty((min(len(left), GROUP), n_groups), dtype=np.float32)
-    held = np.full((to_a.groups.shape[1], len(right)), NOTHING, dtype=np.int64)
-    floor = np.full(len(right), -np.inf, dtype=np.float32)
     for start in starts:
         rows = left[start : start + GROUP]
         for first in range(0, len(right), width):
@@ -199,10 +231,8 @@ def _walk(to_b: _Side, to_a: _Side, k: int, kernel: Kernel, starts: Iterable[int
             block = buffer[: len(rows) * len(columns)].reshape(len(rows), len(columns))
             kernel.multiply(rows, columns, block)
             _group_maxima(block, maxima[: len(rows), first // GROUP :], kernel)
-            part = slice(first, first + len(columns))
-            _insert(held[:, part], floor[part], block.max(axis=0), start // GROUP)
+            lists.insert(first, block.max(axis=0), start // GROUP)
         _remember(to_b, start, maxima[: len(rows)], k)
-    return held
 
 
 def _group_maxima(block: np.ndarray, out: np.ndarray, kernel: Kernel) -> None:
@@ -267,11 +297,7 @@ def _look_again(
     side: _Side, measure: Measure, k: int, kernel: Kernel, pool: ThreadPoolExecutor, threads: int
 ) -> Found:
     n, kept = side.groups.shape
-    found = Found(
-        np.full((n, k), -1, dtype=np.int64),
-        np.full((n, k), np.nan),
-        np.full((n, k), NOTHING, dtype=np.int64),
-    )
+    found = Found(np.full((n, k), -1, dtype=np.int32), np.full((n, k), np.nan))
     # few rows at a time for memory, many for blocks that are worth a product
     parts = max(threads, -(-n * kept // VISITS))
     bounds = np.linspace(0, n, parts + 1).astype(int).tolist()
@@ -312,7 +338,7 @@ class _Best:
         rows = slice(start, stop)
         self.side, self.measure, self.kernel = side, measure, kernel
         self.rows, self.start, self.k = rows, start, found.partner.shape[1]
-        self.partner, self.raw, self.key = found.partner[rows], found.raw[rows], found.key[rows]
+        self.partner, self.raw = found.partner[rows], found.raw[rows]
         self.buffer = np.empty(VISIT_ROWS * GROUP, dtype=np.float32)
         self.lowest = side.reach[rows] - side.margin[rows]
         self.few = -(-len(side.right) // GROUP) < self.k
@@ -322,8 +348,12 @@ class _Best:
     def visit(self, asking: np.ndarray, first: int) -> None:
         """Note the columns of one group that may be among the k best."""
         columns = self.side.right[first : first + GROUP]
-        block = self.buffer[: len(asking) * len(columns)].reshape(len(asking), len(columns))
-        self.kernel.multiply(self.side.left[self.start + asking], columns, block)
+        # whole steps: a kernel keeps code for each shape that it has met, and never forgets it
+        n_rows = -(-len(asking) // VISIT_STEP) * VISIT_STEP
+        left = self.side.left[self.start + np.resize(asking, n_rows)]
+        block = self.buffer[: n_rows * len(columns)].reshape(n_rows, len(columns))
+        self.kernel.multiply(left, columns, block)
+        block = block[: len(asking)]
         lowest = self.lowest[asking]
         if self.few and len(columns) >= self.k:  # no group count to go by: the group's own k-th
             place = len(columns) - self.k
@@ -340,30 +370,30 @@ class _Best:
         """Measure what waits, keep the k best of each row, and raise the bar to what is held."""
         if not self.waiting:
             return
-        side, k = self.side, self.k
+        side = self.side
         row, column = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
         self.waiting, self.pending = [], 0
-        raw = side.raw(self.start + row, column)
-        offset = None
-        if side.offset_left is not None and side.offset_right is not None:
-            offset = side.offset_left[self.start + row] + side.offset_right[column]
-        key = self.measure.keys(raw, offset)
-        touched = np.flatnonzero(np.bincount(row, minlength=len(self.key)))
+        touched = np.flatnonzero(np.bincount(row, minlength=len(self.partner)))
         old, place = np.nonzero(self.partner[touched] >= 0)
         old = touched[old]
+        raw = np.concatenate([side.raw(self.start + row, column), self.raw[old, place]])
         row = np.concatenate([row, old])
         column = np.concatenate([column, self.partner[old, place]])
-        raw = np.concatenate([raw, self.raw[old, place]])
-        key = np.concatenate([key, self.key[old, place]])
-        alike = key if offset is None else self.measure.keys(raw, None)
+        key = self._keys(row, column, raw)
+        alike = key if side.offset_left is None else self.measure.keys(raw, None)
         order = np.lexsort((column, -alike, -key, row))
-        row = row[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, row)
-        keep = rank < k
-        row, rank, order = row[keep], rank[keep], order[keep]
+        rank = np.arange(len(row)) - np.searchsorted(row[order], row[order])
+        row, rank, order = (part[rank < self.k] for part in (row[order], rank, order))
         self.partner[row, rank] = column[order]
         self.raw[row, rank] = raw[order]
-        self.key[row, rank] = key[order]
         full = touched[self.partner[touched, -1] >= 0]
-        reach = self.measure.score_to_reach(self.key[full, -1], offset=offset is not None)
+        worst = self._keys(full, self.partner[full, -1], self.raw[full, -1])
+        reach = self.measure.score_to_reach(worst, offset=side.offset_left is not None)
         self.lowest[full] = np.maximum(self.lowest[full], reach - side.error[self.start + full])
+
+    def _keys(self, row: np.ndarray, column: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """What pairs are ranked by, whole millionths."""
+        side, offset = self.side, None
+        if side.offset_left is not None and side.offset_right is not None:
+            offset = side.offset_left[self.start + row] + side.offset_right[column]
+        return self.measure.keys(raw, offset)

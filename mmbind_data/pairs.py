@@ -17,8 +17,8 @@ FIXED_COLUMNS = (
     "row", "kind", "anchor_source", "anchor_uid", "shared", "similarity", "weight", "rank", "hop",
     "split",
 )  # fmt: skip
-KINDS = ("pseudo", "incomplete", "natural")
-PSEUDO, INCOMPLETE, NATURAL = range(3)
+KINDS = ("pseudo", "incomplete", "natural", "mean")
+PSEUDO, INCOMPLETE, NATURAL, MEAN = range(4)
 LABEL = "label"
 
 
@@ -47,7 +47,8 @@ class Rows:
     sources : tuple of Source
         Codes below count them.
     kind : ndarray, shape (n,), int8
-        `PSEUDO`, `INCOMPLETE` or `NATURAL`.
+        `PSEUDO`, `INCOMPLETE`, `NATURAL` or `MEAN`. Rows of kind mean that follow one another from
+        a rank 0 on are one training sample: what differs between them is averaged by weight.
     anchor : ndarray, shape (n, 2), int64
         Source code and row of the sample that a row is about.
     given : mapping of modality to ndarray, shape (n, 2), int64
@@ -231,21 +232,22 @@ def complete(
     """
     index, rank = np.nonzero(matches.partner >= 0)
     partner = matches.partner[index, rank]
-    own, other = anchors.take(index), partners.take(partner)
+    made = joined(
+        anchors.take(index), partners.take(partner), matches.similarity[index, rank], modalities
+    )
+    kind, hops = np.full(len(index), PSEUDO, dtype=np.int8), np.full(len(index), hop, np.int16)
+    return replace(made, kind=kind, hop=hops, rank=rank.astype(np.int16))
+
+
+def joined(own: Rows, other: Rows, similarity: np.ndarray, modalities: Sequence[str]) -> Rows:
+    """Rows completed by as many others, one by one; kind, hop and rank stay those of the first."""
     given = {}
-    nothing = np.full((len(index), 2), -1, dtype=np.int64)
+    nothing = np.full((len(own), 2), -1, dtype=np.int64)
     for name in modalities:
         mine, theirs = own.given.get(name, nothing), other.given.get(name, nothing)
         given[name] = np.where(mine[:, :1] >= 0, mine, theirs)
-    links = np.stack([matches.similarity[index, rank], own.similarity, other.similarity])
-    return replace(
-        own,
-        kind=np.full(len(index), PSEUDO, dtype=np.int8),
-        given=given,
-        hop=np.full(len(index), hop, dtype=np.int16),
-        similarity=np.fmin.reduce(links).astype(np.float32),
-        rank=rank.astype(np.int16),
-    )
+    links = np.stack([similarity, own.similarity, other.similarity])
+    return replace(own, given=given, similarity=np.fmin.reduce(links).astype(np.float32))
 
 
 def concatenate(parts: Sequence[Rows], modalities: Sequence[str], shared: tuple[str, ...]) -> Rows:

@@ -76,7 +76,7 @@ def _use_bins(
 def weights(bound: Bound, judged: Judged) -> Section:
     """How strongly pairs count in the loss."""
     rows_of = read_columns(bound.path / PAIRS, ["kind", "weight"])
-    pseudo = pc.equal(rows_of["kind"].cast(pa.string()), "pseudo")
+    pseudo = pc.is_in(rows_of["kind"].cast(pa.string()), pa.array(["pseudo", "mean"]))
     known = rows_of.filter(pseudo)["weight"].to_numpy().astype(np.float64)
     rule = f"Rule: {', '.join(dict.fromkeys(one.weight_rule for one in bound.info.binder))}."
     if max(one.top_k for one in bound.info.binder) > 1:

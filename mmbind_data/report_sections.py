@@ -39,7 +39,7 @@ def at_a_glance(bound: Bound, judged: Judged) -> Html:
     """The figures that matter most, large."""
     info, first = bound.info, judged.judged & (judged.rank == 0)
     facts = {
-        "pseudo-paired rows": count(info.n_rows["pseudo"]),
+        "pseudo-paired rows": count(info.n_rows["pseudo"] + info.n_rows.get("mean", 0)),
         "pairing accuracy": percent(share(judged.right[first])),
         "median similarity": decimal(info.similarity["median"]),
         "candidates never used": percent(judged.document["reuse"]["share_never_used"]),
@@ -141,11 +141,14 @@ def rows_by_kind(bound: Bound) -> Section:
     ]  # fmt: skip
     n_ranks = (pc.max(rows["rank"]).as_py() or 0) + 1
     partners = f" Each anchor has up to {n_ranks} partners." if n_ranks > 1 else ""
+    means = ""
+    if "mean" in bound.info.n_rows:
+        means = " The mean rows of an anchor are one training sample: the weighted mean of them."
     return section(
         "rows", "Rows",
         el("p", "A pseudo-paired row joins a sample with its partner; an incomplete row is a "
            "sample as it was measured, a dummy standing for what it lacks; a naturally paired row "
-           f"was measured together.{partners}"),
+           f"was measured together.{partners}{means}"),
         table("Rows by kind, and how many of them carry each modality",
               ("kind", "bound by", "rows", *modalities), body, text_columns=(0, 1)),
     )  # fmt: skip

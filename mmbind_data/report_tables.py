@@ -172,7 +172,8 @@ def _rows_of_pairs(
     """
     names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
     table = read_columns(bound.path / PAIRS, names)
-    table = table.filter(pc.equal(table["kind"].cast(pa.string()), "pseudo"))
+    bound_kinds = pa.array(["pseudo", "mean"])
+    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), bound_kinds))
     theirs = (_numbers(table, "hop"), samples.find(table["anchor_uid"]), _numbers(table, "rank"))
     sizes = [max(int(b.max(initial=0)), int(own.max(initial=0))) + 1
              for b, own in zip(theirs, (hop, anchor, rank), strict=True)]  # fmt: skip

@@ -6,6 +6,8 @@ and row k of B.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .candidates import (
@@ -40,6 +42,8 @@ __all__ = [
 
 # Where a cap takes partners away, a row can fall back on as many of its best.
 REUSE_CANDIDATES = 32
+# Similarity (float32) and priority, (n, k) both, of the partners listed for one side.
+Ranked = tuple[np.ndarray, np.ndarray]
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
@@ -158,8 +162,15 @@ def _match_within(whole: Measure, rule: Rule, threads: int | None) -> tuple[Matc
     elif rule.match == "sinkhorn":
         offsets = potentials(whole, rule.sinkhorn_temperature)
     found = nearest(whole, min(_ranks(rule), longest), offsets, threads=threads)
-    to_b, to_a = (Matches(one.partner, whole.similarity(one.raw)) for one in found)
-    return _finished(to_b, to_a, (found[0].key, found[1].key), rule)
+    partners = found[0].partner, found[1].partner
+
+    def ranked_list(turn: int) -> Ranked:
+        own, other = (None, None) if offsets is None else (offsets[turn], offsets[1 - turn])
+        similarity = whole.similarity(found[turn].raw)
+        capped = rule.max_reuse is not None
+        return similarity, found[turn].keys(whole, own, other) if capped else similarity
+
+    return _finished(partners, ranked_list, rule)
 
 
 def _less_hubs(whole: Measure, csls_k: int, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -180,17 +191,22 @@ def _ranks(rule: Rule) -> int:
 
 
 def _finished(
-    to_b: Matches, to_a: Matches, priorities: tuple[np.ndarray, np.ndarray], rule: Rule
+    partners: tuple[np.ndarray, np.ndarray], ranked_list: Callable[[int], Ranked], rule: Rule
 ) -> tuple[Matches, Matches]:
-    """What a rule takes from ranked lists: pairs that are not mutual, too unlike, or used up."""
-    keeps = [to_b.partner >= 0, to_a.partner >= 0]
+    """What a rule takes from ranked lists: pairs that are not mutual, too unlike, or used up.
+
+    Similarities and priorities are asked for one side at a time: both together are large.
+    """
+    keeps = [partner >= 0 for partner in partners]
     if rule.match == "mutual":
-        keeps = list(mutual(to_b, to_a))
+        keeps = list(mutual(*partners))
     done = []
-    for side, keep, priority in zip((to_b, to_a), keeps, priorities, strict=True):
+    for turn, keep in enumerate(keeps):
+        similarity, priority = ranked_list(turn)
         if rule.min_similarity is not None:
             # in the precision of what is stored: 0.7 keeps a pair of 0.700000
-            keep = keep & (side.similarity >= np.float32(rule.min_similarity))
+            keep = keep & (similarity >= np.float32(rule.min_similarity))
+        side = Matches(partners[turn], similarity)
         if rule.max_reuse is not None:
             keep = granted(side, priority, keep, rule.max_reuse, rule.top_k)
         done.append(kept(side, keep, rule.top_k))
@@ -230,9 +246,12 @@ def match_candidates(to_b: Matches, to_a: Matches, rule: Rule) -> tuple[Matches,
     if rule.match == "csls":
         score = corrected(row_a, row_b, similarity, (n_a, n_b), rule.csls_k)
     n_ranks = _ranks(rule)
-    forward, first = ranked(row_a, row_b, score, similarity, n_a, n_ranks)
-    backward, second = ranked(row_b, row_a, score, similarity, n_b, n_ranks)
-    return _finished(forward, backward, (first, second), rule)
+    found = (
+        ranked(row_a, row_b, score, similarity, n_a, n_ranks),
+        ranked(row_b, row_a, score, similarity, n_b, n_ranks),
+    )
+    partners = found[0][0].partner, found[1][0].partner
+    return _finished(partners, lambda turn: (found[turn][0].similarity, found[turn][1]), rule)
 
 
 def csls_over_candidates(

@@ -271,7 +271,7 @@ class BinderInfo(Model):
     shared: str
     recipe: str
     embedding: dict[str, JsonValue]
-    metric: Literal["cosine", "euclidean", "time"]
+    metric: Literal["cosine", "euclidean", "time", "location"]
     match: Literal["best", "csls", "mutual", "sinkhorn"]
     top_k: int = Field(default=1, ge=1, description="partners per anchor")
     options: dict[Name, JsonValue] = Field(default={}, description="those that are not left out")
@@ -293,7 +293,9 @@ class BoundInfo(Model):
     binder: tuple[BinderInfo, ...]
     sources: tuple[SourceInfo, ...]
     modalities: tuple[Name, ...]
-    n_rows: dict[Literal["pseudo", "incomplete", "natural"], int]
+    n_rows: dict[Literal["pseudo", "incomplete", "natural", "mean"], int] = Field(
+        description="rows of the table; the mean rows of one anchor are one training sample"
+    )
     similarity: dict[Literal["min", "median", "max"], float]
     pairing_accuracy: float | None = Field(description="null where labels are missing")
     reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")

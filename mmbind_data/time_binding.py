@@ -5,6 +5,8 @@ Pure. Both functions match both ways and give what similarity gives: a partner a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .errors import BindingError, problem
@@ -66,15 +68,8 @@ def match_times(
         )
     a, b = _spans(start_a, end_a, "A"), _spans(start_b, end_b, "B")
     window = round(window_s * MICRO)
-    if (group_a is None) != (group_b is None):
-        raise BindingError(
-            problem("match times", "groups", "the two sides", "groups of both or none", "one")
-        )
-    groups_a = np.zeros(len(a), dtype=np.int8) if group_a is None else np.asarray(group_a)
-    groups_b = np.zeros(len(b), dtype=np.int8) if group_b is None else np.asarray(group_b)
     to_b, to_a = _nobody(len(a)), _nobody(len(b))
-    for group in np.intersect1d(groups_a, groups_b):
-        rows_a, rows_b = np.flatnonzero(groups_a == group), np.flatnonzero(groups_b == group)
+    for rows_a, rows_b in _groups(group_a, group_b, (len(a), len(b)), "match times"):
         for found, anchors, others, mine, theirs in (
             (to_b, a, b, rows_a, rows_b),
             (to_a, b, a, rows_b, rows_a),
@@ -87,36 +82,74 @@ def match_times(
 
 
 def match_places(
-    place_a: np.ndarray, place_b: np.ndarray, *, radius_m: float
+    place_a: np.ndarray,
+    place_b: np.ndarray,
+    *,
+    radius_m: float,
+    plane: bool = False,
+    group_a: np.ndarray | None = None,
+    group_b: np.ndarray | None = None,
 ) -> tuple[Matches, Matches]:
-    """For each sample of A the nearest one of B on the globe, and the reverse.
+    """For each sample of A the nearest one of B on the globe or a plane, and the reverse.
 
     Parameters
     ----------
-    place_a : ndarray, shape (n_a, 2), degrees
-    place_b : ndarray, shape (n_b, 2), degrees
-        Latitude and longitude (WGS 84, taken as a sphere: 0.5 % off at worst).
+    place_a : ndarray, shape (n_a, 2), degrees or metres
+    place_b : ndarray, shape (n_b, 2), degrees or metres
+        Latitude and longitude (WGS 84, taken as a sphere: 0.5 % off at worst); with ``plane`` x and
+        y in metres.
     radius_m : float
         Farthest partner in metres, > 0.
+    plane : bool
+    group_a, group_b : ndarray of str or int, shapes (n_a,), (n_b,), optional
+        Only samples of equal group are matched: for maps of several buildings, or by session.
 
     Returns
     -------
     Matches, Matches
-        Of A in B (n_a, 1) and of B in A (n_b, 1); similarity 1 - distance / radius_m, the
-        great-circle distance; nobody within the radius: -1 (NaN). Distances are compared in whole
-        millimetres; of equal ones the lowest row.
+        Of A in B (n_a, 1) and of B in A (n_b, 1); similarity 1 - distance / radius_m (on the globe
+        the great-circle distance); nobody within the radius: -1 (NaN). Distances are compared in
+        whole millimetres; of equal ones the lowest row.
 
     Raises
     ------
     BindingError
-        A side is empty, or a place is none.
+        A side is empty, a place is none, or there are groups of one side alone.
+
+    Notes
+    -----
+    Source: MMBind paper, section 7, other shared information.
     """
-    a, b = _checked_places(place_a, "A"), _checked_places(place_b, "B")
+    a, b = _checked_places(place_a, "A", plane), _checked_places(place_b, "B", plane)
     if not 0 < radius_m < np.inf:
         raise BindingError(
-            problem("match places", "bad radius", "--radius", "metres, above 0", repr(radius_m))
+            problem("match places", "bad radius", "--window", "metres, above 0", repr(radius_m))
         )
-    return _nearest_places(a, b, radius_m), _nearest_places(b, a, radius_m)
+    to_b, to_a = _nobody(len(a)), _nobody(len(b))
+    for rows_a, rows_b in _groups(group_a, group_b, (len(a), len(b)), "match places"):
+        for found, anchors, others, mine, theirs in (
+            (to_b, a, b, rows_a, rows_b),
+            (to_a, b, a, rows_b, rows_a),
+        ):
+            partner, similarity = _nearest_places(anchors[mine], others[theirs], radius_m, plane)
+            got = partner >= 0
+            found.partner[mine[got], 0] = theirs[partner[got]]
+            found.similarity[mine[got], 0] = similarity[got]
+    return to_b, to_a
+
+
+def _groups(
+    group_a: np.ndarray | None, group_b: np.ndarray | None, n: tuple[int, int], doing: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of either side that may be matched with one another."""
+    if (group_a is None) != (group_b is None):
+        raise BindingError(
+            problem(doing, "groups", "the two sides", "groups of both or none", "one")
+        )
+    codes_a = np.zeros(n[0], dtype=np.int8) if group_a is None else np.asarray(group_a)
+    codes_b = np.zeros(n[1], dtype=np.int8) if group_b is None else np.asarray(group_b)
+    for group in np.intersect1d(codes_a, codes_b):
+        yield np.flatnonzero(codes_a == group), np.flatnonzero(codes_b == group)
 
 
 def _nobody(n: int) -> Matches:
@@ -216,36 +249,48 @@ def _least_onwards(rank: np.ndarray, block: np.ndarray, n: int) -> np.ndarray:
     return np.asarray(backwards - block * np.int64(n))
 
 
-def _checked_places(place: np.ndarray, side: str) -> np.ndarray:
+def _checked_places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
     table = np.asarray(place, dtype=np.float64)
     fits = table.ndim == 2 and table.shape[1:] == (2,) and len(table) > 0
-    if not fits or not (np.abs(table) <= (90.0, 180.0)).all():
+    inside = np.isfinite(table) if plane else np.abs(table) <= 90.0 * np.arange(1, 3)
+    if not fits or not inside.all():
+        expected = "a latitude (-90 to 90) and a longitude (-180 to 180)"
         raise BindingError(
             problem("match places", "bad places", f"side {side}",
-                    "a latitude (-90 to 90) and a longitude (-180 to 180) per sample",
+                    f"{'finite x and y' if plane else expected} per sample",
                     f"shape {table.shape}" if not fits else "others, or none")
         )  # fmt: skip
     return table
 
 
-def _nearest_places(anchors: np.ndarray, others: np.ndarray, radius_m: float) -> Matches:
+def _nearest_places(
+    anchors: np.ndarray, others: np.ndarray, radius_m: float, plane: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the nearest place for each anchor, -1 for none, and the similarity."""
     from scipy.spatial import KDTree
 
-    tree = KDTree(_on_sphere(others))
-    points = _on_sphere(anchors)
+    tree, points = (table if plane else _on_sphere(table) for table in (others, anchors))
+    tree = KDTree(tree)
     chord, _ = tree.query(points)
-    matches = _nobody(len(anchors))
     # everybody about as near as the nearest: the exact choice is made among these
-    close = tree.query_ball_point(points, chord * (1 + 1e-9) + 2e-3 / EARTH_RADIUS_M)
+    slack = 2e-3 if plane else 2e-3 / EARTH_RADIUS_M
+    close = tree.query_ball_point(points, chord * (1 + 1e-9) + slack)
+    partner = np.full(len(anchors), -1, dtype=np.int64)
+    similarity = np.full(len(anchors), np.nan, dtype=np.float32)
     for row, candidates in enumerate(close):
         rows = np.sort(np.asarray(candidates, dtype=np.int64))
-        distance = np.rint(haversine(anchors[row], others[rows]) * 1e3)
+        apart = (
+            np.hypot(*(anchors[row] - others[rows]).T)
+            if plane
+            else haversine(anchors[row], others[rows])
+        )
+        distance = np.rint(apart * 1e3)
         best = int(distance.argmin())
         if distance[best] <= radius_m * 1e3:
-            similarity = 1.0 - distance[best] / (radius_m * 1e3)
-            matches.partner[row, 0] = rows[best]
-            matches.similarity[row, 0] = np.rint(similarity * MILLIONTHS) / MILLIONTHS
-    return matches
+            near = 1.0 - distance[best] / (radius_m * 1e3)
+            partner[row] = rows[best]
+            similarity[row] = np.rint(near * MILLIONTHS) / MILLIONTHS
+    return partner, similarity
 
 
 def haversine(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .errors import FormatError, IntegrityError
 from .layout import PAIRS, Bound, Store
@@ -47,6 +48,7 @@ def check_bound_values(bound: Bound) -> Iterator[Problem]:
     elif bound_digest(info.shared, info.binder, info.sources, table) != info.content_digest:
         text = "the values are not those of content_digest"
         yield Problem("digest-differs", "error", PAIRS, text, BIND_AGAIN)
+    yield from _check_means(table)
     known = {source.source_id for source in info.sources}
     for name in ("anchor_source", *(f"{name}.source" for name in info.modalities)):
         unknown = set(table[name].drop_null().to_pylist()) - known
@@ -60,6 +62,26 @@ def check_bound_values(bound: Bound) -> Iterator[Problem]:
         except (FormatError, IntegrityError) as error:
             fix = f"Make it again: {source.convert}"
             yield Problem("source-missing", "error", source.source_id, str(error), fix)
+
+
+def _check_means(table: pa.Table) -> Iterator[Problem]:
+    """Rows of kind mean: ranks of one anchor from 0 on, whose weights share 1."""
+    table = table.filter(pc.equal(table["kind"].cast(pa.string()), "mean"))
+    if not len(table):
+        return
+    rank = table["rank"].to_numpy().astype(np.int64)
+    group = np.cumsum(rank == 0) - 1
+    first = np.flatnonzero(rank == 0)
+    anchor = np.array(table["anchor_uid"].to_pylist(), dtype=object)
+    whole = rank[0] == 0 and (rank == np.arange(len(rank)) - first[group]).all()
+    if not whole or (anchor != anchor[first[group]]).any():
+        text = "the mean rows of an anchor are not ranks 0, 1, ... one after the other"
+        yield Problem("mean-broken", "error", f"{PAIRS} rank", text, BIND_AGAIN)
+        return
+    total = np.bincount(group, table["weight"].to_numpy().astype(np.float64))
+    if np.abs(total - 1.0).max() > 1e-5:
+        text = "the weights of the mean rows of an anchor do not add up to 1"
+        yield Problem("mean-broken", "error", f"{PAIRS} weight", text, BIND_AGAIN)
 
 
 def _check_references(bound: Bound, source_id: str, store: Store, table: Any) -> Iterator[Problem]:

@@ -34,10 +34,11 @@ class Rows:
         padded with NaN.
     index : ndarray, shape (n_rows, n_modalities), int64
         Row of `values`, -1 = the row lacks the modality.
-    sample : ndarray, shape (n_rows, n_modalities), int64
-        Code of the source sample (equal uid = equal code), -1 where `index` is -1.
+    sample : ndarray, shape (n_rows, n_modalities or more), int64
+        Code of the source sample (equal uid = equal code), -1 where `index` is -1. Further columns
+        hold the other samples of a mean, padded with -1.
     kind : ndarray of str, shape (n_rows,)
-        pseudo, incomplete or natural.
+        pseudo, incomplete, natural or mean.
     weight : ndarray, shape (n_rows,), float32
     label : ndarray, shape (n_rows,), int64
         Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
@@ -92,7 +93,9 @@ def gather_bound(
     Returns
     -------
     Rows
-        A modality whose length differs between sources has the longest of them.
+        A modality whose length differs between sources has the longest of them. The mean rows of
+        an anchor become one row: of each modality the mean of their samples by weight, among those
+        that have it; what all of them share, such as the anchor's own modalities, stays as it is.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def gather_bound(
             offset += len(used)
             stretched |= _lengths(source_id, name, store.info.modalities[name], modalities[name])
         values[name] = np.concatenate(blocks or [np.empty((0, *modalities[name].shape), "f4")])
-    return Rows(
+    rows = Rows(
         modalities=modalities,
         values=values,
         index=index,
@@ -139,6 +142,62 @@ def gather_bound(
         subjects=_subjects([source.info for source in stores.values()]),
         stretched=stretched,
     )
+    return averaged(rows, table["rank"].to_numpy()) if (rows.kind == "mean").any() else rows
+
+
+def averaged(rows: Rows, rank: np.ndarray) -> Rows:
+    """Put each group of mean rows, from a rank 0 to the next, into one row of their means.
+
+    Parameters
+    ----------
+    rows : Rows
+    rank : ndarray of int, shape (n_rows,)
+
+    Returns
+    -------
+    Rows
+        The weight of a mean is the sum of its rows' weights, and it holds all their samples.
+
+    Notes
+    -----
+    Source: MMBind paper, section 7 ("a weighted sum of multiple similar samples").
+    """
+    member = rows.kind == "mean"
+    first = np.flatnonzero(~member | (rank == 0))
+    group = np.cumsum(~member | (rank == 0)) - 1
+    index, values = np.full((len(first), len(rows.modalities)), -1, np.int64), dict(rows.values)
+    for column, name in enumerate(rows.modalities):
+        own = rows.index[:, column]
+        given = np.flatnonzero(own >= 0)
+        index[group[given], column] = own[given]
+        apart = np.unique(group[given[own[given] != index[group[given], column]]])
+        if not len(apart):
+            continue
+        given = given[np.isin(group[given], apart)]
+        place = np.searchsorted(apart, group[given])
+        total = np.bincount(place, rows.weight[given])
+        sums = np.zeros((len(apart), *values[name].shape[1:]), dtype=np.float32)
+        for one, target in zip(given.tolist(), place.tolist(), strict=True):
+            sums[target] += np.float32(rows.weight[one] / total[target]) * values[name][own[one]]
+        index[apart, column] = len(values[name]) + np.arange(len(apart))
+        values[name] = np.concatenate([values[name], sums])
+    weight = np.bincount(group, rows.weight).astype(np.float32)
+    kept = rows.select(first)
+    sample = _samples_of_groups(rows.sample, group, first)
+    return replace(kept, index=index, values=values, weight=weight, sample=sample)
+
+
+def _samples_of_groups(sample: np.ndarray, group: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Codes of all samples of each group; the first row's stand in front."""
+    rest: list[list[int]] = [[] for _ in first]
+    for row in np.flatnonzero(~np.isin(np.arange(len(group)), first)).tolist():
+        own, known = group[row], rest[group[row]]
+        for code in sample[row].tolist():
+            if code >= 0 and code not in known and code not in sample[first[own]]:
+                known.append(code)
+    width = max((len(codes) for codes in rest), default=0)
+    more = np.array([[*codes, *[-1] * (width - len(codes))] for codes in rest], dtype=np.int64)
+    return np.concatenate([sample[first], more.reshape(len(first), width)], axis=1)
 
 
 def gather_store(

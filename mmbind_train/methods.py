@@ -81,7 +81,9 @@ def mmbind(data: Store | Bound, config: TrainConfig) -> Plan:
     bound = _need_bound(data, "mmbind")
     check_bound(bound, method="mmbind")
     rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
-    chosen = np.flatnonzero(np.isin(rows.kind, config.rows))
+    # a mean is a pseudo-paired row too: one of several partners put together
+    kinds = {*config.rows, *(("mean",) if "pseudo" in config.rows else ())}
+    chosen = np.flatnonzero(np.isin(rows.kind, sorted(kinds)))
     return Plan(rows, chosen, config.loss)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,12 @@ def write_small_store(
     missing: dict[str, tuple[int, ...]] | None = None,
     seed: int = 0,
     noise: float = 0.1,
+    extra: Mapping[str, Sequence[object]] | None = None,
 ) -> Path:
-    """Each label has its own waves in every modality; each subject its own gain and offset."""
+    """Each label has its own waves in every modality; each subject its own gain and offset.
+
+    ``extra`` are further columns of the sample table.
+    """
     frames = frames or FRAMES
     rng = np.random.default_rng(seed)
     rows = [
@@ -80,6 +84,7 @@ def write_small_store(
             "subject": [subjects[s] for s, _, _ in rows],
             "label": columns["label"][0],
             "label_text": [labels[c] for _, c, _ in rows],
+            **{name: pa.array(column) for name, column in (extra or {}).items()},
         }
     )
     info = DatasetInfo(

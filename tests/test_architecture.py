@@ -49,6 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         for name in (
             "writer",
             "pairs",
+            "mean_rows",
             "thinning",
             "encoders",
             "encoders_image",
@@ -76,6 +77,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "label_texts",
             "matching",
             "new_dataset",
+            "occasion",
             "pairing_report",
             "validate",
             "validate_bound",

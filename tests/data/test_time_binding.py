@@ -190,6 +190,25 @@ def test_places_match_the_loop_over_all_pairs(
     check(match_places(np.array(a), np.array(b), radius_m=radius)[0], expected)
 
 
+@given(grid, grid, st.sampled_from([0.004, 0.011, 1.0]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_points_of_a_plane_match_the_loop_over_all_pairs(
+    a: list[list[float]], b: list[list[float]], radius: float, grouped: bool
+) -> None:
+    groups = ([row % 2 for row in range(len(a))], [row % 3 for row in range(len(b))])
+    expected: list[tuple[int, float]] = []
+    for one, group in zip(a, groups[0], strict=True):
+        rows = [k for k in range(len(b)) if not grouped or groups[1][k] == group]
+        near = [(round(math.dist(one, b[row]), 3), row) for row in rows]
+        distance, row = min(near, default=(math.inf, -1))
+        expected.append((row, 1 - distance / radius) if distance <= radius else (-1, math.nan))
+    codes = [np.array(codes) if grouped else None for codes in groups]
+    got = match_places(
+        np.array(a), np.array(b), radius_m=radius, plane=True, group_a=codes[0], group_b=codes[1]
+    )
+    check(got[0], expected)
+
+
 def test_distances_known_on_a_sphere() -> None:
     quarter = math.pi / 2 * EARTH_RADIUS_M
     assert_allclose(haversine(np.array([0.0, 0.0]), np.array([90.0, 55.0])), quarter)
@@ -211,3 +230,8 @@ def test_places_that_are_none() -> None:
             match_places(good, bad, radius_m=1)
     with pytest.raises(BindingError, match="bad radius"):
         match_places(good, good, radius_m=0)
+    with pytest.raises(BindingError, match="finite x and y"):
+        match_places(good, np.array([[math.inf, 0.0]]), radius_m=1, plane=True)
+    match_places(good, np.array([[9e9, 181.0]]), radius_m=1, plane=True)
+    with pytest.raises(BindingError, match="groups of both or none"):
+        match_places(good, good, radius_m=1, group_a=np.zeros(1))

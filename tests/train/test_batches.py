@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from smallstores import FRAMES, World, modality, write_small_store
+from smallstores import FRAMES, World, edit_pairs, modality, write_small_store
 
 from mmbind_data.binding import BindOptions, bind
-from mmbind_data.errors import FormatError, UsageError
+from mmbind_data.errors import FormatError, LeakError, UsageError
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.scale import Statistics
 from mmbind_data.window import stretch
@@ -20,8 +22,9 @@ from mmbind_train.batches import (
     measure_statistics,
     row_batches,
 )
-from mmbind_train.config import Augmentation
+from mmbind_train.config import Augmentation, Budget, TrainConfig
 from mmbind_train.inputs import make_batch, same_sample, standardise
+from mmbind_train.methods import train
 
 
 def test_each_row_holds_the_samples_that_the_table_names(world: World) -> None:
@@ -42,6 +45,74 @@ def test_each_row_holds_the_samples_that_the_table_names(world: World) -> None:
             assert np.array_equal(rows.values[name][index], stored)
     for name, values in rows.values.items():
         assert len(values) == len(np.unique(values.reshape(len(values), -1), axis=0)), name
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_means_against_a_loop_over_the_table(world: World, tmp_path: Path, hops: int) -> None:
+    """sum_j w_j x_j over the rows of a group that have the modality; the anchor's own unchanged."""
+    options = replace(BindOptions(), rule=replace(BindOptions().rule, top_k=3), mean=True)
+    bind([world.A, world.B], tmp_path / "o", shared="acc", options=options)
+    edit_pairs(tmp_path / "o", {f"gyro.{part}": {1: None} for part in ("source", "row", "uid")})
+    if hops == 2:
+        few = write_small_store(tmp_path / "few.zarr", dataset_id="few", subjects=("9",), seed=3,
+                                frames={"gyro": 24})  # fmt: skip
+        bind([tmp_path / "o", few], tmp_path / "o2", shared="gyro", options=options)
+    bound = open_bound(tmp_path / ("o" if hops == 1 else "o2"))
+    rows = gather_bound(bound, recentre="none")
+    groups: list[list[dict[str, Any]]] = []
+    for row in bound.pairs().to_pylist():
+        if row["kind"] != "mean" or row["rank"] == 0:
+            groups.append([])
+        groups[-1].append(row)
+    assert len(groups) == len(rows)
+    assert max(len(group) for group in groups) == 3**hops
+    stores = {source.source_id: bound.source(source.source_id) for source in bound.info.sources}
+    uids, n_averaged = [], 0
+    for number, group in enumerate(groups):
+        assert rows.kind[number] == group[0]["kind"]
+        assert rows.weight[number] == pytest.approx(sum(row["weight"] for row in group), rel=1e-6)
+        uids.append({row[f"{m}.uid"] for row in group for m in rows.modalities} - {None})
+        for column, name in enumerate(rows.modalities):
+            given = [row for row in group if row[f"{name}.source"] is not None]
+            index = rows.index[number, column]
+            assert (index >= 0) == bool(given)
+            if not given:
+                continue
+            samples = [
+                stores[row[f"{name}.source"]].load(name, np.array([row[f"{name}.row"]]))[0]
+                for row in given
+            ]
+            total = sum(row["weight"] for row in given)
+            mean = sum(
+                row["weight"] / total * sample.astype(np.float64)
+                for row, sample in zip(given, samples, strict=True)
+            )
+            got = rows.values[name][index]
+            if len({row[f"{name}.uid"] for row in given}) == 1:
+                assert np.array_equal(got, samples[0])
+            else:
+                n_averaged += 1
+                np.testing.assert_allclose(got, mean, rtol=0, atol=1e-5)
+                assert np.abs(got - samples[0]).max() > 1e-3
+    assert n_averaged > 20
+    shared = same_sample(rows.sample)
+    for i in range(0, len(rows), 5):
+        assert shared[i].tolist() == [bool(uids[i] & other) for other in uids]
+
+
+def test_means_are_trained_on(world: World, tmp_path: Path) -> None:
+    options = replace(BindOptions(), rule=replace(BindOptions().rule, top_k=3), mean=True)
+    bind([world.A, world.B], tmp_path / "o", shared="acc", options=options)
+    config = TrainConfig(budget=Budget(steps=2, batch=16))
+    info = train(tmp_path / "o", tmp_path / "run", config=config)
+    assert info.n_rows == {"incomplete": 36, "mean": 36}
+    assert info.final_loss is not None
+    row = next(n for n, one in enumerate(open_bound(tmp_path / "o").pairs()["rank"].to_pylist())
+               if one == 2)  # fmt: skip
+    source = open_bound(tmp_path / "o").info.sources[0].source_id
+    edit_pairs(tmp_path / "o", {"gyro.source": {row: source}})
+    with pytest.raises(LeakError, match="what that node lacks"):
+        train(tmp_path / "o", tmp_path / "again", config=config)
 
 
 def test_equal_codes_mean_equal_uids(world: World) -> None:
