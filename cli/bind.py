@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @click.option("--rerank", type=click.Choice(["auto", "dtw", "none"]),
               help="Compare candidates once more by dynamic time warping.")  # fmt: skip
 @click.option("--candidates", type=click.IntRange(min=1), help="Of each sample, for --rerank.")
+@click.option("--index", type=click.Choice(["exact", "ivf", "hnsw"]), default="exact",
+              show_default=True, help="Of the search; not exact: some are missed.")  # fmt: skip
 @click.option("--match", type=click.Choice(["best", "csls", "mutual", "sinkhorn"]),
               help="How partners are chosen.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), help="Of embeddings.")

@@ -15,6 +15,7 @@ from mmbind_data.errors import UsageError, problem
 
 if TYPE_CHECKING:
     from mmbind_data.bind_options import BindOptions
+    from mmbind_data.rule import Rule
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -119,10 +120,14 @@ def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any
 # options of bind that belong to one sort of shared modality alone
 SENSOR = (
     "recipe", "embed", "rerank", "candidates", "match", "metric", "top_k", "min_similarity",
-    "mean", "max_reuse", "pca", "steps", "derive",
+    "mean", "max_reuse", "pca", "index", "steps", "derive",
 )  # fmt: skip
 TEXT = ("label_model", "label_text", "label_map")
 RULE = ("match", "metric", "top_k", "min_similarity", "max_reuse", "pca")
+AS_GIVEN = (
+    "rerank", "candidates", "index", "steps", "group_by", "label_model", "label_text",
+    "temperature",
+)  # fmt: skip
 
 
 def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOptions:
@@ -134,64 +139,68 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
         An option that the chosen kind of shared modality does not use: a misunderstanding.
     """
     from mmbind_data.bind_options import RECIPES
-    from mmbind_data.label_texts import read_label_map
 
-    occasions = [name for name in shared if name in ("time", "location")]
-    sensors = [name for name in shared if name not in ("label", *occasions)]
-    idle = [] if "label" in shared else [*TEXT]
-    idle += [] if sensors else [*SENSOR]
-    idle += [] if occasions else ["window"]
-    idle += [] if sensors or occasions else ["group_by"]
     context = click.get_current_context()
     given = {
         name: value
         for name, value in chosen.items()
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
-    for name in idle:
-        if name in given:
-            sort = ", ".join(dict.fromkeys(shared))
-            message = f"--{name.replace('_', '-')} is not used when {sort} is shared"
-            raise click.UsageError(message)
-    if "window" in given and len(set(occasions)) > 1:
-        message = "--window would mean seconds and metres: bind by time and location one by one"
-        raise click.UsageError(message)
+    _refuse_idle(shared, given)
     recipe = RECIPES[chosen["recipe"]]
     try:
         rule = replace(recipe.rule, **{name: given[name] for name in RULE if name in given})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     changes: dict[str, Any] = {"rule": rule, "seed": chosen["seed"]}
-    if "mean" in given:
-        if "top_k" in given:
-            message = "--mean averages its partners, --top-k keeps them apart: choose one"
-            raise click.UsageError(message)
-        changes |= {"rule": replace(rule, top_k=given["mean"]), "mean": True}
-    names = (
-        "rerank",
-        "candidates",
-        "steps",
-        "group_by",
-        "label_model",
-        "label_text",
-        "temperature",
-    )
-    changes |= {name: given[name] for name in names if name in given}
-    if "derive" in given:
-        changes["derive"] = tuple(given["derive"])
-    if "embed" in given:
-        changes["embed"] = _embedding(given["embed"])
-    if "window" in given:
-        changes["window_m" if "location" in occasions else "window_s"] = given["window"]
-    if "weights" in given:
-        changes["weight_rule"] = given["weights"]
-    if "label_map" in given:
-        changes["label_map"] = read_label_map(given["label_map"])
+    changes |= {name: given[name] for name in AS_GIVEN if name in given}
+    changes |= _translated(shared, given, rule)
     options = replace(recipe, **changes)
     if "steps" in given and options.embed not in ("autoencoder", "contrastive"):
         message = "--steps is not used by an embedding that is not trained: see --embed"
         raise click.UsageError(message)
     return options
+
+
+def _refuse_idle(shared: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse options that what is shared does not use, or that contradict one another."""
+    occasions = {name for name in shared if name in ("time", "location")}
+    sensors = [name for name in shared if name not in ("label", *occasions)]
+    idle = [] if "label" in shared else [*TEXT]
+    idle += [] if sensors else [*SENSOR]
+    idle += [] if occasions else ["window"]
+    idle += [] if sensors or occasions else ["group_by"]
+    for name in idle:
+        if name in given:
+            sort = ", ".join(dict.fromkeys(shared))
+            message = f"--{name.replace('_', '-')} is not used when {sort} is shared"
+            raise click.UsageError(message)
+    if "window" in given and len(occasions) > 1:
+        message = "--window would mean seconds and metres: bind by time and location one by one"
+        raise click.UsageError(message)
+    if "mean" in given and "top_k" in given:
+        message = "--mean averages its partners, --top-k keeps them apart: choose one"
+        raise click.UsageError(message)
+
+
+def _translated(shared: Sequence[str], given: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+    """Options that bear another name, or hold something else, on the command line."""
+    from mmbind_data.label_texts import read_label_map
+
+    changes: dict[str, Any] = {}
+    if "mean" in given:
+        changes |= {"rule": replace(rule, top_k=given["mean"]), "mean": True}
+    if "derive" in given:
+        changes["derive"] = tuple(given["derive"])
+    if "embed" in given:
+        changes["embed"] = _embedding(given["embed"])
+    if "window" in given:
+        changes["window_m" if "location" in shared else "window_s"] = given["window"]
+    if "weights" in given:
+        changes["weight_rule"] = given["weights"]
+    if "label_map" in given:
+        changes["label_map"] = read_label_map(given["label_map"])
+    return changes
 
 
 def _embedding(text: str) -> str | Path:

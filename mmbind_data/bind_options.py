@@ -16,6 +16,7 @@ Progress = Callable[[int, int, str], None]
 WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
 Embed = Literal["autoencoder", "raw", "contrastive"] | Path | EmbedFunction
 Rerank = Literal["auto", "dtw", "none"]
+Index = Literal["exact", "ivf", "hnsw"]
 # signals that can be warped in time; an image or a label cannot
 WARPED_KINDS = ("inertial", "signal", "skeleton")
 
@@ -34,6 +35,8 @@ class BindOptions:
         inertial data, signals and skeletons.
     candidates : int
         Candidates per sample that are compared once more.
+    index : {"exact", "ivf", "hnsw"}
+        How candidates, or partners, are searched by embedding: see `approximate`.
     elastic : Elastic
         How.
     rule : Rule
@@ -68,6 +71,7 @@ class BindOptions:
     embed: Embed = "raw"
     rerank: Rerank = "auto"
     candidates: int = 100
+    index: Index = "exact"
     elastic: Elastic = field(default_factory=Elastic)
     rule: Rule = field(default_factory=lambda: Rule(match="csls"))
     mean: bool = False
@@ -105,6 +109,8 @@ class BindOptions:
             told["derive"] = list(self.derive)
         if self.rule.top_k > 1:
             told["temperature"] = self.temperature
+        if self.index != "exact":
+            told["index"] = self.index
         if self.mean:
             told["mean"] = True
         return {name: value for name, value in told.items() if value is not None}

@@ -112,7 +112,8 @@ def bind(
         binder.append(_binder(hop, found, options, parent))
     with staged(out, overwrite=overwrite, doing="bind") as folder:
         table = pairs_table(total)
-        info = describe_bound(out, total, binder, report, table, _heterogeneity(hops))
+        warnings = [*_heterogeneity(hops), *_approximate(embedded)]
+        info = describe_bound(out, total, binder, report, table, warnings)
         write_bound(folder, info, table, embedded, report)
     return info
 
@@ -318,6 +319,18 @@ def _heterogeneity(hops: Sequence[Hop]) -> list[str]:
                 f"distributions {distance:.2f}): binding it may not help"
             )
     return found
+
+
+def _approximate(embedded: Sequence[Embedded]) -> list[str]:
+    """Say that partners come from an approximate index, and what it missed."""
+    return [
+        f"partners are approximate: the {one.config['index']} index found "
+        f"{one.config['index_recall_best']:.1%} of the most similar samples and "
+        f"{one.config['index_recall_listed']:.1%} of the candidates, judged on "
+        f"{one.config['index_rows_judged']} samples; --index exact finds all"
+        for one in embedded
+        if "index" in one.config
+    ]
 
 
 def _similarities(hop: Hop) -> np.ndarray:

@@ -89,6 +89,8 @@ def match_sensor(
     groups = groups_of(sides, options.group_by)
     rule = options.rule
     try:
+        if options.index != "exact":
+            return _match_on_index(embedded, values, modality, n, options)
         if not options.warps(modality.kind):
             return match(
                 vectors[:n], vectors[n:], rule, group_a=groups[0], group_b=groups[1]
@@ -100,15 +102,64 @@ def match_sensor(
         else:
             many = Rule("csls", top_k=options.candidates, csls_k=rule.csls_k)
             listed = match(vectors[:n], vectors[n:], many, group_a=groups[0], group_b=groups[1])
-        signals = elastic_signals(values, modality, options.elastic)
-        ranked = reranked(*listed, signals[:n], signals[n:], band=options.elastic.band)
-        return match_candidates(*ranked, rule), embedded
+        return _warped(listed, values, modality, n, options), embedded
     except UsageError:
         raise  # it is a ValueError too, and has its sentence
     except ValueError as error:
         message = problem("bind", "options that do not fit", "the data", "a rule that applies",
                           str(error))  # fmt: skip
         raise BindingError(message) from error
+
+
+def _warped(
+    listed: tuple[Matches, Matches],
+    values: np.ndarray,
+    modality: Modality,
+    n: int,
+    options: BindOptions,
+) -> tuple[Matches, Matches]:
+    """Partners among candidates that are compared once more by dynamic time warping."""
+    signals = elastic_signals(values, modality, options.elastic)
+    ranked = reranked(*listed, signals[:n], signals[n:], band=options.elastic.band)
+    return match_candidates(*ranked, options.rule)
+
+
+def _match_on_index(
+    embedded: Embedded, values: np.ndarray, modality: Modality, n: int, options: BindOptions
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """As `match_sensor`, but candidates come from an approximate index, whose recall is told."""
+    from .approximate import approximate_candidates, match_approximately
+
+    rule, index = options.rule, options.index
+    unfit = [
+        name
+        for name, given in (
+            ("--group-by", options.group_by is not None),
+            ("--match sinkhorn", rule.match == "sinkhorn"),
+            ("--pca", rule.pca is not None),
+        )
+        if given
+    ]
+    if index == "exact" or unfit:
+        raise UsageError(
+            problem("bind", "an approximate index does not offer that", f"--index {index}",
+                    "--index exact", " and ".join(unfit))
+        )  # fmt: skip
+    a, b = embedded.vectors[:n], embedded.vectors[n:]
+    if options.warps(modality.kind):
+        listed, recall = approximate_candidates(
+            a, b, options.candidates, index=index, seed=options.seed
+        )
+        matches = _warped(listed, values, modality, n, options)
+    else:
+        matches, recall = match_approximately(a, b, rule, index=index, seed=options.seed)
+    told = {
+        "index": index,
+        "index_recall_best": round(recall.best, 4),
+        "index_recall_listed": round(recall.listed, 4),
+        "index_rows_judged": recall.n,
+    }
+    return matches, Embedded(embedded.vectors, {**embedded.config, **told}, embedded.weights)
 
 
 def _embed(

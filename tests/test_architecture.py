@@ -62,6 +62,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         f"mmbind_data.{name}"
         for name in (
+            "approximate",
             "assemble",
             "bind_options",
             "derive",
@@ -107,7 +108,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"mmbind_cli"}),
 )
 HEAVY = ("torch", "faiss", "sentence_transformers", "transformers", "sklearn")
-MAY_BE_HEAVY = ("mmbind_data.encoders", "mmbind_data.embed", "mmbind_train")
+MAY_BE_HEAVY = (
+    "mmbind_data.approximate",
+    "mmbind_data.encoders",
+    "mmbind_data.embed",
+    "mmbind_train",
+)
 MAX_LINES, MAX_FUNCTION = 400, 50
 
 
