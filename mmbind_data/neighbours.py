@@ -339,7 +339,7 @@ class _Best:
         self.side, self.measure, self.kernel = side, measure, kernel
         self.rows, self.start, self.k = rows, start, found.partner.shape[1]
         self.partner, self.raw = found.partner[rows], found.raw[rows]
-        self.buffer = np.empty(VISIT_ROWS * GROUP, dtype=np.float32)
+        self.buffer = np.empty((VISIT_ROWS + VISIT_STEP) * GROUP, dtype=np.float32)
         self.lowest = side.reach[rows] - side.margin[rows]
         self.few = -(-len(side.right) // GROUP) < self.k
         self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
