@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from . import suitability
 from .advice_samples import LABEL, Drawn, draw, label_codes, load_both
+from .advice_scores import partner_scores
 from .advice_words import Advice, in_words
+from .bind_options import BindOptions
 from .embed import embed_raw
+from .embed_given import EmbedFunction
 from .errors import BindingError, problem
 from .layout import Store
+from .rule import Rule
 from .spec import Modality
 
 MIN_ROWS = 4  # samples a side needs before anything can be said
@@ -35,7 +38,6 @@ GAP_DISCOUNT = 0.4  # share of its rank that a candidate without labels loses by
 SIMILAR_TEXT = 0.6  # difflib ratio from which two label texts may mean the same
 
 Match = Literal["best", "csls"]
-Embed = Callable[[np.ndarray, Modality], np.ndarray]
 
 
 def advise(
@@ -45,7 +47,8 @@ def advise(
     seed: int = 0,
     max_samples: int = 1500,
     match: Match = "csls",
-    embed: Embed | None = None,
+    rerank: Literal["auto", "none"] = "auto",
+    embed: EmbedFunction | None = None,
     use_labels: tuple[bool, bool] = (True, True),
 ) -> list[Advice]:
     """Judge every modality that both stores share, and the label, as a link between them.
@@ -60,6 +63,8 @@ def advise(
         neighbours: of a subsample the expected accuracy errs on the low side.
     match : {"best", "csls"}
         How partners would be chosen.
+    rerank : {"auto", "none"}
+        Whether candidates would be compared elastically, as the default recipe of `bind` does it.
     embed : callable (values (n, T, ...), Modality) to (n, d), optional
         The embedding that would be bound with; raw standardised values by default.
     use_labels : (bool, bool)
@@ -101,7 +106,8 @@ def advise(
         elif name == LABEL:
             found.append(_advise_label(first, second))
         else:
-            found.append(_advise_sensor(first, second, name, seed, match, embed or _raw))
+            options = BindOptions(rerank=rerank, rule=Rule(match), embed=embed or _raw)
+            found.append(_advise_sensor(first, second, name, seed, options))
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise BindingError(
@@ -153,23 +159,19 @@ def why_incomparable(first: Modality, second: Modality) -> str:
     return ""
 
 
-def _advise_sensor(a: Drawn, b: Drawn, name: str, seed: int, match: Match, embed: Embed) -> Advice:
+def _advise_sensor(a: Drawn, b: Drawn, name: str, seed: int, options: BindOptions) -> Advice:
     modality, values = load_both(a, b, name)
+    embed = options.embed if callable(options.embed) else _raw
     n_a = len(a.rows)
     rng = np.random.default_rng((seed, 2))
     changed = suitability.perturb(values[:n_a], modality, rng)
-    vectors = np.asarray(embed(np.concatenate([values, changed]), modality), dtype=np.float64)
-    if vectors.ndim != 2 or len(vectors) != len(values) + n_a or not np.isfinite(vectors).all():
-        raise BindingError(
-            problem("advise", "bad embedding", name,
-                    f"finite values of shape ({len(values) + n_a}, d)", f"shape {vectors.shape}")
-        )  # fmt: skip
-    left, right, other = np.split(vectors, [n_a, len(values)])
+    left, right = _embedded(embed, values, modality, name, n_a)
     similarity = suitability.cosines(left, right)
-    perturbed = suitability.cosines(other, right)
-    score = suitability.corrected(similarity) if match == "csls" else similarity
-    if match == "csls":
-        perturbed = suitability.corrected(perturbed)
+    score = partner_scores(left, right, values, modality, options)
+    # as if A had been recorded otherwise: embedded and compared anew, together with B
+    values = np.concatenate([changed, values[n_a:]])
+    other = _embedded(embed, values, modality, name, n_a)
+    perturbed = partner_scores(*other, values, modality, options)
     kept = suitability.stability(score, perturbed)
     codes = label_codes(a, b)
     agreement = [
@@ -197,6 +199,19 @@ def _advise_sensor(a: Drawn, b: Drawn, name: str, seed: int, match: Match, embed
         n_samples=(len(a.rows), len(b.rows)),
     )
     return in_words(advice, (a.n_subjects, b.n_subjects), _chance(codes), _spans(a, b, name))
+
+
+def _embedded(
+    embed: EmbedFunction, values: np.ndarray, modality: Modality, name: str, n_a: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of A and B together, as `bind` embeds them."""
+    vectors = np.asarray(embed(values, modality), dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) != len(values) or not np.isfinite(vectors).all():
+        raise BindingError(
+            problem("advise", "bad embedding", name,
+                    f"finite values of shape ({len(values)}, d)", f"shape {vectors.shape}")
+        )  # fmt: skip
+    return vectors[:n_a], vectors[n_a:]
 
 
 def _expect(

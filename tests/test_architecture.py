@@ -88,7 +88,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset(
         f"mmbind_data.{name}"
-        for name in ("advice_samples", "advice_words", "advise", "binding", "bound_store")
+        for name in (
+            "advice_samples",
+            "advice_scores",
+            "advice_words",
+            "advise",
+            "binding",
+            "bound_store",
+        )
     ),
     frozenset(
         f"mmbind_data.report{part}"

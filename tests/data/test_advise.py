@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ import smallstores
 
 from mmbind_data.advice_samples import MAX_NUMBERS, halve
 from mmbind_data.advise import advise, candidates, why_incomparable
+from mmbind_data.bind_options import BindOptions
+from mmbind_data.binding import bind
 from mmbind_data.errors import BindingError
 from mmbind_data.layout import Store, open_store
 from mmbind_data.partition import partition
+from mmbind_data.rule import Rule
 from mmbind_data.spec import Axis, Modality
 
 PEOPLE = {"a": ["1", "2", "3"], "b": ["4", "5", "6"]}
@@ -107,13 +111,14 @@ def test_noise_ranks_last_whatever_is_known(
 def test_pairs_are_counted_as_they_would_be_bound(clean: tuple[Store, Store]) -> None:
     """`expected` with two labelled sides is the pairing accuracy of plain cosine matching."""
     a, b = clean
-    found = {one.shared: one for one in advise(a, b, match="best")}
+    found = {one.shared: one for one in advise(a, b, match="best", rerank="none")}
     values = [store.load("acc").reshape(len(store), -1, 3).astype(np.float64) for store in (a, b)]
 
     def vectors(values: np.ndarray, _: Modality) -> np.ndarray:
         return values.reshape(len(values), -1)
 
-    mine = {one.shared: one for one in advise(a, b, match="best", embed=vectors)}["acc"]
+    mine = {one.shared: one for one in advise(a, b, match="best", rerank="none",
+                                               embed=vectors)}["acc"]  # fmt: skip
     flat = [part.reshape(len(part), -1) for part in values]
     equal = []
     names = [store.names("label") for store in (a, b)]
@@ -129,6 +134,32 @@ def test_pairs_are_counted_as_they_would_be_bound(clean: tuple[Store, Store]) ->
             equal.append(label[two][int(np.argmax(cosine))] == text)
     assert mine.expected == pytest.approx(sum(equal) / len(equal), abs=1e-6)
     assert found["acc"].basis == mine.basis == "pairs"
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize(
+    ("match", "rerank"), [("csls", "auto"), ("csls", "none"), ("best", "auto"), ("best", "none")]
+)
+def test_expected_is_what_bind_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, match: Any, rerank: Any, few: bool
+) -> None:
+    """With two labelled sides, for the recipe of `bind`: the same share of right pairs."""
+    if few:  # candidates for fewer than all pairs
+        monkeypatch.setattr(BindOptions.__init__, "__defaults__", tuple(
+            9 if value == 100 else value for value in BindOptions.__init__.__defaults__ or ()
+        ))  # fmt: skip
+        assert BindOptions().candidates == 9
+    names = tuple(str(number) for number in range(6))
+    whole = smallstores.write_small_store(tmp_path / "w", subjects=names, noise=2.5)
+    for name, subjects, modality in (("a", names[:3], "skeleton"), ("b", names[3:], "gyro")):
+        partition(whole, tmp_path / name, subjects=subjects, modalities=["acc", modality])
+    options = BindOptions(rule=Rule(match), rerank=rerank)
+    info = bind([tmp_path / "a", tmp_path / "b"], tmp_path / "o", shared="acc", options=options)
+    stores = (open_store(tmp_path / "a"), open_store(tmp_path / "b"))
+    found = {one.shared: one for one in advise(*stores, match=match, rerank=rerank)}["acc"]
+    assert info.pairing_accuracy is not None
+    assert 0.3 < info.pairing_accuracy < 1
+    assert found.expected == pytest.approx(info.pairing_accuracy, abs=1e-6)
 
 
 def test_the_interval_follows_its_rule(clean: tuple[Store, Store]) -> None:

@@ -171,5 +171,7 @@ def test_validation_sees_broken_means(
 ) -> None:
     bind([nodes["A"], nodes["B"]], tmp_path / "o", shared="acc", options=MEAN)
     edit_pairs(tmp_path / "o", changes)
-    problems = [one.message for one in check_bound_values(open_bound(tmp_path / "o"))]
-    assert any(words in text for text in problems), problems
+    problems = list(check_bound_values(open_bound(tmp_path / "o")))
+    found = [one.message for one in problems if one.code == "mean-broken"]
+    assert len(found) == 1, problems
+    assert words in found[0]
