@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,35 @@ from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE
 from .plan import Plan
 from .points import Clouds
 from .rawfiles import natural
+from .samples import column_of, sample_columns, sample_table
 from .spec import Axis, DatasetInfo, Modality, RawStream
-from .spool import UnitResult, read_clouds, read_head, read_samples
+from .spool import Spooled, UnitResult, read_clouds, read_samples
 from .staging import remove
 from .writer import StoreContent, write_store
 
 Progress = Callable[[int, int, str], None]
 
-_TEXT = ("subject", "session", "trial", "placement", "environment")
-
 
 def assemble(
-    plan: Plan, results: list[UnitResult], root: Path, progress: Progress | None
+    plan: Plan,
+    results: Sequence[UnitResult],
+    root: Path,
+    progress: Progress | None = None,
+    *,
+    threads: int = 1,
 ) -> tuple[DatasetInfo, list[str]]:
     """Write the store of all spooled samples.
 
     Parameters
     ----------
     plan : Plan
-    results : list of UnitResult
+    results : sequence of UnitResult
         In the order of the plan's units.
     root : Path
         Folder to write; what stands there is removed.
     progress : callable (done, total, text), optional
+    threads : int
+        Parts of the store to encode at a time; its bytes are the same.
 
     Returns
     -------
@@ -51,10 +57,10 @@ def assemble(
     RawLayoutError
         No sample at all, or a modality that was asked for by name is in none.
     """
-    heads = [read_head(result.spool) for result in results]
-    rows = [row for head in heads for row in head["rows"]]
-    counts: Counter[str] = sum((Counter(head["counts"]) for head in heads), Counter())
-    if not rows:
+    units = [result.spooled for result in results]
+    rows = sample_columns(one for unit in units for one in unit.head["recordings"])
+    counts: Counter[str] = sum((Counter(unit.head["counts"]) for unit in units), Counter())
+    if not rows["uid"]:
         raise RawLayoutError(
             problem(
                 f"convert {plan.descriptor.dataset_id}",
@@ -64,47 +70,53 @@ def assemble(
                 "; ".join(["none", *_remarks(counts)]),
             )
         )
-    present, notes = _presence(plan, rows)
+    present, notes = _presence(plan, units)
     notes += _remarks(counts)
-    empty = sum(not head["rows"] for head in heads)
+    empty = sum(not unit.present for unit in units)
     if empty:
         why = "too short, or of a label that is left out"
-        notes.append(f"{empty} of {len(heads)} units give no sample: {why}")
+        notes.append(f"{empty} of {len(units)} units give no sample: {why}")
     columns = _code_columns(plan, rows)
-    info = _describe(plan, rows, present, heads)
+    info = _describe(plan, rows, present, units)
     remove(root)
 
     def blocks(modality: str) -> Iterator[np.ndarray | Clouds]:
         described = info.modalities[modality]
         read = read_clouds if described.ragged else read_samples
-        for result, head in zip(results, heads, strict=True):
-            if head["rows"]:
-                yield read(result.spool, head, modality, described.shape)
+        for unit in units:
+            if unit.present:
+                yield read(unit, modality, described.shape)
 
     documents = {
         DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
         PROVENANCE: _provenance(plan),
     }
-    samples, raw_files = _sample_table(rows, columns), _raw_file_table(results)
+    table, raw_files = sample_table(rows, columns["label"][0]), _raw_file_table(results)
     n_points = {
-        name: sum(head["arrays"][name]["shape"][0] for head in heads if name in head["arrays"])
+        name: sum(arrays[name]["shape"][0] for arrays in _arrays(units) if name in arrays)
         for name, modality in info.modalities.items()
         if modality.ragged
     }
-    content = StoreContent(info, columns, samples, raw_files, present, blocks, documents, n_points)
+    content = StoreContent(info, columns, table, raw_files, present, blocks, documents, n_points)
     total = len(results)
     tell = (lambda name: progress(total, total, f"writing {name}")) if progress else None
-    return write_store(root, content, progress=tell), notes
+    return write_store(root, content, threads=threads, progress=tell), notes
+
+
+def _arrays(units: Sequence[Spooled]) -> Iterator[Mapping[str, Any]]:
+    return (unit.head["arrays"] for unit in units)
 
 
 def _remarks(counts: Counter[str]) -> list[str]:
     return [f"{text}: {n}" for text, n in sorted(counts.items()) if n]
 
 
-def _presence(plan: Plan, rows: list[dict[str, Any]]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _presence(plan: Plan, units: Sequence[Spooled]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Which rows carry which modality; modalities that no row carries are left out, with a note."""
+    recordings = [recording for unit in units for recording in unit.present]
+    sizes = [n for n, _ in recordings]
     masks = {
-        name: np.array([name in row["present"] for row in rows], dtype=bool)
+        name: np.repeat([name in carried for _, carried in recordings], sizes)
         for name in plan.modalities
     }
     absent = [name for name, mask in masks.items() if not mask.any()]
@@ -123,11 +135,11 @@ def _presence(plan: Plan, rows: list[dict[str, Any]]) -> tuple[dict[str, np.ndar
 
 
 def _code_columns(
-    plan: Plan, rows: list[dict[str, Any]]
+    plan: Plan, rows: Mapping[str, Sequence[Any]]
 ) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
     columns = {}
     for column in CODED_COLUMNS:
-        texts = [row["label_text" if column == "label" else column] for row in rows]
+        texts = rows["label_text" if column == "label" else column]
         names = sorted({text for text in texts if text is not None}, key=natural)
         if column == "label":  # every label of the preset has its code, also in a subset
             names = list(plan.preset.labels or plan.descriptor.labels.values()) or names
@@ -139,15 +151,15 @@ def _code_columns(
 
 def _describe(
     plan: Plan,
-    rows: list[dict[str, Any]],
+    rows: Mapping[str, Sequence[Any]],
     present: dict[str, np.ndarray],
-    heads: list[dict[str, Any]],
+    units: Sequence[Spooled],
 ) -> DatasetInfo:
     descriptor, windowing = plan.descriptor, plan.preset.windowing
     modalities = {}
     for name in present:
         stream = descriptor.streams[name]
-        axes = _axes(stream, _sizes(plan, name, heads))
+        axes = _axes(stream, _sizes(plan, name, units))
         named = {text for axis in axes for text in axis.names or ()}
         if windowing.mode != "still":
             axes.insert(0, Axis(name="time", size=windowing.length[name]))
@@ -160,11 +172,11 @@ def _describe(
             background=stream.background,
             classes=stream.classes,
         )
-    texts = [row["label_text"] for row in rows if row["label_text"] is not None]
+    texts = [text for text in rows["label_text"] if text is not None]
     labels = {
         text: n for text, n in sorted(Counter(texts).items(), key=lambda one: natural(one[0]))
     }
-    subjects = Counter(row["subject"] for row in rows if row["subject"] is not None)
+    subjects = Counter(text for text in rows["subject"] if text is not None)
     order = plan.preset.labels or tuple(descriptor.labels.values()) or labels
     return DatasetInfo(
         dataset_id=descriptor.dataset_id,
@@ -173,7 +185,7 @@ def _describe(
         preset=plan.preset_name,
         selection=plan.selection,
         modalities=modalities,
-        n_samples=len(rows),
+        n_samples=len(rows["uid"]),
         subjects={name: subjects[name] for name in sorted(subjects, key=natural)},
         labels={name: labels[name] for name in order if name in labels},
         n_present={name: int(mask.sum()) for name, mask in present.items()},
@@ -193,7 +205,7 @@ def _axes(stream: RawStream, sizes: tuple[int, ...]) -> list[Axis]:
     ]
 
 
-def _sizes(plan: Plan, modality: str, heads: list[dict[str, Any]]) -> tuple[int, ...]:
+def _sizes(plan: Plan, modality: str, units: Sequence[Spooled]) -> tuple[int, ...]:
     """Sizes of a modality's axes behind time, as found; options may change those of the descriptor.
 
     Raises
@@ -203,9 +215,9 @@ def _sizes(plan: Plan, modality: str, heads: list[dict[str, Any]]) -> tuple[int,
     """
     n_axes = len(plan.descriptor.streams[modality].channels)
     found: dict[tuple[int, ...], str] = {}
-    for unit, head in zip(plan.units, heads, strict=True):
-        if modality in head["arrays"]:
-            found.setdefault(tuple(head["arrays"][modality]["shape"][-n_axes:]), unit.key)
+    for unit, arrays in zip(plan.units, _arrays(units), strict=True):
+        if modality in arrays:
+            found.setdefault(tuple(arrays[modality]["shape"][-n_axes:]), unit.key)
     if len(found) > 1:
         (expected, first), (got, other), *_ = found.items()
         raise RawLayoutError(
@@ -215,50 +227,14 @@ def _sizes(plan: Plan, modality: str, heads: list[dict[str, Any]]) -> tuple[int,
     return next(iter(found))
 
 
-def _sample_table(
-    rows: list[dict[str, Any]], columns: dict[str, tuple[np.ndarray, tuple[str, ...]]]
-) -> pa.Table:
-    def column(name: str, kind: pa.DataType) -> pa.Array:
-        return _column([row[name] for row in rows], kind)
-
-    table: dict[str, pa.Array] = {"row": _column(range(len(rows)), pa.int64())}
-    table |= {name: column(name, pa.string()) for name in ("uid", *_TEXT)}
-    table["label"] = _column(columns["label"][0].tolist(), pa.int32())
-    table |= {name: column(name, pa.string()) for name in ("label_text", "raw_file")}
-    table |= {name: column(name, pa.int64()) for name in ("raw_start", "raw_end")}
-    table |= {name: column(name, pa.float64()) for name in ("t_start", "t_end")}
-    table["window_index"] = column("window_index", pa.int64())
-    for name in sorted({name for row in rows for name in row["extra"]}):
-        table[name] = _column([row["extra"].get(name) for row in rows], pa.string())
-    return pa.Table.from_arrays(list(table.values()), names=list(table))
-
-
-def _raw_file_table(results: list[UnitResult]) -> pa.Table:
+def _raw_file_table(results: Sequence[UnitResult]) -> pa.Table:
     files = sorted({file for result in results for file in result.raw_files})
     path, size, sha256, role = (list(values) for values in zip(*files, strict=True))
     texts = {"path": path, "sha256": sha256, "role": role}
-    columns = {name: _column(values, pa.string()) for name, values in texts.items()}
-    columns["bytes"] = _column(size, pa.int64())
+    columns = {name: column_of(values, pa.string()) for name, values in texts.items()}
+    columns["bytes"] = column_of(size, pa.int64())
     names = ["path", "bytes", "sha256", "role"]
     return pa.Table.from_arrays([columns[name] for name in names], names=names)
-
-
-def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Column of a table; None is null.
-
-    By hand, because `pa.array` imports pandas where there is one: 0.2 s and 45 MB for nothing.
-    """
-    present = np.array([value is not None for value in values], dtype=bool)
-    n_null = int(len(present) - present.sum())
-    valid = pa.py_buffer(np.packbits(present, bitorder="little")) if n_null else None
-    if pa.types.is_string(kind):
-        texts = [(value or "").encode() for value in values]
-        ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-        contents = [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
-    else:
-        filled = [0 if value is None else value for value in values]
-        contents = [pa.py_buffer(np.array(filled, dtype=kind.to_pandas_dtype()))]
-    return pa.Array.from_buffers(kind, len(present), [valid, *contents], n_null)
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:

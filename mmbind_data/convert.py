@@ -21,7 +21,7 @@ from .integrity import canonical_json, text_digest
 from .plan import Plan, plan_conversion, request_of
 from .rawfiles import RawListing
 from .spec import DatasetInfo
-from .spool import SUFFIX, UnitResult, UnitTask, convert_unit
+from .spool import SUFFIX, UnitResult, UnitTask, convert_unit, read_spools
 from .staging import check_output, claimed, commit, failed, make_folder, remove, staging_path
 
 
@@ -110,7 +110,7 @@ def convert(
         results: list[UnitResult] = []
         try:
             results = _convert_units(plan, staging / "units", workers, progress)
-            info, notes = assemble(plan, results, staging / "store", progress)
+            info, notes = assemble(plan, results, staging / "store", progress, threads=workers)
             commit(staging / "store", out, overwrite=overwrite, doing=doing)
         except BaseException as error:
             # When all units were read, reading the same bytes again would end here again.
@@ -157,6 +157,8 @@ def _convert_units(
     }
     changed = plan.selection.options
     variant = f"{plan.preset_name} {canonical_json(changed)}" if changed else plan.preset_name
+    earlier = read_spools(folder)
+    run = str(len(list(folder.glob(f"*{SUFFIX}"))))
     tasks = [
         UnitTask(
             dataset=TABLE if plan.document else descriptor.dataset_id,
@@ -171,6 +173,8 @@ def _convert_units(
             labels=preset.labels,
             config_digest=text_digest(canonical_json(config), *unit.placements),
             folder=folder,
+            run=run,
+            earlier=tuple(earlier.get(unit.key, ())),
         )
         for unit in plan.units
     ]

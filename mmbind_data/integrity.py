@@ -118,14 +118,17 @@ def manifest_lines(entries: Iterable[ManifestEntry]) -> str:
     return "".join(f"{entry.sha256}  {entry.path}\n" for entry in entries)
 
 
-def write_manifest(root: Path) -> Manifest:
+def write_manifest(root: Path, known: Iterable[ManifestEntry] = ()) -> Manifest:
     """Write meta/MANIFEST.json and meta/SHA256SUMS for every file of a finished store.
 
     SHA256SUMS stands in meta/ and holds paths from the store's root: check it with
-    ``cd STORE && sha256sum -c meta/SHA256SUMS``.
+    ``cd STORE && sha256sum -c meta/SHA256SUMS``. ``known`` are entries of files that need not be
+    read again.
     """
+    by_path = {entry.path: entry for entry in known}
     entries = tuple(
-        ManifestEntry(
+        by_path.get(path)
+        or ManifestEntry(
             path=path, bytes=(root / path).stat().st_size, sha256=file_digest(root / path)
         )
         for path in store_files(root)

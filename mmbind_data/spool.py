@@ -1,6 +1,7 @@
 """Convert one unit of raw data and keep the result in a spool file until the store is assembled.
 
-A spool file is named by what went into it (configuration, raw bytes, reader version), so an
+Each process appends the units it converts to a spool file of its own: one line of JSON, then the
+arrays' bytes. A record tells what went into it (configuration, raw bytes, reader version), so an
 interrupted conversion finds what is done already and recomputes the rest.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +22,13 @@ import numpy as np
 
 from .datasets import open_dataset
 from .errors import RawLayoutError, problem
-from .integrity import canonical_json, file_digest, is_streamed, sample_uids, text_digest
+from .integrity import canonical_json, file_digest, is_streamed, text_digest
 from .points import Clouds
 from .rawfiles import RawFile, Unit
 from .spec import Recording, Windowing
 from .window import Windows, make_windows
 
-SPOOL_VERSION = "2"  # raise it when window.py gives other samples for the same recording
+SPOOL_VERSION = "3"  # raise it when window.py gives other samples for the same recording
 SUFFIX = ".spool"
 FRAMES = ".frames"
 DROPPED = "windows over gaps dropped"
@@ -48,13 +50,42 @@ class UnitTask:
     labels: tuple[str, ...] | None
     config_digest: str
     folder: Path
+    run: str  # begins the names of this run's spool files: no run appends to those of another
+    earlier: tuple[Spooled, ...] = ()  # what earlier runs made of this unit
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """A converted unit: what is known of its samples, and where their bytes are.
+
+    Attributes
+    ----------
+    digest : str
+        Of all that went into it.
+    file : Path
+    begin : int
+        Where the first array begins.
+    head : mapping
+        ``recordings`` as `samples` needs them, ``counts`` (remarks and how often each applies) and
+        ``arrays``: dtype, shape, offset and CRC by name.
+    """
+
+    digest: str
+    file: Path
+    begin: int
+    head: Mapping[str, Any]
+
+    @property
+    def present(self) -> list[tuple[int, list[str]]]:
+        """Number of samples and the modalities they carry, by recording."""
+        return [(len(one["spans"]), one["present"]) for one in self.head["recordings"]]
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """Where a unit's samples are, and what was read for them."""
+    """A unit's samples, and what was read for them."""
 
-    spool: Path
+    spooled: Spooled
     resumed: bool
     raw_files: tuple[tuple[str, int, str, str], ...]  # path, bytes, sha256, role
 
@@ -72,49 +103,51 @@ def convert_unit(task: UnitTask) -> UnitResult:
     digest = text_digest(
         SPOOL_VERSION, task.config_digest, unit.key, *(sha256 for _, _, sha256, _ in raw_files)
     )
-    spool = task.folder / f"{digest}{SUFFIX}"
-    if spool.is_file() and _intact(spool):
-        return UnitResult(spool, resumed=True, raw_files=raw_files)
-    _write_spool(spool, task, unit)
+    for spooled in task.earlier:
+        if spooled.digest == digest and _intact(spooled):
+            return UnitResult(spooled, resumed=True, raw_files=raw_files)
+    head, arrays = _convert(task, unit)
     if _stamps(task.unit) != stamps:
-        spool.unlink()
         raise _changed(task)
-    return UnitResult(spool, resumed=False, raw_files=raw_files)
+    spooled = _append(task.folder / f"{task.run}-{os.getpid()}{SUFFIX}", digest, head, arrays)
+    return UnitResult(spooled, resumed=False, raw_files=raw_files)
 
 
-def read_head(spool: Path) -> dict[str, Any]:
-    """What a spool file holds: ``rows`` of the sample table, ``counts``, and ``arrays``.
+def read_spools(folder: Path) -> dict[str, list[Spooled]]:
+    """Units that earlier runs left in a folder, by key; what a crash cut off is not among them."""
+    found: dict[str, list[Spooled]] = {}
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
+        with file.open("rb") as stream, suppress(ValueError, KeyError, TypeError):
+            size = file.stat().st_size
+            while line := stream.readline():
+                record = json.loads(line)
+                begin = stream.tell()
+                if begin + record["bytes"] > size:
+                    break
+                spooled = Spooled(record["digest"], file, begin, record["head"])
+                found.setdefault(record["head"]["key"], []).append(spooled)
+                stream.seek(record["bytes"], os.SEEK_CUR)
+    return found
 
-    Each row names its ``present`` modalities; ``counts`` are remarks and how often each applies.
-    """
-    with spool.open("rb") as stream:
-        head: dict[str, Any] = json.loads(stream.readline())
-    head["rows"] = [row for one in head.pop("recordings") for row in _sample_rows(one)]
-    return head
 
-
-def read_samples(
-    spool: Path, head: Mapping[str, Any], modality: str, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Samples of one modality in a spool file, all NaN where it is absent.
+def read_samples(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Samples of one modality of a unit, all NaN where it is absent.
 
     Returns
     -------
-    ndarray, shape (len(head["rows"]), *shape), float32
+    ndarray, shape (n_samples, *shape), float32
     """
-    present = np.array([modality in row["present"] for row in head["rows"]], dtype=bool)
-    if present.all():
-        return _read_array(spool, head, modality)
+    if all(modality in names for _, names in spooled.present):
+        return _read_array(spooled, modality)
+    present = _carries(spooled, modality)
     samples = np.full((len(present), *shape), np.nan, dtype=np.float32)
     if present.any():
-        samples[present] = _read_array(spool, head, modality)
+        samples[present] = _read_array(spooled, modality)
     return samples
 
 
-def read_clouds(
-    spool: Path, head: Mapping[str, Any], modality: str, shape: tuple[int, ...]
-) -> Clouds:
-    """Samples of one point cloud modality in a spool file, without points where it is absent.
+def read_clouds(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> Clouds:
+    """Samples of one point cloud modality of a unit, without points where it is absent.
 
     Parameters
     ----------
@@ -122,21 +155,34 @@ def read_clouds(
         Frames, numbers per point.
     """
     n_frames, n_features = shape
-    present = np.array([modality in row["present"] for row in head["rows"]], dtype=bool)
+    present = _carries(spooled, modality)
     frames = np.zeros((len(present), n_frames + 1), dtype=np.int64)
     if not present.any():
         return Clouds(np.empty((0, n_features), dtype=np.float32), frames)
-    frames[present] = _read_array(spool, head, f"{modality}{FRAMES}")
-    return Clouds(_read_array(spool, head, modality), frames)
+    frames[present] = _read_array(spooled, f"{modality}{FRAMES}")
+    return Clouds(_read_array(spooled, modality), frames)
 
 
-def _read_array(spool: Path, head: Mapping[str, Any], name: str) -> np.ndarray:
-    entry = head["arrays"][name]
-    # negative: from the end, because the head's own length is not known while it is written
-    offset = spool.stat().st_size + entry["offset"]
-    count = int(np.prod(entry["shape"]))
-    values = np.fromfile(spool, dtype=entry["dtype"], count=count, offset=offset)
-    return values.reshape(entry["shape"])
+def _carries(spooled: Spooled, modality: str) -> np.ndarray:
+    """Which of a unit's samples carry a modality: bool, shape (n_samples,)."""
+    runs = [np.full(n, modality in names) for n, names in spooled.present]
+    return np.concatenate([np.zeros(0, dtype=bool), *runs])
+
+
+def _read_array(spooled: Spooled, name: str) -> np.ndarray:
+    entry = spooled.head["arrays"][name]
+    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    content = np.empty(dtype.itemsize * int(np.prod(shape)), dtype=np.uint8)
+    n_read = 0
+    with spooled.file.open("rb", buffering=0) as stream:
+        stream.seek(spooled.begin + entry["offset"])
+        while n_read < len(content) and (n := stream.readinto(content[n_read:].data)):
+            n_read += n
+    if n_read < len(content):
+        message = f"{spooled.file} was cut short while it was in use"
+        raise OSError(message)
+    values: np.ndarray = content.view(dtype).reshape(shape)
+    return values
 
 
 def _hold(unit: Unit) -> tuple[Unit, tuple[tuple[str, int, str, str], ...]]:
@@ -171,19 +217,19 @@ def _changed(task: UnitTask) -> RawLayoutError:
     )
 
 
-def _intact(spool: Path) -> bool:
-    """Whether a spool file can be read back whole; one that cannot is made again."""
+def _intact(spooled: Spooled) -> bool:
+    """Whether a spooled unit can be read back whole; one that cannot is made again."""
     try:
-        head = read_head(spool)
         return all(
-            zlib.crc32(_read_array(spool, head, name).data) == entry["crc"]
-            for name, entry in head["arrays"].items()
+            zlib.crc32(_read_array(spooled, name).data) == entry["crc"]
+            for name, entry in spooled.head["arrays"].items()
         )
     except (ValueError, KeyError, OSError):
         return False
 
 
-def _write_spool(spool: Path, task: UnitTask, unit: Unit) -> None:
+def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read and window a unit: what is known of its samples, and their values by modality."""
     recordings: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     parts: dict[str, list[np.ndarray]] = {}
@@ -207,18 +253,16 @@ def _write_spool(spool: Path, task: UnitTask, unit: Unit) -> None:
                     samples = clouds.values
                 _check_finite(task, recording, name, samples)
                 parts.setdefault(name, []).append(samples)
-    _save(spool, recordings, counts, {name: np.concatenate(one) for name, one in parts.items()})
+    head = {"key": unit.key, "recordings": recordings, "counts": dict(counts)}
+    arrays = {name: one[0] if len(one) == 1 else np.concatenate(one) for name, one in parts.items()}
+    return head, {name: np.ascontiguousarray(values) for name, values in arrays.items()}
 
 
-def _save(
-    spool: Path,
-    recordings: list[dict[str, Any]],
-    counts: Mapping[str, int],
-    arrays: Mapping[str, np.ndarray],
-) -> None:
-    """Write one line of JSON, then the arrays' bytes; whole or not at all."""
+def _append(
+    file: Path, digest: str, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> Spooled:
     entries = {}
-    offset = -sum(values.nbytes for values in arrays.values())
+    offset = 0
     for name, values in arrays.items():
         entries[name] = {
             "dtype": values.dtype.str,
@@ -227,13 +271,14 @@ def _save(
             "crc": zlib.crc32(values.data),
         }
         offset += values.nbytes
-    partial = spool.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        head = {"recordings": recordings, "counts": dict(counts), "arrays": entries}
-        stream.write(canonical_json(head).encode() + b"\n")
+    whole = {**head, "arrays": entries}
+    line = canonical_json({"digest": digest, "bytes": offset, "head": whole}).encode() + b"\n"
+    with file.open("ab") as stream:
+        begin = stream.tell() + len(line)
+        stream.write(line)
         for values in arrays.values():
             stream.write(values.data)
-    partial.rename(spool)
+    return Spooled(digest, file, begin, whole)
 
 
 def _check_finite(task: UnitTask, recording: Recording, modality: str, samples: np.ndarray) -> None:
@@ -256,6 +301,7 @@ def _describe(task: UnitTask, recording: Recording, windows: Windows) -> dict[st
         "name": [task.dataset_id, recording.key, task.variant],
         "rate": task.windowing.rate_hz,
         "spans": windows.spans,
+        "present": sorted(windows.data),
         "common": {
             "subject": recording.subject,
             "session": recording.session,
@@ -264,26 +310,6 @@ def _describe(task: UnitTask, recording: Recording, windows: Windows) -> dict[st
             "environment": recording.environment,
             "label_text": recording.label,
             "raw_file": recording.raw_files[0],
-            "extra": dict(recording.extra),
-            "present": sorted(windows.data),
         },
+        "extra": dict(recording.extra),
     }
-
-
-def _sample_rows(recording: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows of the sample table, from what `_describe` kept."""
-    (dataset_id, key, variant), rate = recording["name"], recording["rate"]
-    spans = recording["spans"]
-    texts = ["whole" if span is None else f"{span[0]}:{span[1]}" for span in spans]
-    uids = sample_uids(dataset_id, key, texts, variant)
-    for index, (span, uid) in enumerate(zip(spans, uids, strict=True)):
-        start, end = span or (None, None)
-        yield {
-            **recording["common"],
-            "uid": uid,
-            "raw_start": start,
-            "raw_end": end,
-            "t_start": start / rate if rate and start is not None else None,
-            "t_end": end / rate if rate and end is not None else None,
-            "window_index": index,
-        }

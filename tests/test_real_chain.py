@@ -19,6 +19,7 @@ from mmbind_data.binding import bind
 from mmbind_data.convert import convert
 from mmbind_data.layout import Store, open_bound, open_store
 from mmbind_data.partition import partition
+from mmbind_data.spool import read_spools
 from mmbind_data.validate import validate
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluate import evaluate
@@ -77,7 +78,7 @@ def test_killed_conversion_of_real_data_resumes(
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     units = tmp_path / ".ms.zarr.partial" / "units"
     deadline = time.monotonic() + 60
-    while len(list(units.glob("*.spool"))) < 20:
+    while sum(map(len, read_spools(units).values())) < 20:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from rawdata import motionsense
 
+from mmbind_data.spool import read_spools
+
 COMMAND = [sys.executable, "-m", "mmbind_cli"]
 HEAVY = {"torch", "faiss", "sentence_transformers", "transformers", "sklearn"}
 
@@ -117,7 +119,7 @@ def stopped(
     )
     units = out.parent / f".{out.name}.partial" / "units"
     deadline = time.monotonic() + 60
-    while len(list(units.glob("*.spool"))) < 3 and process.poll() is None:
+    while sum(map(len, read_spools(units).values())) < 3 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     if how == signal.SIGINT:

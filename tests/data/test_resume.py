@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mmbind_data import convert as module
 from mmbind_data.convert import convert
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.layout import open_store
-from mmbind_data.spool import UnitResult, UnitTask, convert_unit
+from mmbind_data.spool import UnitResult, UnitTask, convert_unit, read_spools
 from mmbind_data.staging import claimed, staging_path
 from mmbind_data.validate import validate
 
@@ -56,7 +57,7 @@ def test_interrupted_conversion_resumes_to_the_same_bytes(
         with pytest.raises(error):
             convert("motionsense", motionsense_truth.root, out)
     assert not out.exists()
-    assert len(list((staging_path(out) / "units").glob("*.spool"))) == 9
+    assert sum(map(len, read_spools(staging_path(out) / "units").values())) == 9
     done = convert("motionsense", motionsense_truth.root, out)
     assert (done.n_resumed, done.n_units) == (9, 24)
     assert tree(out) == tree(motionsense_store)
@@ -103,7 +104,9 @@ def test_a_changed_raw_byte_or_another_choice_is_not_taken_from_the_spool(
 
     def interrupt() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(module, "assemble", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                module, "assemble", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
             with pytest.raises(KeyboardInterrupt):
                 convert("motionsense", truth.root, out)
 
@@ -138,9 +141,36 @@ def test_a_second_conversion_to_the_same_place_is_refused(
     assert len(open_store(convert("motionsense", motionsense_truth.root, out).path))
 
 
-@pytest.mark.parametrize("keep", [0, 1000, -20])
-def test_a_damaged_spool_file_is_made_again(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+def cut(keep: int | None) -> Callable[[bytes], bytes]:
+    return lambda content: content[:keep]
+
+
+def flip(place: int) -> Callable[[bytes], bytes]:
+    def damaged(content: bytes) -> bytes:
+        changed = bytearray(content)
+        changed[place] ^= 1
+        return bytes(changed)
+
+    return damaged
+
+
+def second_line(content: bytes) -> bytes:
+    """Break the JSON of the second unit."""
+    place = content.index(b'{"bytes"', 10)
+    return content[:place] + b"[" + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "n_left"),
+    [(cut(0), 0), (cut(1000), 0), (cut(-20), 2), (flip(-20), 2), (second_line, 1), (cut(None), 3)],
+    ids=["empty", "one line", "short", "a bit", "no JSON", "whole"],
+)
+def test_damaged_units_of_a_spool_file_are_made_again(
+    motionsense_truth: Truth,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[bytes], bytes],
+    n_left: int,
 ) -> None:
     """As after a power cut, or a full disk."""
     reference = convert("motionsense", motionsense_truth.root, tmp_path / "whole.zarr")
@@ -149,11 +179,33 @@ def test_a_damaged_spool_file_is_made_again(
         fail_after(patch, 3, MemoryError)
         with pytest.raises(MemoryError):
             convert("motionsense", motionsense_truth.root, out)
-    spool = sorted((staging_path(out) / "units").glob("*.spool"))[0]
-    spool.write_bytes(spool.read_bytes()[:keep])
+    (spool,) = (staging_path(out) / "units").glob("*.spool")
+    spool.write_bytes(damage(spool.read_bytes()))
     again = convert("motionsense", motionsense_truth.root, out)
-    assert again.n_resumed == 2
+    assert again.n_resumed == n_left
     assert tree(out) == tree(reference.path)
+
+
+def test_a_conversion_may_be_interrupted_again_and_again(
+    motionsense_truth: Truth,
+    motionsense_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each run goes on behind what all earlier ones left, the last of which was cut short."""
+    out = tmp_path / "m.zarr"
+    units = staging_path(out) / "units"
+    for n_done in (5, 11):
+        with monkeypatch.context() as patch:
+            fail_after(patch, n_done, MemoryError)
+            with pytest.raises(MemoryError):
+                convert("motionsense", motionsense_truth.root, out)
+        last = max(units.glob("*.spool"))
+        last.write_bytes(last.read_bytes()[:-1])
+    assert len(list(units.glob("*.spool"))) == 2
+    done = convert("motionsense", motionsense_truth.root, out)
+    assert done.n_resumed == 10  # 5 - 1 + 7 - 1
+    assert tree(out) == tree(motionsense_store)
 
 
 def test_an_existing_output_is_kept_unless_told(
