@@ -16,6 +16,7 @@ import pyarrow as pa
 from .datasets import list_datasets
 from .embed import Embedded
 from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES
+from .nodes import group_node
 from .pairing_report import PairingReport
 from .pairs import KINDS, Rows, Source, bound_digest
 from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
@@ -108,11 +109,9 @@ def write_bound(
     report: PairingReport,
 ) -> None:
     """Write a bound store into an empty folder; encoders of later hops are numbered."""
-    import zarr
-
-    group = zarr.create_group(folder, overwrite=True)
-    for name in (META, EVALUATION, ENCODER):
-        group.create_group(name)
+    nodes = {name: group_node() for name in (META, EVALUATION, ENCODER)}
+    for name in nodes:
+        (folder / name).mkdir(parents=True)
     write_table(folder / PAIRS, table)
     _write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
     _write_json(folder / PROVENANCE, {"command": "bind", "mmbind": version("mmbind")})
@@ -126,7 +125,7 @@ def write_bound(
             save_file(weights, folder / ENCODER / f"model{number}.safetensors")
     _write_json(folder / EVALUATION / "pairing.json", report.document)
     write_table(folder / EVALUATION / "partners.parquet", report.partners)
-    finish_store(folder, info.model_dump(mode="json"))
+    finish_store(folder, info.model_dump(mode="json"), nodes)
 
 
 def _write_json(path: Path, value: Any) -> None:

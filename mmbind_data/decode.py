@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,8 @@ def read_csv(
     dict of str to ndarray, shape (n_rows,), float64, int64 or (for text) object
     """
     start, source, quoted = _open_text(file, "a header and rows")
-    head = start.split(b"\n", skip + 1)[skip : skip + 1]
-    first_line = b"".join(head).decode("utf-8-sig", errors="replace").strip("\r\n")
-    header = next(csv.reader([first_line], delimiter=separator), [])
+    head = next(islice(io.BytesIO(start), skip, None), b"").decode("utf-8-sig", errors="replace")
+    header = next(csv.reader([head.strip("\r\n")], delimiter=separator), [])
     absent = [name for name in columns if name not in header]
     if absent:
         what = f"no column {absent[0]}" if absent[0] else "no column with an empty name"
@@ -214,7 +214,8 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
     if column.null_count:  # then an integer column becomes float, its nulls NaN
         column = column.cast(pa.float64()).fill_null(math.nan)
     # to_numpy would import pandas where there is one, which takes longer than most files
-    values = np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
+    values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     if not missing and not (finite := np.isfinite(values)).all():
         row = int(np.argmin(finite))
         what = f"column {name or '(no name)'} on line {row + header + 1}"

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+BLOCK = 4096  # grid points
+
 
 def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
     """Evenly spaced times over the interval that all streams cover.
@@ -76,13 +78,7 @@ def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.n
     -------
     ndarray, shape (T, C), float64
     """
-    left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(times) - 1)
-    between = (grid > times[left]) & (left < len(times) - 1)
-    on_grid = np.asarray(values[left], dtype=np.float64)
-    left, right = left[between], left[between] + 1
-    share = ((grid[between] - times[left]) / (times[right] - times[left]))[:, np.newaxis]
-    on_grid[between] = values[left] * (1.0 - share) + values[right] * share
-    return on_grid
+    return interpolate_with_gaps(times, values, grid, np.inf)[0]
 
 
 def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndarray:
@@ -95,11 +91,39 @@ def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndar
     -------
     ndarray, shape (T,), bool
     """
-    right = np.searchsorted(times, grid, side="right")
-    inside = (right > 0) & (right < len(times))
-    left = np.clip(right - 1, 0, len(times) - 1)
-    right = np.clip(right, 0, len(times) - 1)
-    return np.asarray(inside & (times[right] - times[left] > max_gap) & (times[left] != grid))
+    return interpolate_with_gaps(times, np.empty((len(times), 0)), grid, max_gap)[1]
+
+
+def interpolate_with_gaps(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both `interpolate` and `gaps_on_grid`: the neighbours in time are looked up once.
+
+    Not `numpy.interp`, whose last bit depends on the compiler.
+    """
+    on_grid = np.empty((len(grid), values.shape[1]), dtype=np.float64)
+    lost = np.empty(len(grid), dtype=bool)
+    for start in range(0, len(grid), BLOCK):  # what a block needs stays in the cache
+        part = slice(start, start + BLOCK)
+        on_grid[part], lost[part] = _interpolate_block(times, values, grid[part], max_gap)
+    return on_grid, lost
+
+
+def _interpolate_block(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    last = len(times) - 1
+    left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, last)
+    right = np.minimum(left + 1, last)
+    since = grid - times.take(left)
+    width = times.take(right) - times.take(left)
+    between = (since > 0) & (width > 0)
+    share = np.divide(since, width, out=np.zeros(len(grid)), where=between)[:, np.newaxis]
+    before = values.take(left, axis=0)
+    on_grid = np.asarray(before * (1.0 - share), dtype=np.float64)
+    on_grid += values.take(right, axis=0) * share
+    np.copyto(on_grid, before, where=~between[:, np.newaxis])
+    return on_grid, between & (width > max_gap)
 
 
 def spans_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .attributes import ATTRIBUTE
 from .integrity import ArrayDigest, canonical_json, content_digest, table_line, write_manifest
 from .layout import (
     META,
@@ -23,13 +21,13 @@ from .layout import (
     point_paths,
     valid_path,
 )
+from .nodes import Node, array_node, group_node, write_nodes
 from .points import Clouds
-from .shards import ZSTD_LEVEL, Sharding, ShardQueue, shard_path
+from .shards import Sharding, ShardQueue, shard_path
 from .spec import DatasetInfo, ManifestEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import zarr
 
 MIN_CHUNK_BYTES = 128 << 10
 MAX_CHUNK_ROWS = 1024
@@ -91,27 +89,25 @@ def write_store(
     DatasetInfo
         ``content.info`` with its content digest.
     """
-    import zarr
-
-    group = zarr.create_group(root, overwrite=True)
+    nodes: dict[str, Node] = {"modalities": group_node(), META: group_node()}
+    (root / META).mkdir(parents=True)
     threads = min(threads, MAX_THREADS)
     with ThreadPoolExecutor(threads) as pool:
         queue = ShardQueue(root, pool, threads)
-        lines = _write_arrays(group, queue, content, progress)
+        lines = _write_arrays(nodes, queue, content, progress)
         queue.drain()
-    group.create_group(META)
     lines.append(table_line(SAMPLES, content.samples.to_pydict()))
     write_table(root / SAMPLES, content.samples)
     write_table(root / RAW_FILES, content.raw_files)
     for path, value in content.documents.items():
         (root / path).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
     complete = content.info.model_copy(update={"content_digest": content_digest(lines)})
-    finish_store(root, complete.model_dump(mode="json"), known=queue.written)
+    finish_store(root, complete.model_dump(mode="json"), nodes, known=queue.written)
     return complete
 
 
 def _write_arrays(
-    group: zarr.Group,
+    nodes: dict[str, Node],
     queue: ShardQueue,
     content: StoreContent,
     progress: Callable[[str], None] | None,
@@ -122,26 +118,24 @@ def _write_arrays(
     for name, (codes, names) in content.columns.items():
         lines.append(
             _write_array(
-                group, queue, name, "<i4", (), ("sample",), [codes], len(codes), names=names
+                nodes, queue, name, "<i4", (), ("sample",), [codes], len(codes), names=names
             )
         )
-    group.create_group("modalities")
     for name, modality in info.modalities.items():
         if progress:
             progress(name)
-        group.create_group(
-            f"modalities/{name}", attributes=modality.model_dump(mode="json", exclude_none=True)
-        )
+        described = modality.model_dump(mode="json", exclude_none=True)
+        nodes[f"modalities/{name}"] = group_node(described)
         write_values = _write_clouds if modality.ragged else _write_samples
-        lines += write_values(group, queue, name, content)
+        lines += write_values(nodes, queue, name, content)
         mask = [content.present[name]]
         path = valid_path(name)
-        lines.append(_write_array(group, queue, path, "|b1", (), ("sample",), mask, info.n_samples))
+        lines.append(_write_array(nodes, queue, path, "|b1", (), ("sample",), mask, info.n_samples))
     return lines
 
 
 def _write_samples(
-    group: zarr.Group, queue: ShardQueue, name: str, content: StoreContent
+    nodes: dict[str, Node], queue: ShardQueue, name: str, content: StoreContent
 ) -> list[str]:
     """Write a modality of fixed shape; return its digest lines."""
     modality = content.info.modalities[name]
@@ -149,11 +143,11 @@ def _write_samples(
     blocks = (rows for rows in content.blocks(name) if isinstance(rows, np.ndarray))
     n_samples = content.info.n_samples
     path = data_path(name)
-    return [_write_array(group, queue, path, "<f4", modality.shape, dimensions, blocks, n_samples)]
+    return [_write_array(nodes, queue, path, "<f4", modality.shape, dimensions, blocks, n_samples)]
 
 
 def _write_clouds(
-    group: zarr.Group, queue: ShardQueue, name: str, content: StoreContent
+    nodes: dict[str, Node], queue: ShardQueue, name: str, content: StoreContent
 ) -> list[str]:
     """Write a point cloud as one list of points and where samples and frames begin in it."""
     n_frames, n_features = content.info.modalities[name].shape
@@ -167,7 +161,7 @@ def _write_clouds(
                 yield clouds.values
 
     n_points = content.n_points[name]
-    write = partial(_write_array, group, queue)
+    write = partial(_write_array, nodes, queue)
     lines = [write(values, "<f4", (n_features,), ("point", "channel"), points(), n_points)]
     frame_offsets = np.concatenate(edges)
     starts = np.concatenate([[0], np.cumsum(frame_offsets[:, -1])])
@@ -178,21 +172,17 @@ def _write_clouds(
 
 
 def finish_store(
-    root: Path, attributes: Mapping[str, Any], *, known: Iterable[ManifestEntry] = ()
+    root: Path,
+    attributes: Mapping[str, Any],
+    nodes: Mapping[str, Node],
+    *,
+    known: Iterable[ManifestEntry] = (),
 ) -> None:
-    """Write the root's attributes, consolidate the metadata and write the manifest.
+    """Write the documents of the root, the groups and the arrays, and the manifest.
 
     ``known`` are files whose digests were taken as they were written.
     """
-    import zarr
-
-    group = zarr.open_group(root, mode="r+")
-    group.attrs[ATTRIBUTE] = dict(attributes)
-    with warnings.catch_warnings():
-        # Consolidated metadata is a cache outside the Zarr v3 specification, and zarr says so each
-        # time. Without it, listing a group warns of the plain files below meta/.
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(root)
+    write_nodes(root, attributes, nodes)
     write_manifest(root, known)
 
 
@@ -225,7 +215,7 @@ def shard_rows(row_bytes: int, n_rows: int) -> int:
 
 
 def _write_array(
-    group: zarr.Group,
+    nodes: dict[str, Node],
     queue: ShardQueue,
     path: str,
     dtype: str,
@@ -237,27 +227,17 @@ def _write_array(
     names: tuple[str, ...] | None = None,
 ) -> str:
     """Create one array and fill it whole shards at a time; return its digest line."""
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
     row_bytes = max(1, int(np.prod(row_shape))) * np.dtype(dtype).itemsize
     fill = {"f": np.nan, "i": -1, "b": False}[np.dtype(dtype).kind]
     sharding = Sharding(chunk_rows(row_bytes), shard_rows(row_bytes, n_rows), fill)
-    group.create_array(
-        path,
-        shape=(n_rows, *row_shape),
-        dtype=dtype,
-        chunks=(sharding.chunk, *row_shape),
-        shards=(sharding.shard, *row_shape),
-        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
-        fill_value=fill,
-        dimension_names=dimensions,
-        attributes={"names": list(names)} if names is not None else {},
-    )
+    shape = (n_rows, *row_shape)
+    attributes = {"names": list(names)} if names is not None else {}
+    nodes[path] = array_node(shape, dtype, sharding, dimensions, attributes)
     digest = ArrayDigest(dtype, row_shape)
     start = 0
     for index, rows in enumerate(regroup(blocks, sharding.shard)):
         canonical = np.asarray(rows, dtype=dtype)
-        queue.put(shard_path(path, index, 1 + len(row_shape)), canonical, sharding)
+        queue.put(shard_path(path, index, len(shape)), canonical, sharding)
         digest.update(canonical)
         start += len(rows)
     if start != n_rows:

@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "elastic",
             "measures",
             "neighbours",
+            "nodes",
             "own_data",
             "points",
             "products",
