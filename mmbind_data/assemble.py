@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -247,5 +248,11 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "preset": {plan.preset_name: plan.preset.model_dump(mode="json")},
         "modalities": list(plan.modalities),
         "options": dict(plan.options),
-        "libraries": {name: version(name) for name in libraries},
+        "libraries": {name: _version(name) for name in libraries},
     }
+
+
+def _version(name: str) -> str:
+    """Version of an installed package; `version` alone would parse its whole description."""
+    head = re.search(r"^Version: (\S+)$", distribution(name).read_text("METADATA") or "", re.M)
+    return head[1] if head else version(name)

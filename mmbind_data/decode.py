@@ -214,8 +214,7 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
     if column.null_count:  # then an integer column becomes float, its nulls NaN
         column = column.cast(pa.float64()).fill_null(math.nan)
     # to_numpy would import pandas where there is one, which takes longer than most files
-    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
-    values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+    values = np.from_dlpack(column.combine_chunks())
     if not missing and not (finite := np.isfinite(values)).all():
         row = int(np.argmin(finite))
         what = f"column {name or '(no name)'} on line {row + header + 1}"
