@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import faiss
 import numpy as np
 import pytest
 import torch
+from matching_peak import RULES
 
 from mmbind_data import products
+from mmbind_data.approximate import approximate_candidates
 from mmbind_data.similarity import Rule, best_matches, match, unit_rows
 
 pytestmark = pytest.mark.benchmark
@@ -113,6 +118,43 @@ def test_two_way_matching_beats_two_flat_searches() -> None:
     assert max(gain) <= 1e-6
     assert growth < MEMORY_MIB
     assert ratio >= (1.7 if path == "onednn" else 1.0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_memory_over_the_inputs(rule: str) -> None:
+    """In a process of its own; 250 MiB at 100 000 rows, in proportion (and 40 MiB) below."""
+    script = Path(__file__).parents[1] / "matching_peak.py"
+    done = subprocess.run([sys.executable, script, str(ROWS), rule], capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    peak = float(done.stdout)
+    allowed = min(MEMORY_MIB, 40 + MEMORY_MIB * ROWS / 100_000)
+    print(f"\n{ROWS} x {ROWS} x 128, {rule}: {peak:.0f} MiB over the inputs")
+    assert peak < allowed
+
+
+@pytest.mark.parametrize("index", ["ivf", "hnsw"])
+def test_what_an_approximate_index_finds_and_saves(index: Literal["ivf", "hnsw"]) -> None:
+    """Rows around 500 centres, as embeddings of activities lie; 10 candidates."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((500, 128), dtype=np.float32)
+    a, b = (
+        centres[rng.integers(0, 500, ROWS)] + rng.standard_normal((ROWS, 128), dtype=np.float32)
+        for _ in range(2)
+    )
+    begin = time.process_time()
+    found, recall = approximate_candidates(a, b, 10, index=index)
+    middle = time.process_time()
+    exact = match(a, b, Rule(top_k=10))
+    end = time.process_time()
+    best = np.mean([
+        (got.partner[:, 0] == want.partner[:, 0]).mean()
+        for got, want in zip(found, exact, strict=True)
+    ])  # fmt: skip
+    print(f"\n{index}, {ROWS} x {ROWS} x 128: {middle - begin:.1f} s of processor, exact "
+          f"{end - middle:.1f} s; best found {best:.4f} (told {recall.best:.4f}), candidates told "
+          f"{recall.listed:.4f}")  # fmt: skip
+    assert recall.best == pytest.approx(best, abs=0.05)
+    assert best > 0.9
 
 
 def test_a_million_rows_derived_from_slices() -> None:

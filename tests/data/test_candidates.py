@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmbind_data import candidates
 from mmbind_data.similarity import (
     Matches,
     Rule,
@@ -110,6 +111,30 @@ def test_all_pairs_as_candidates_give_what_matching_gives(name: str) -> None:
         for got, want in zip(match_candidates(to_b, to_a, rule), match(a, b, rule), strict=True):
             np.testing.assert_array_equal(got.partner, want.partner)
             np.testing.assert_array_equal(got.similarity, want.similarity)
+
+
+@pytest.mark.parametrize("listed", [1, 7, 50, 10_000])
+@pytest.mark.parametrize(("max_reuse", "top_k"), [(1, 1), (2, 1), (3, 4)])
+def test_a_cap_grants_pairs_as_one_sorted_list_would(
+    monkeypatch: pytest.MonkeyPatch, listed: int, max_reuse: int, top_k: int
+) -> None:
+    monkeypatch.setattr(candidates, "LISTED", listed)
+    monkeypatch.setattr(candidates, "SAMPLED", 8)
+    rng = np.random.default_rng(listed)
+    n, k, m = 60, 8, 25
+    partner = np.array([rng.permutation(m)[:k] for _ in range(n)])
+    priority = -np.sort(rng.integers(0, 12, size=(n, k)), axis=1)  # many ties
+    similarity = -np.sort(rng.integers(0, 5, size=(n, k)), axis=1).astype(np.float32)
+    keep = rng.uniform(size=(n, k)) < 0.8
+    pairs = sorted((-priority[r, c], -similarity[r, c], r, c) for r, c in np.argwhere(keep))
+    uses, has, expected = [0] * m, [0] * n, np.zeros((n, k), dtype=bool)
+    for _, _, r, c in pairs:
+        if has[r] < top_k and uses[partner[r, c]] < max_reuse:
+            has[r] += 1
+            uses[partner[r, c]] += 1
+            expected[r, c] = True
+    got = candidates.granted(Matches(partner, similarity), priority, keep, max_reuse, top_k)
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_a_pair_with_two_similarities_is_refused() -> None:
