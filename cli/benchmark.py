@@ -93,12 +93,13 @@ def _outlook(outlook: Outlook) -> Report:
 def _report(out: Path, results: Results) -> Report:
     from rich.table import Table
 
-    from mmbind_train.results import difference_rows, remarks, table_rows
+    from mmbind_train.results import LEVEL, difference_rows, remarks, table_rows
 
     head, rows = table_rows(results)
     table = Table(*head, title=results.protocol.title)
     for row in rows:
         table.add_row(*row)
     result = {"path": str(out), **results.model_dump(mode="json")}
-    lines = [table, *difference_rows(results), *remarks(results)]
+    differences = [f"Paired differences, {LEVEL}:", *difference_rows(results)]
+    lines = [table, *(differences if results.differences else []), *remarks(results)]
     return Report(result, lines, exit_code=PARTIAL if results.failures else 0)

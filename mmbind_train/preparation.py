@@ -235,7 +235,7 @@ def _cut(name: str, node: Node, split: Split, store: Store, work: Path, write: b
     where: dict[str, list[str]] = {"label_text": list(node.classes)} if node.classes else {}
     for chosen in _people(node, name, split):
         if isinstance(chosen, Share):
-            where.setdefault(chosen.column, []).extend(_groups(store, chosen))
+            where.setdefault("uid", []).extend(_of_groups(store, chosen))
         else:
             subjects += chosen
     wanted = {
@@ -259,9 +259,16 @@ def _cut(name: str, node: Node, split: Split, store: Store, work: Path, write: b
     return NodeStore(name, out, key, digest)
 
 
-def _groups(store: Store, share: Share) -> list[str]:
-    names = {name for name in store.samples()[share.column].to_pylist() if name}
-    return sorted(name for name in names if share.low <= group_share(name) < share.high)
+def _of_groups(store: Store, share: Share) -> list[str]:
+    """Samples whose group lies in the share; one without a group is a group of its own."""
+    samples = store.samples()
+    uids = samples["uid"].to_pylist()
+    groups = samples[share.column].to_pylist()
+    return [
+        uid
+        for uid, group in zip(uids, groups, strict=True)
+        if share.low <= group_share(group or uid) < share.high
+    ]
 
 
 def _check_samples(split: Split, nodes: Mapping[str, NodeStore]) -> None:

@@ -38,7 +38,10 @@ class SourceData(Model):
 
 
 class Share(Model):
-    """Whole groups of a column, chosen by a hash of their names, where there are no people."""
+    """Whole groups of a column, chosen by a hash of their names, where there are no people.
+
+    A sample without a name there is a group of its own.
+    """
 
     column: Name
     low: float = Field(ge=0, lt=1, description="sha256 of the name, as a number from 0 to 1")

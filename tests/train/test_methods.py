@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mmbind_data.errors import OutputError, UsageError
 from mmbind_data.layout import open_any, open_bound, open_store
 from mmbind_data.partition import partition
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
-from mmbind_train.methods import METHODS, Plan, count_samples, train
+from mmbind_train.methods import METHODS, Plan, count_samples, plan_training, train
 from mmbind_train.runs import METRICS, load_run
 
 SMALL = TrainConfig(
@@ -161,3 +162,10 @@ def test_the_published_encoders_can_be_trained(world: World, tmp_path: Path) -> 
     _, model = load_run(tmp_path / "run")
     assert model.dim == 1920
     assert info.final_loss is not None
+
+
+@pytest.mark.parametrize("kinds", [("pseudo",), ("incomplete",), ("pseudo", "incomplete")])
+def test_mmbind_trains_on_the_kinds_of_rows_asked_for(world: World, kinds: Any) -> None:
+    kind = open_bound(world.bound).pairs()["kind"].to_pylist()
+    config = TrainConfig(rows=kinds)
+    assert plan_training(world.bound, config=config) == {name: kind.count(name) for name in kinds}
