@@ -28,7 +28,7 @@ def run(
     name: str,
     data: Path,
     out: Path,
-    methods: tuple[str, ...],
+    rows: tuple[str, ...],
     people: Any,
     classes: tuple[str, ...] = (),
 ) -> Results:
