@@ -19,6 +19,7 @@ from mmbind_data.partition import partition
 from mmbind_data.synthetic import write_utd_mhad
 from mmbind_train.benchmark import Request, benchmark, plan_benchmark
 from mmbind_train.cells import Cell, judge_pairs, run_cell
+from mmbind_train.energy import read_joules
 from mmbind_train.evaluate import evaluate
 from mmbind_train.fingerprint import code_digest
 from mmbind_train.protocol import Protocol
@@ -178,7 +179,7 @@ def test_interrupted_benchmark_goes_on(
         run_cell(cell)
 
     monkeypatch.setattr("mmbind_train.schedule.run_cell", stopping)
-    request = Request(root / "small.json", data, paper_statistic=True)
+    request = Request(root / "small.json", data, seeds=1, paper_statistic=True)
     with pytest.raises(KeyboardInterrupt):
         benchmark(request, tmp_path / "out", jobs=1)
     assert not (tmp_path / "out" / "results.json").exists()
@@ -189,7 +190,7 @@ def test_interrupted_benchmark_goes_on(
     del before[unfinished.relative_to(tmp_path).as_posix()]
     monkeypatch.setattr("mmbind_train.schedule.run_cell", run_cell)
     resumed = benchmark(request, tmp_path / "out", jobs=1)
-    assert figures(resumed) == figures(results)
+    assert figures(resumed) == [one for one in figures(results) if one["seed"] == 0]
     after = stamps(tmp_path)
     assert before
     assert {name: after[name] for name in before} == before
@@ -359,3 +360,15 @@ def test_code_digest_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert (code_digest("mmbind_train.methods") != before) is differs, changed
     monkeypatch.setattr(fingerprint, "_source", real)
     code_digest.cache_clear()
+
+
+def test_energy_is_the_sum_of_the_packages(tmp_path: Path) -> None:
+    for name, counted in (("intel-rapl:0", 2_500_000), ("intel-rapl:1", 500_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{counted}\n")
+    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of the package, counted in it
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("1\n")
+    assert read_joules(tmp_path) == 3.0
+    assert read_joules(tmp_path / "none") is None
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
+    assert read_joules(tmp_path) is None
