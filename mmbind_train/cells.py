@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ from .energy import read_joules
 from .evaluate import evaluate
 from .methods import train
 
+PAIRED: tuple[Literal["pseudo", "mean"], ...] = ("pseudo", "mean")
 Progress = Callable[[int, int, str], None]
 
 
@@ -140,7 +141,8 @@ def _do(cell: Cell) -> dict[str, Any]:
     if isinstance(job, BindJob):
         # an interrupted cell may have left its store without a record
         info = bind(job.inputs, cell.out, shared=job.shared, options=job.options, overwrite=True)
-        return {"pairs": info.n_rows["pseudo"], **judge_pairs(cell.out, job.labelled)}
+        pairs = sum(info.n_rows.get(kind, 0) for kind in PAIRED)
+        return {"pairs": pairs, **judge_pairs(cell.out, job.labelled)}
     if isinstance(job, TrainJob):
         run = train(job.data, cell.out, method=job.method, config=job.config, overwrite=True)
         return {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
@@ -173,7 +175,7 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
         label |= dict(zip(samples["uid"].to_pylist(), texts, strict=True))
     opened = open_bound(bound)
     table = opened.pairs()
-    table = table.filter(pa.compute.equal(table["kind"], "pseudo"))
+    table = table.filter(pa.compute.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
     columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
     right = [same_label(row, label) for row in zip(*columns, strict=True)]
     return {"pairing_accuracy": sum(right) / len(right) if right else None}

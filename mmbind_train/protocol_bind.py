@@ -29,6 +29,7 @@ class BindSettings(Model):
     match: Match | None = None
     metric: Metric | None = None
     top_k: int | None = Field(default=None, ge=1)
+    mean: bool | None = Field(default=None, description="the top_k partners are averaged")
     min_similarity: float | None = None
     max_reuse: int | None = Field(default=None, ge=1)
     pca: int | None = Field(default=None, ge=1)

@@ -372,3 +372,17 @@ def test_energy_is_the_sum_of_the_packages(tmp_path: Path) -> None:
     assert read_joules(tmp_path / "none") is None
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
     assert read_joules(tmp_path) is None
+
+
+def test_rows_of_a_mean_are_judged_as_pairs(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, _ = done
+    shutil.copytree(root / "out" / "work", tmp_path / "work")
+    document = small_document(seeds=[0], switches=["bind"])
+    document["rows"] = [{**document["rows"][2], "bind": {"top_k": 2, "mean": True}}]
+    document["conditions"] = document["conditions"][:1]
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    (score,) = benchmark(Request(tmp_path / "p.json", data), tmp_path, jobs=1).scores
+    assert score.n_pairs == 48
+    assert score.pairing_accuracy is not None
