@@ -29,7 +29,8 @@ from mmbind_data.layout import (
     open_store,
     valid_path,
 )
-from mmbind_data.writer import chunk_rows, regroup, shard_rows, write_store
+from mmbind_data.spec import DatasetInfo
+from mmbind_data.writer import chunk_rows, digest_facts, regroup, shard_rows, write_store
 
 N = 21
 ABSENT = (0, 5, 6, 20)
@@ -393,3 +394,14 @@ def test_xarray_opens_real_conversions(utd_store: Path, motionsense_store: Path)
                 np.testing.assert_array_equal(
                     tree[f"modalities/{modality}"]["data"], store.load(modality)
                 )
+
+
+def test_a_field_younger_than_a_store_leaves_its_digest_alone() -> None:
+    def facts(info: DatasetInfo) -> str:
+        return next(iter(digest_facts(info, {})))
+
+    info = content(3).info
+    assert '"classes"' not in facts(info)
+    named = info.modalities["depth"].model_copy(update={"classes": 5})
+    changed = info.model_copy(update={"modalities": {**info.modalities, "depth": named}})
+    assert facts(changed).count('"classes"') == 1
