@@ -118,6 +118,9 @@ def test_class_numbers_and_backgrounds_enter_unscaled(tmp_path: Path) -> None:
     statistics = measure_statistics(rows)
     batch = make_batch(rows, np.arange(len(rows)), statistics)
     assert np.array_equal(batch.inputs["semseg"].numpy(), rows.values["semseg"])
+    odd = MODALITIES["semseg"].model_copy(update={"background": 3.0})  # a class as any other
+    numbers = batch.inputs["semseg"]
+    assert torch.equal(standardise(numbers, odd, statistics["semseg"]), numbers)
     hole = rows.values["still_depth"] == 0.0
     assert hole.any()
     assert (batch.inputs["still_depth"].numpy()[hole] == 0).all()
