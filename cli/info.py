@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mmbind_data.attributes import read_info
+from mmbind_data.bundle_place import store_place
 from mmbind_data.spec import BoundInfo, DatasetInfo
 
 from .output import Report, Screen, reported
@@ -14,9 +15,9 @@ from .output import Report, Screen, reported
 @click.argument("store", type=click.Path())
 @reported
 def command(store: str, screen: Screen) -> Report:
-    """Show what STORE holds, from its attributes alone."""
+    """Show what STORE, or the store of a bundle, holds, from its attributes alone."""
     del screen
-    info = read_info(store)
+    info = read_info(store_place(store))
     lines = _bound(info) if isinstance(info, BoundInfo) else _converted(info)
     return Report(
         info.model_dump(mode="json"), [f"{store}: {info.spec} {info.spec_version}", *lines]
@@ -49,9 +50,11 @@ def _converted(info: DatasetInfo) -> list[str]:
 def _bound(info: BoundInfo) -> list[str]:
     lines = [f"bound by {', '.join(info.shared)}, {info.mode}"]
     for source in info.sources:
+        place = {"linked": f"at {source.path}", "index-only": "to be attached: mmbind hydrate",
+                 "self-contained": "inside"}[info.mode]  # fmt: skip
         lines.append(
             f"  {source.source_id:<16} {source.n_samples} samples, "
-            f"{', '.join(source.modalities)}, at {source.path}"
+            f"{', '.join(source.modalities)}, {place}"
         )
     lines.append(", ".join(f"{count} {kind}" for kind, count in info.n_rows.items()) + " rows")
     low, median, high = (info.similarity[key] for key in ("min", "median", "max"))

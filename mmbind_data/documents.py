@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .own_data import OwnDescriptor
-from .spec import BoundInfo, DatasetInfo, Descriptor, Manifest, Model
+from .spec import BoundInfo, BundleInfo, DatasetInfo, Descriptor, Manifest, Model, Permission
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: Mapping[str, type[Model]] = {
@@ -16,15 +16,17 @@ SCHEMAS: Mapping[str, type[Model]] = {
     "dataset": DatasetInfo,
     "bound": BoundInfo,
     "manifest": Manifest,
+    "bundle": BundleInfo,
+    "permission": Permission,
     "own_data": OwnDescriptor,
 }
 
 
 def json_schema(name: str) -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of one document, by its name in `SCHEMAS`."""
-    # people write the user's descriptor, and may leave out what has a default
+    # people write these two, and may leave out what has a default
     mode: Literal["validation", "serialization"] = (
-        "validation" if name == "own_data" else "serialization"
+        "validation" if name in ("own_data", "permission") else "serialization"
     )
     schema = SCHEMAS[name].model_json_schema(mode=mode)
     if name == "own_data":

@@ -16,6 +16,7 @@ from .spec import Manifest, ManifestEntry
 STREAMED_BYTES = 32 << 20
 MANIFEST = "meta/MANIFEST.json"
 SUMS = "meta/SHA256SUMS"
+BUNDLE_OWN = ("MANIFEST.json", "SHA256SUMS")  # of a published folder, in its root
 
 
 def canonical_json(value: Any) -> str:
@@ -106,10 +107,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def store_files(root: Path) -> Iterator[str]:
+def store_files(root: Path, own: tuple[str, str] = (MANIFEST, SUMS)) -> Iterator[str]:
     """Relative POSIX paths of all files below ``root``, sorted, without the manifest's own two."""
     for path in sorted(path.relative_to(root).as_posix() for path in root.rglob("*")):
-        if path not in (MANIFEST, SUMS) and (root / path).is_file():
+        if path not in own and (root / path).is_file():
             yield path
 
 
@@ -118,12 +119,26 @@ def manifest_lines(entries: Iterable[ManifestEntry]) -> str:
     return "".join(f"{entry.sha256}  {entry.path}\n" for entry in entries)
 
 
-def write_manifest(root: Path, known: Iterable[ManifestEntry] = ()) -> Manifest:
-    """Write meta/MANIFEST.json and meta/SHA256SUMS for every file of a finished store.
+def manifest_text(manifest: Manifest) -> str:
+    """Exact text of MANIFEST.json."""
+    return manifest.model_dump_json(indent=1) + "\n"
 
-    SHA256SUMS stands in meta/ and holds paths from the store's root: check it with
-    ``cd STORE && sha256sum -c meta/SHA256SUMS``. ``known`` are entries of files that need not be
-    read again.
+
+def write_manifest(
+    root: Path, known: Iterable[ManifestEntry] = (), *, own: tuple[str, str] = (MANIFEST, SUMS)
+) -> Manifest:
+    """Write MANIFEST.json and SHA256SUMS for every file of a finished store, or bundle.
+
+    A store's SHA256SUMS stands in meta/ and holds paths from the store's root: check it with
+    ``cd STORE && sha256sum -c meta/SHA256SUMS``. A bundle's two stand in its root.
+
+    Parameters
+    ----------
+    root : Path
+    known : iterable of ManifestEntry
+        Of files that need not be read again.
+    own : (str, str)
+        Paths of the two documents.
     """
     by_path = {entry.path: entry for entry in known}
     entries = tuple(
@@ -131,10 +146,10 @@ def write_manifest(root: Path, known: Iterable[ManifestEntry] = ()) -> Manifest:
         or ManifestEntry(
             path=path, bytes=(root / path).stat().st_size, sha256=file_digest(root / path)
         )
-        for path in store_files(root)
+        for path in store_files(root, own)
     )
     lines = manifest_lines(entries)
     manifest = Manifest(files=entries, tree_sha256=hashlib.sha256(lines.encode()).hexdigest())
-    (root / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-    (root / SUMS).write_text(lines)
+    (root / own[0]).write_text(manifest_text(manifest))
+    (root / own[1]).write_text(lines)
     return manifest

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .attributes import ROOT, read_info
+from .bundle_place import store_place
 from .errors import FormatError, IntegrityError, problem, suggest
 from .points import Clouds
 from .spec import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
@@ -29,6 +30,7 @@ PAIRS = "meta/pairs.parquet"
 SOURCES = "meta/sources.json"
 EVALUATION = "eval"
 ENCODER = "encoder"
+INNER = "sources"  # of a self-contained bound store: one converted store each
 CODED_COLUMNS = ("label", "subject", "placement", "environment")
 # Rows read at one go when only some of them are wanted: bounds memory for large samples.
 READ_BYTES = 64 << 20
@@ -180,7 +182,7 @@ class Store:
 
     def samples(self) -> pa.Table:
         """One row per sample: uid, subject, label, raw file and span."""
-        return _read_table(self.path / SAMPLES)
+        return read_table(self.path / SAMPLES)
 
     def document(self, name: str) -> Any:
         """Parsed JSON document of the store, such as `DESCRIPTOR`."""
@@ -196,15 +198,10 @@ class Store:
     def _known(self, modality: str) -> str:
         if modality not in self.info.modalities:
             raise FormatError(
-                problem(
-                    f"read {modality}",
-                    "no such modality",
-                    self.path,
-                    f"one of {', '.join(self.info.modalities)}",
-                    repr(modality),
-                    suggest(modality, self.info.modalities),
-                )
-            )
+                problem(f"read {modality}", "no such modality", self.path,
+                        f"one of {', '.join(self.info.modalities)}", repr(modality),
+                        suggest(modality, self.info.modalities))
+            )  # fmt: skip
         return modality
 
     def _row_numbers(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -270,7 +267,7 @@ class Bound:
 
     def pairs(self) -> pa.Table:
         """One row per training sample; see DESIGN section 5 for the columns."""
-        return _read_table(self.path / PAIRS)
+        return read_table(self.path / PAIRS)
 
     def source(self, source_id: str) -> Store:
         """Open one source and make sure that it is the one that was bound.
@@ -283,23 +280,31 @@ class Bound:
         known = {source.source_id: source for source in self.info.sources}
         if source_id not in known:
             raise FormatError(
-                problem(
-                    "open a source",
-                    "unknown source id",
-                    self.path,
-                    ", ".join(known),
-                    repr(source_id),
-                    suggest(source_id, known),
-                )
-            )
+                problem("open a source", "unknown source id", self.path, ", ".join(known),
+                        repr(source_id), suggest(source_id, known))
+            )  # fmt: skip
         source = known[source_id]
-        place = self.overrides.get(source_id, self.path.resolve().parent / source.path)
         way_out = f"Say where it is with --source {source_id}=PATH, or make it: {source.convert}"
+        if not self.attached(source_id):
+            raise FormatError(
+                problem("open a source", "the store is index-only: it holds pairs, no sensor data",
+                        self.path, f"{source_id} attached", "nothing",
+                        f"Run mmbind hydrate --source {source_id}=STORE. {way_out}")
+            )  # fmt: skip
+        inside = self.info.mode == "self-contained"
+        place = (
+            self.path / INNER / source_id if inside else self.path.resolve().parent / source.path
+        )
+        place = self.overrides.get(source_id, place)
         if not (place / ROOT).is_file():
             raise FormatError(
                 problem("open a source", "store not found", place, source_id, "nothing", way_out)
             )
         return _same_content(open_store(place), source, way_out)
+
+    def attached(self, source_id: str) -> bool:
+        """Whether the store says where the source lies; of an index-only one, an override does."""
+        return self.info.mode != "index-only" or source_id in self.overrides
 
 
 def open_store(path: str | Path) -> Store:
@@ -325,6 +330,7 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
     Parameters
     ----------
     path : path
+        The store, or a bundle that holds it.
     sources : mapping of source id to path, optional
         Where sources lie now.
 
@@ -333,6 +339,7 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
     FormatError
         Nothing there, not a bound store, or an override for a source that it does not have.
     """
+    path = store_place(path)
     info = read_info(path)
     if isinstance(info, DatasetInfo):
         raise FormatError(
@@ -344,48 +351,44 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
     for source_id in bound.overrides:
         if source_id not in known:
             raise FormatError(
-                problem(
-                    "open a bound store",
-                    "unknown source id",
-                    path,
-                    ", ".join(known),
-                    repr(source_id),
-                    suggest(source_id, known),
-                )
-            )
+                problem("open a bound store", "unknown source id", path, ", ".join(known),
+                        repr(source_id), suggest(source_id, known))
+            )  # fmt: skip
     return bound
 
 
 def open_any(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> Store | Bound:
-    """Open a store of either kind."""
+    """Open a store of either kind, or that of a bundle."""
+    path = store_place(path)
     if isinstance(read_info(path), BoundInfo):
         return open_bound(path, sources=sources)
     return open_store(path)
 
 
 def _same_content(store: Store, source: SourceInfo, way_out: str) -> Store:
-    if store.info.content_digest != source.content_digest:
+    if store.info.content_digest != source.expected_digest:
         raise FormatError(
-            problem(
-                "open a source",
-                "another store than the one that was bound",
-                store.path,
-                f"content digest {source.content_digest[:12]}",
-                store.info.content_digest[:12],
-                way_out,
-            )
-        )
+            problem("open a source", "another store than the one that was bound", store.path,
+                    f"content digest {source.expected_digest[:12]}",
+                    store.info.content_digest[:12], way_out)
+        )  # fmt: skip
     return store
 
 
-def _read_table(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises
+    ------
+    IntegrityError
+        It is missing or broken.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise IntegrityError(
-            problem("read a store", "table missing", path, "a Parquet file", "no such file")
-        )
+        text = problem("read a store", "table missing", path, "a Parquet file", "no such file")
+        raise IntegrityError(text)
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

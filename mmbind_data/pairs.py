@@ -313,8 +313,25 @@ def bound_digest(
     binder: Sequence[BinderInfo],
     sources: Sequence[SourceInfo],
     table: pa.Table,
+    *,
+    row_numbers: bool = False,
 ) -> str:
-    """Content digest of a bound store: how it was bound, its sources' digests, its table."""
+    """Content digest of a bound store: how it was bound, its sources' digests, its table.
+
+    Parameters
+    ----------
+    shared, binder, sources
+        As in the store's attributes.
+    table : pyarrow.Table
+        The table of pairs.
+    row_numbers : bool
+        Count the numbers of the sources' rows too, as mmbind 0.1 did. Uids say the same, and stay
+        when a source is cut down for a bundle or converted anew: so one digest names the pairs
+        whether the store is linked, self-contained, index-only or hydrated.
+    """
+    if not row_numbers:
+        chosen = [name for name in table.column_names if not name.endswith(".row")]
+        table = table.select(chosen)
     facts = {
         "shared": list(shared),
         "binder": [one.model_dump(mode="json") for one in binder],

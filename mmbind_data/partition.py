@@ -70,7 +70,7 @@ def partition(
     out = Path(out)
     check_output(out, overwrite=overwrite, doing="partition", inputs=[source])
     store, rows, kept, chosen = _select(source, subjects, modalities, where)
-    content = _content(store, rows, kept, labels)
+    content = cut(store, rows, kept, labels=labels, command="partition")
     before = store.info.partition
     filters = {**((before and before.where) or {}), **_texts(where)}
     everyone = subjects is None and (before is None or before.subjects is None)
@@ -185,9 +185,27 @@ def _dropped(store: Store, kept: Sequence[str]) -> tuple[str, ...]:
     return (*before, *(name for name in store.info.modalities if name not in kept))
 
 
-def _content(
-    store: Store, rows: np.ndarray, kept: Sequence[str], labels: Literal["all", "none"]
+def cut(
+    store: Store,
+    rows: np.ndarray,
+    kept: Sequence[str],
+    *,
+    command: str,
+    labels: Literal["all", "none"] = "all",
 ) -> StoreContent:
+    """Some rows and modalities of a store, ready to be written as one of their own.
+
+    Parameters
+    ----------
+    store : Store
+    rows : ndarray of int, shape (n,)
+        In the order wanted.
+    kept : sequence of str
+        Modalities.
+    command : str
+        What does it, for the provenance.
+    labels : {"all", "none"}
+    """
     columns = {name: (store.column(name)[rows], store.names(name)) for name in CODED_COLUMNS}
     samples = store.samples().take(pa.array(rows))
     samples = _replace(samples, "row", pa.array(range(len(rows)), type=pa.int64()))
@@ -214,7 +232,7 @@ def _content(
         documents={
             DESCRIPTOR: store.document(DESCRIPTOR),
             PROVENANCE: {
-                "command": "partition",
+                "command": command,
                 "mmbind": version("mmbind"),
                 "parent_digest": store.info.content_digest,
                 "parent": store.document(PROVENANCE),

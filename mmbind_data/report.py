@@ -36,8 +36,9 @@ MARK = '<meta name="generator" content="mmbind report">'
 
 
 def write_report(
-    bound: Bound, out: str | Path, *, n_pairs: int = 20, seed: int = 0, overwrite: bool = False
-) -> dict[str, Any]:
+    bound: Bound, out: str | Path, *, n_pairs: int = 20, seed: int = 0, overwrite: bool = False,
+    public: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Write a report on a bound store: one HTML file, readable without a network.
 
     Parameters
@@ -52,6 +53,8 @@ def write_report(
         Decides which.
     overwrite : bool
         A report may stand there.
+    public : bool
+        For readers who may not see the sources: no signal is drawn, no sample's label is told.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def write_report(
     _check(bound, out, overwrite=overwrite)
     samples = read_samples(bound)
     judged = read_judged(bound, samples)
-    draws = draw_pairs(judged, n_pairs, np.random.default_rng(seed))
+    draws = draw_pairs(judged, 0 if public else n_pairs, np.random.default_rng(seed))
     shown = look_up(bound, samples, judged, draws)
     sections = [
         what_was_bound(bound, samples),
@@ -83,10 +86,10 @@ def write_report(
         accuracy(bound, judged),
         confusion(judged, samples),
         similarity(judged),
-        hubness(samples, judged),
+        hubness(samples, judged, labels=not public),
         subjects_and_classes(samples, judged),
         weights(bound, judged),
-        pairs_drawn(shown, judged, seed),
+        None if public else pairs_drawn(shown, judged, seed),
     ]
     page = _page(bound, judged, [one for one in sections if one is not None])
     _write(bound, out, page, overwrite=overwrite)

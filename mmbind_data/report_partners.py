@@ -21,8 +21,8 @@ WIDER = 4
 BINS = 40
 
 
-def hubness(samples: Samples, judged: Judged) -> Section:
-    """How evenly partners are used, and which are used most."""
+def hubness(samples: Samples, judged: Judged, *, labels: bool = True) -> Section:
+    """How evenly partners are used, and which are used most, with their labels or without."""
     reuse = judged.document["reuse"]
     uses = np.bincount(judged.partner, minlength=len(samples))
     falling = -np.sort(-uses[uses > 0])
@@ -31,7 +31,7 @@ def hubness(samples: Samples, judged: Judged) -> Section:
     facts = samples.facts(top)
     rows = [
         (provenance(facts[one]), samples.ids[samples.source[one]], facts[one]["subject"] or "–",
-         samples.label[one] or "–", count(uses[one]),
+         (samples.label[one] if labels else "") or "–", count(uses[one]),
          percent(share(judged.right[(judged.partner == one) & judged.judged])))
         for one in top
     ]  # fmt: skip

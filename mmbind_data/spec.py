@@ -5,6 +5,7 @@ The JSON Schemas in schemas/ are generated from them, see `mmbind_data.documents
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 DATASET_SPEC = "mmbind-dataset"
 BOUND_SPEC = "mmbind-bound"
+BUNDLE_SPEC = "mmbind-bundle"
 SPEC_VERSION = "1.0"
+VERSION = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 
 ModalityKind = Literal[
     "inertial", "signal", "skeleton", "image", "depth_video", "point_cloud", "csi", "text"
@@ -261,8 +264,22 @@ class SourceInfo(Model):
     subjects: tuple[str, ...]
     partition: PartitionInfo | None = None
     licence: Licence
-    path: str = Field(description="relative to the folder that holds the bound store")
+    path: str = Field(
+        description="relative to the folder that holds the bound store; of a published one: none"
+    )
     convert: str = Field(description="the command that makes the store anew")
+    stored_digest: str | None = Field(
+        default=None,
+        description="content digest of the store that rows point into, if not the one bound",
+    )
+    sample_digest: str | None = Field(
+        default=None, description="digest of the samples that rows name, by uid; once published"
+    )
+
+    @property
+    def expected_digest(self) -> str:
+        """Content digest of the store that row numbers point into."""
+        return self.stored_digest or self.content_digest
 
 
 class BinderInfo(Model):
@@ -301,6 +318,51 @@ class BoundInfo(Model):
     reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")
     warnings: tuple[str, ...] = Field(default=(), description="what a user should look at")
     content_digest: str
+
+
+class Permission(Model):
+    """What somebody who owns a source has allowed beyond its licence."""
+
+    source: str = Field(min_length=1, description="a source id of the bound store, or a dataset id")
+    granted_by: str = Field(min_length=1, description="who granted it")
+    date: datetime.date
+    text: str = Field(min_length=1, description="the words of the permission")
+    licence: str | None = Field(
+        default=None, description="SPDX id under which adapted data may be passed on, if named"
+    )
+
+
+class BundleSource(Model):
+    """What a bundle says about the rights of one source."""
+
+    source_id: str
+    dataset_id: DatasetId
+    dataset_version: str
+    licence: Licence
+    verdict: Verdict = Field(description="that decided: the licence's, or the permission's")
+    permission: str | None = Field(default=None, description="path of the permission, if any")
+
+
+class BundleInfo(Model):
+    """``bundle.json``: what a published folder is. Spec, tool and data have their own versions."""
+
+    spec: Literal["mmbind-bundle"] = "mmbind-bundle"
+    spec_version: Literal["1.0"] = "1.0"
+    tool_version: str = Field(description="the mmbind that published it")
+    data_version: str = Field(
+        pattern=VERSION,
+        description="PATCH: the same content; MINOR: rows added; MAJOR: rows changed or gone",
+    )
+    name: str
+    mode: Literal["index-only", "self-contained"]
+    store: str = Field(description="path of the bound store within the bundle")
+    content_digest: str = Field(description="of the bound store, in whatever mode")
+    licence: str = Field(description="SPDX id, or LicenseRef-sources: see LICENSES")
+    share_alike: bool
+    non_commercial: bool
+    attribution: bool
+    encoder: bool = Field(description="whether the encoder's weights are in it")
+    sources: tuple[BundleSource, ...]
 
 
 class ManifestEntry(Model):

@@ -19,8 +19,12 @@ import filelock
 from .errors import MMBindError, OutputError, problem
 
 SYNC_THREADS = 16
-Kind = Literal["store", "run"]
-DOCUMENTS: Mapping[Kind, str] = {"store": "zarr.json", "run": "run.json"}
+Kind = Literal["store", "run", "bundle"]
+DOCUMENTS: Mapping[Kind, str] = {
+    "store": "zarr.json",
+    "run": "run.json",
+    "bundle": "bundle.json",
+}
 
 
 def check_output(
@@ -44,7 +48,7 @@ def check_output(
         Begins the message.
     inputs : iterable of path
         Stores that the result is made from, or refers to.
-    replaces : {"store", "run"}
+    replaces : {"store", "run", "bundle"}
         What may be overwritten.
 
     Raises

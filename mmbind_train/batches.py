@@ -14,7 +14,7 @@ import pyarrow as pa
 from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store
 from mmbind_data.scale import Recentre, Statistics, centre, measure
-from mmbind_data.spec import DatasetInfo, Modality
+from mmbind_data.spec import DatasetInfo, Modality, SourceInfo
 from mmbind_data.thinning import InputBounds, bounded, load_thinned
 
 DEFAULT_BOUNDS = InputBounds()
@@ -139,7 +139,7 @@ def gather_bound(
         weight=table["weight"].to_numpy().astype(np.float32),
         label=np.full(len(table), -1, np.int64),
         label_names=(),
-        subjects=_subjects([source.info for source in stores.values()]),
+        subjects=_subjects(bound.info.sources),
         stretched=stretched,
     )
     return averaged(rows, table["rank"].to_numpy()) if (rows.kind == "mean").any() else rows
@@ -347,8 +347,8 @@ def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     return np.array(codes, dtype=np.int64).reshape(len(table), len(names))
 
 
-def _subjects(infos: Sequence[DatasetInfo]) -> dict[str, tuple[str, ...]]:
-    """Subjects per dataset id."""
+def _subjects(infos: Sequence[DatasetInfo | SourceInfo]) -> dict[str, tuple[str, ...]]:
+    """Subjects per dataset id; of a source those that were bound, whoever lies in its store."""
     found: dict[str, set[str]] = {}
     for info in infos:
         found.setdefault(info.dataset_id, set()).update(info.subjects)

@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from bundles import make_bundle
 from plain import PLAIN
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
@@ -80,4 +81,20 @@ def bound_store(node_stores: tuple[Path, Path]) -> Path:
     """`node_stores` bound by acc, beside them; copy it before changing it."""
     out = node_stores[0].parent / "bound.zarr"
     bind(node_stores, out, shared="acc", options=PLAIN)
+    return out
+
+
+@pytest.fixture(scope="session")
+def index_bundle(bound_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bound_store`, published index-only, for its licence is unknown; not to be changed."""
+    out = tmp_path_factory.mktemp("index-only") / "bundle"
+    make_bundle(bound_store, out, allowed=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def contained_bundle(bound_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bound_store`, published self-contained with a permission; not to be changed."""
+    out = tmp_path_factory.mktemp("contained") / "bundle"
+    make_bundle(bound_store, out, allowed=True)
     return out

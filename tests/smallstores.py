@@ -23,6 +23,7 @@ TRIALS = 3
 FRAMES = {"acc": 24, "gyro": 24, "skeleton": 12}
 UNITS = {"acc": "m/s^2", "gyro": "rad/s", "skeleton": "m"}
 JOINTS = ("head", "hip", "hand")
+NO_LICENCE = Licence(name="none", redistribution="unknown", source="made for tests")
 
 
 def modality(name: str, n_frames: int) -> Modality:
@@ -46,6 +47,7 @@ def write_small_store(
     seed: int = 0,
     noise: float = 0.1,
     extra: Mapping[str, Sequence[object]] | None = None,
+    licence: Licence | None = None,
 ) -> Path:
     """Each label has its own waves in every modality; each subject its own gain and offset.
 
@@ -97,7 +99,7 @@ def write_small_store(
         subjects={subject: len(labels) * TRIALS for subject in subjects},
         labels={label: len(subjects) * TRIALS for label in labels},
         n_present={name: int(here.sum()) for name, here in present.items()},
-        licence=Licence(name="none", redistribution="unknown", source="made for tests"),
+        licence=licence or NO_LICENCE,
         content_digest="",
     )
 

@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         f"mmbind_data.{name}"
         for name in (
             "attributes",
+            "bundle_place",
             "decode",
             "documents",
             "grid",
@@ -37,6 +38,8 @@ LAYERS: tuple[frozenset[str], ...] = (
             "scale",
             "shards",
             "shortlist",
+            "licences",
+            "permissions",
             "similarity",
             "suitability",
             "time_binding",
@@ -51,8 +54,10 @@ LAYERS: tuple[frozenset[str], ...] = (
         f"mmbind_data.{name}"
         for name in (
             "writer",
+            "diff",
             "pairs",
             "mean_rows",
+            "references",
             "thinning",
             "encoders",
             "encoders_image",
@@ -113,6 +118,14 @@ LAYERS: tuple[frozenset[str], ...] = (
             "_signals",
             "_tables",
         )
+    ),
+    frozenset(
+        f"mmbind_data.{name}"
+        for name in ("published_store", "data_version", "recipe", "verify", "hydrate", "pack")
+    ),
+    frozenset(
+        f"mmbind_data.{name}"
+        for name in ("bundle_facts", "credits", "card", "croissant", "publish")
     ),
     frozenset({"mmbind_train"}),
     frozenset({"mmbind_cli"}),

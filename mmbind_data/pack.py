@@ -1,0 +1,131 @@
+"""Put a store or a bundle into one file to be downloaded: the same content, the same bytes."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import IntegrityError, OutputError, problem
+from .staging import claimed, failed, make_folder, staging_path
+from .verify import verify
+
+DOING = "pack"
+# the first moment that a zip archive can name: the clock says nothing about the content
+EPOCH = (1980, 1, 1, 0, 0, 0)
+PERMISSIONS = 0o100644 << 16
+COMMENT = b"mmbind pack"
+Progress = Callable[[int, int, str], None]
+
+
+def pack(
+    path: str | Path, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> dict[str, int | str]:
+    """Write a store or a bundle as one zip archive.
+
+    Files are stored as they are, in the order of their names: chunks are compressed already, and
+    zarr reads the archive of a store in place (``zarr.storage.ZipStore``). Unpack it with any
+    unzip to get the folder back.
+
+    Parameters
+    ----------
+    path : path
+    out : path
+        The archive.
+    overwrite : bool
+        An archive that mmbind made may stand there.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    dict
+        ``path``, ``bytes``, ``n_files``.
+
+    Raises
+    ------
+    FormatError
+        Neither a store nor a bundle.
+    IntegrityError
+        It is damaged.
+    OutputError
+        Something stands at ``out``, or it cannot be written.
+    """
+    root, out = Path(path), Path(out)
+    files = packed_files(root)
+    _check(root, out, overwrite=overwrite)
+    make_folder(out.parent, doing=DOING)
+    partial = staging_path(out)
+    with claimed(out, doing=DOING):
+        try:
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+                archive.comment = COMMENT
+                for number, name in enumerate(files):
+                    _add(archive, root / name, name)
+                    if progress:
+                        progress(number + 1, len(files), name)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            _check(root, out, overwrite=overwrite)
+            partial.replace(out)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise failed(out, error, doing=DOING) from error
+        finally:
+            partial.unlink(missing_ok=True)
+    return {"path": str(out), "bytes": out.stat().st_size, "n_files": len(files)}
+
+
+def packed_files(root: Path) -> list[str]:
+    """Files that go into the archive, by name.
+
+    Raises
+    ------
+    FormatError, IntegrityError
+        See `pack`.
+    """
+    problems = [one for one in verify(root, depth="fast") if one.code != "source-differs"]
+    if problems:
+        found = problems[0]
+        raise IntegrityError(
+            problem(DOING, "damaged", f"{root} {found.where}", "what its manifest says",
+                    found.message, found.fix)
+        )  # fmt: skip
+    return sorted(one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file())
+
+
+def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.external_attr = PERMISSIONS
+    entry.create_system = 3  # the same on every machine
+    entry.file_size = path.stat().st_size
+    with path.open("rb") as stream, archive.open(entry, "w") as target:
+        while block := stream.read(1 << 20):
+            target.write(block)
+
+
+def _check(root: Path, out: Path, *, overwrite: bool) -> None:
+    """Refuse a path that is taken, unless by an archive of ours, or that lies within the input."""
+    if root.resolve() in (out.resolve(), *out.resolve().parents):
+        what, expected = "the output lies inside the input", "a path outside of it"
+        raise OutputError(problem(DOING, what, out, expected, f"{out} within {root}"))
+    if not os.path.lexists(out):
+        return
+    if not overwrite:
+        step = "Choose another path, or replace it with --overwrite."
+        what, expected = "the output exists already", "a path that does not exist"
+        raise OutputError(problem(DOING, what, out, expected, "a file", step))
+    if not _is_ours(out):
+        step = "Choose another path, or remove it yourself."
+        what = "what stands there is no archive that mmbind made"
+        expected = "an archive to overwrite"
+        raise OutputError(problem(DOING, what, out, expected, "something else", step))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment == COMMENT
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -1,0 +1,274 @@
+"""Publish a bound store: a folder with card, catalogue entry, credits, sums, report and store.
+
+The sources' rights come first: they decide whether the bundle may hold their data.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .bundle_facts import SAMPLES_TABLE, STORE, Facts, gather_facts, samples_table
+from .bundle_place import BUNDLE
+from .card import card
+from .credits import citations, licence_texts
+from .croissant import croissant
+from .data_version import choose_version
+from .errors import IntegrityError, LicenceError, UsageError, problem
+from .integrity import BUNDLE_OWN, write_manifest
+from .layout import Bound
+from .licences import Asked, Decision, choose_mode, decide
+from .pairs import bound_digest
+from .permissions import read_permissions
+from .published_store import Mode, local_name, write_json, write_published
+from .recipe import LABEL_MAP, label_map
+from .report import write_report
+from .spec import BundleInfo, BundleSource
+from .staging import check_output, staged
+from .validate import validate
+from .writer import write_table
+
+Progress = Callable[[int, int, str], None]
+PERMISSIONS, LICENSES = "PERMISSIONS", "LICENSES"
+DATE = r"\d{4}-\d{2}-\d{2}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be published, all refusals behind it.
+
+    Attributes
+    ----------
+    bound : Bound
+    decision : Decision
+    mode : {"self-contained", "index-only"}
+    bundle : BundleInfo
+    permissions : tuple of Path
+        Files that are copied into the bundle.
+    published : str or None
+        Date for the catalogue entry.
+    """
+
+    bound: Bound
+    decision: Decision
+    mode: Mode
+    bundle: BundleInfo
+    permissions: tuple[Path, ...]
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What publishing would do: the decision on rights, and the plan or why there is none."""
+
+    decision: Decision
+    plan: Plan | None
+    refusal: str | None
+
+
+def rehearse(
+    bound: Bound, out: str | Path, *, permissions: Sequence[str | Path] = (),
+    overwrite: bool = False, **chosen: Any,
+) -> Rehearsal:  # fmt: skip
+    """Decide all, write nothing; options are those of `plan_bundle`.
+
+    Raises
+    ------
+    UsageError, FormatError, IntegrityError, OutputError
+        A refusal by the sources' rights is told in the result instead.
+    """
+    decision = decide(bound.info.sources, [one for one, _ in read_permissions(permissions)])
+    try:
+        plan = plan_bundle(bound, permissions=permissions, **chosen)
+    except LicenceError as error:
+        return Rehearsal(decision, None, str(error))
+    check_publication(plan, Path(out), overwrite=overwrite)
+    return Rehearsal(decision, plan, None)
+
+
+def plan_bundle(
+    bound: Bound,
+    *,
+    mode: Asked = "auto",
+    permissions: Sequence[str | Path] = (),
+    data_version: str | None = None,
+    previous: str | Path | None = None,
+    name: str | None = None,
+    published: str | None = None,
+) -> Plan:
+    """Decide what is published, before anything is written.
+
+    Parameters
+    ----------
+    bound : Bound
+    mode : {"auto", "self-contained", "index-only", "linked"}
+    permissions : sequence of path
+        See `permissions.read_permissions`.
+    data_version : str, optional
+    previous : path, optional
+        See `data_version.choose_version`.
+    name : str, optional
+        The bundle's name: lower-case letters, digits, hyphens.
+    published : str, optional
+        Date for the catalogue entry, YYYY-MM-DD.
+
+    Raises
+    ------
+    LicenceError
+        The sources' rights do not allow the mode.
+    UsageError
+        A bad name, date, version or permission.
+    """
+    given = read_permissions(permissions)
+    decision = decide(bound.info.sources, [one for one, _ in given])
+    chosen = choose_mode(decision, mode)
+    own = "-".join([*dict.fromkeys(source.dataset_id for source in bound.info.sources), "by",
+                    *dict.fromkeys(bound.info.shared)]).replace("_", "-")  # fmt: skip
+    for what, text, pattern in (
+        ("name", name, r"[a-z0-9]+(-[a-z0-9]+)*"),
+        ("date", published, DATE),
+    ):
+        if text is not None and not re.fullmatch(pattern, text):
+            expected = "a word of a-z, 0-9 and -" if what == "name" else "YYYY-MM-DD"
+            raise UsageError(problem("publish", f"bad {what}", f"--{what}", expected, repr(text)))
+    files = tuple(dict.fromkeys(path for _, path in given))
+    bundle = _describe(bound, decision, chosen, name or own,
+                       choose_version(bound, data_version, previous), given)  # fmt: skip
+    return Plan(bound, decision, chosen, bundle, files, published)
+
+
+def publish(
+    plan: Plan, out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> BundleInfo:
+    """Write a bundle into a new folder; it appears whole or not at all.
+
+    Parameters
+    ----------
+    plan : Plan
+        See `plan_bundle`.
+    out : path
+    overwrite : bool
+        A bundle may stand there.
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    BundleInfo
+
+    Raises
+    ------
+    IntegrityError
+        The bound store or a source is damaged.
+    FormatError, OutputError
+    """
+    out = Path(out)
+    check_publication(plan, out, overwrite=overwrite)
+    with staged(out, overwrite=overwrite, doing="publish", replaces="bundle") as folder:
+        write_bundle(plan, folder, progress)
+    return plan.bundle
+
+
+def check_publication(plan: Plan, out: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is taken, and a store that is damaged.
+
+    Raises
+    ------
+    OutputError, FormatError, IntegrityError
+    """
+    bound = plan.bound
+    stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
+    check_output(out, overwrite=overwrite, doing="publish", inputs=stores, replaces="bundle")
+    problems = validate(bound.path, level="values", sources=bound.overrides)
+    errors = [one for one in problems if one.severity == "error"]
+    if errors:
+        found = f"{errors[0].code}: {errors[0].message}"
+        raise IntegrityError(
+            problem("publish", "the bound store is not valid", f"{bound.path} {errors[0].where}",
+                    "no problem", found, errors[0].fix)
+        )  # fmt: skip
+
+
+def write_bundle(plan: Plan, folder: Path, progress: Progress | None = None) -> Facts:
+    """Write all files of a bundle into an empty folder; a target other than a folder sends these.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : Path
+    progress : callable (done, total, text), optional
+
+    Returns
+    -------
+    Facts
+        What its documents tell.
+    """
+    bound, bundle = plan.bound, plan.bundle
+    write_published(folder / STORE, bound, plan.mode, encoder=bundle.encoder, progress=progress)
+    facts = gather_facts(folder, bundle, plan.decision, bound)
+    write_table(folder / SAMPLES_TABLE, samples_table(facts))
+    write_json(folder / BUNDLE, bundle.model_dump(mode="json"))
+    _write_text(folder / "README.md", card(facts))
+    write_json(folder / "croissant.json", croissant(facts, published=plan.published))
+    _write_text(folder / "CITATION.bib", citations(facts))
+    for name, text in licence_texts(facts).items():
+        _write_text(folder / LICENSES / name, text)
+    for path in plan.permissions:
+        (folder / PERMISSIONS).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PERMISSIONS / path.name)
+    wordings = label_map(bound.info)
+    if wordings is not None:
+        write_json(folder / LABEL_MAP, wordings)
+    write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
+    write_manifest(folder, own=BUNDLE_OWN)
+    return facts
+
+
+def _describe(
+    bound: Bound, decision: Decision, mode: Mode, name: str, data_version: str,
+    given: Sequence[tuple[object, Path]],
+) -> BundleInfo:  # fmt: skip
+    info = bound.info
+    paths = {id(one): f"{PERMISSIONS}/{path.name}" for one, path in given}
+    return BundleInfo(
+        tool_version=version("mmbind"),
+        data_version=data_version,
+        name=name,
+        mode=mode,
+        store=STORE,
+        content_digest=bound_digest(info.shared, info.binder, info.sources, bound.pairs()),
+        licence=decision.licence,
+        share_alike=decision.share_alike,
+        non_commercial=decision.non_commercial,
+        attribution=decision.attribution,
+        # it saw every source: whoever may not have one of them may not have it either
+        encoder=decision.free,
+        sources=tuple(
+            BundleSource(
+                source_id=one.source_id,
+                dataset_id=one.dataset_id,
+                dataset_version=one.dataset_version,
+                licence=one.licence,
+                verdict=rights.verdict,
+                permission=paths.get(id(rights.permission)),
+            )
+            for one, rights in zip(info.sources, decision.rights, strict=True)
+        ),
+    )
+
+
+def _without_paths(bound: Bound) -> Bound:
+    """The same store, its sources called by the names that their commands give them."""
+    sources = tuple(one.model_copy(update={"path": local_name(one)}) for one in bound.info.sources)
+    places = {one.source_id: bound.source(one.source_id).path for one in sources}
+    info = bound.info.model_copy(update={"sources": sources})
+    return replace(bound, info=info, overrides=places)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")

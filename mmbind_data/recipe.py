@@ -1,0 +1,155 @@
+"""The commands that make a bound dataset anew, from what the store remembers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .bind_options import DEFAULT, RECIPES
+from .published_store import local_name
+from .spec import BinderInfo, BoundInfo
+
+LABEL_MAP = "label-map.json"
+TRAINED = ("autoencoder", "contrastive")
+# option of mmbind bind -> what the store calls it
+_TOLD = {
+    "--rerank": "rerank", "--candidates": "candidates", "--min-similarity": "rule_min_similarity",
+    "--max-reuse": "rule_max_reuse", "--pca": "rule_pca", "--group-by": "group_by",
+    "--temperature": "temperature",
+}  # fmt: skip
+
+
+def convert_commands(info: BoundInfo) -> list[str]:
+    """Commands that make the sources, each once: several nodes may be cut out of one store."""
+    commands = [one for source in info.sources for one in source.convert.split(" && ")]
+    return list(dict.fromkeys(commands))
+
+
+def bind_commands(info: BoundInfo, out: str = "bound.zarr") -> list[str]:
+    """Commands that bind the sources, under the names that `convert_commands` gives them.
+
+    One command where all bindings were one request, else one for each request, each of which
+    takes the result of the one before it.
+    """
+    names = list(local_names(info).values())
+    requests: list[list[BinderInfo]] = []
+    for one in info.binder:
+        if not requests or one.parent_digest is not None:
+            requests.append([])
+        requests[-1].append(one)
+    commands, used = [], 0
+    for number, binders in enumerate(requests):
+        last = number == len(requests) - 1
+        before = [f"step-{number}.zarr"] if number else []
+        take = len(binders) + (0 if number else 1)
+        stores = [*before, *names[used : used + take]]
+        used += take
+        target = out if last else f"step-{number + 1}.zarr"
+        words = ["mmbind", "bind", *_options(binders), *stores, "-o", target]
+        commands.append(shlex.join(words))
+    return commands
+
+
+def label_map(info: BoundInfo) -> Mapping[str, Any] | None:
+    """The wordings that labels were given before they were compared, if any."""
+    for one in info.binder:
+        found = one.embedding.get("label_map")
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def remarks(info: BoundInfo) -> list[str]:
+    """What the commands cannot say."""
+    found = []
+    for one in info.binder:
+        name = one.embedding.get("name")
+        if name == "file":
+            file, digest = one.embedding.get("file"), one.embedding.get("sha256")
+            found.append(
+                f"The embeddings were read from {file} (sha256 {digest}), not part of this."
+            )
+        elif name not in ("raw", "time", "sentence-transformers", *TRAINED):
+            found.append(f"The embedding was made by a function of its own: {name}.")
+        if any(key.startswith("elastic_") and value != getattr(DEFAULT.elastic, key[8:], value)
+               for key, value in one.options.items()):  # fmt: skip
+            found.append("The elastic comparison had options of its own: see zarr.json, binder.")
+    return list(dict.fromkeys(found))
+
+
+def local_names(info: BoundInfo) -> dict[str, str]:
+    """A file name for each source by its id; told apart where two would be one."""
+    names = [local_name(source) for source in info.sources]
+    return {
+        source.source_id: name if names.count(name) == 1 else f"{source.source_id}.zarr"
+        for name, source in zip(names, info.sources, strict=True)
+    }
+
+
+def _options(binders: Sequence[BinderInfo]) -> list[str]:
+    shared = list(dict.fromkeys(one.shared for one in binders))
+    words = []
+    for name in shared if len(shared) == 1 else [one.shared for one in binders]:
+        words += ["--shared", name]
+    given: dict[str, str] = {}
+    for one in binders:
+        given |= _options_of(one)
+    for derivation in dict.fromkeys(
+        str(name) for one in binders for name in _texts(one.options.get("derive"))
+    ):
+        words += ["--derive", derivation]
+    return [*words, *(word for pair in given.items() for word in pair)]
+
+
+def _options_of(one: BinderInfo) -> dict[str, str]:
+    """What differs from the recipe that the binding names."""
+    given: dict[str, str] = {}
+    name = one.embedding.get("name")
+    recipe = RECIPES.get(one.recipe, DEFAULT)
+    sensor = name not in ("sentence-transformers", "time") and "label_text" not in one.embedding
+    if name == "time":
+        given["--window"] = f"{one.embedding.get('window_s')}"
+    elif not sensor:
+        given["--label-model"] = str(one.embedding.get("model"))
+        if one.embedding.get("label_text") != DEFAULT.label_text:
+            given["--label-text"] = str(one.embedding["label_text"])
+        if "label_map" in one.embedding:
+            given["--label-map"] = LABEL_MAP
+    else:
+        if one.recipe in RECIPES and recipe != DEFAULT:
+            given["--recipe"] = one.recipe
+        if one.recipe not in RECIPES:
+            given |= _custom(one)
+        if name in TRAINED and one.embedding.get("steps") != DEFAULT.steps:
+            given["--steps"] = str(one.embedding["steps"])
+    if one.weight_rule != DEFAULT.weight_rule:
+        given["--weights"] = one.weight_rule
+    if one.seed != DEFAULT.seed:
+        given["--seed"] = str(one.seed)
+    return given
+
+
+def _custom(one: BinderInfo) -> dict[str, str]:
+    """All options of a binding that follows no recipe, as far as they differ from the default."""
+    name, rule = str(one.embedding.get("name")), DEFAULT.rule
+    given = {}
+    if name != "raw":
+        given["--embed"] = name if name in TRAINED else str(one.embedding.get("file", "PATH.npy"))
+    if one.match != rule.match:
+        given["--match"] = one.match
+    if one.metric != rule.metric:
+        given["--metric"] = one.metric
+    if one.top_k != rule.top_k:
+        given["--top-k"] = str(one.top_k)
+    told = {"rerank": "none", "candidates": DEFAULT.candidates, **one.options}
+    default = {"rerank": "dtw", "candidates": DEFAULT.candidates,
+               "temperature": DEFAULT.temperature}  # fmt: skip
+    for option, key in _TOLD.items():
+        if told.get(key) is not None and told[key] != default.get(key):
+            given[option] = str(told[key])
+    return given
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
