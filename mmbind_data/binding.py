@@ -280,6 +280,7 @@ def _weighted(rows: Rows, options: BindOptions) -> Rows:
 def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | None) -> BinderInfo:
     sensor = hop.kind not in ("text", TIME, LOCATION)
     other = "paper" if hop.shared == LABEL else hop.shared
+    grouped = {"group_by": options.group_by} if options.group_by and hop.kind != "text" else {}
     return BinderInfo(
         shared=hop.shared,
         recipe=recipe_of(options) if sensor else other,
@@ -287,7 +288,7 @@ def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | No
         metric=options.rule.metric if sensor else _METRICS[hop.shared],
         match=options.rule.match if sensor else "best",
         top_k=options.rule.top_k if sensor else 1,
-        options=options.told(hop.kind) if sensor else {},
+        options=options.told(hop.kind) if sensor else grouped,
         parent_digest=parent,
         weight_rule=options.weight_rule,
         seed=options.seed,

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from .layout import DESCRIPTOR, PAIRS, Bound, Store, open_bound, read_table
 from .licences import CUSTOM, Decision
+from .pairs import KINDS
 from .published_store import JUDGEMENT
 from .references import named_rows, named_uids
 from .spec import BoundInfo, BundleInfo
@@ -139,7 +140,7 @@ def similarity_quantiles(table: pa.Table) -> dict[float, float]:
 def rows_by_kind(facts: Facts) -> list[tuple[str, int, dict[str, int]]]:
     """Of each kind of row: its name, how many there are, how many of them carry a modality."""
     found = []
-    for kind in ("pseudo", "incomplete", "natural"):
+    for kind in KINDS:
         mine = facts.table.filter(pc.equal(facts.table["kind"], kind))
         if mine.num_rows:
             carried = {

@@ -25,6 +25,10 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
          (10_000_000, "1M<n<10M"))  # fmt: skip
 
 
+_KINDS = {"pseudo": "pseudo-paired", "incomplete": "incomplete", "natural": "naturally paired",
+          "mean": "to be averaged by the trainer"}  # fmt: skip
+
+
 def card(facts: Facts) -> str:
     """Text of README.md."""
     parts = [
@@ -95,7 +99,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _summary(facts: Facts) -> str:
-    n = facts.bound.n_rows
+    kinds = ", ".join(f"{n:,} {_KINDS[kind]}" for kind, n in facts.bound.n_rows.items() if n)
     kept = (
         "It holds no data of the sources: attach your own copies with `mmbind hydrate`."
         if facts.bundle.mode == "index-only"
@@ -103,8 +107,7 @@ def _summary(facts: Facts) -> str:
     )
     return (
         f"{len(facts.table):,} training rows over {len(facts.bound.sources)} sources and the "
-        f"modalities {', '.join(facts.bound.modalities)}: {n['pseudo']:,} pseudo-paired, "
-        f"{n['incomplete']:,} incomplete, {n['natural']:,} naturally paired. "
+        f"modalities {', '.join(facts.bound.modalities)}: {kinds}. "
         f"Mode {facts.bundle.mode}. {kept}\n"
     )
 

@@ -64,7 +64,7 @@ CONTEXT: dict[str, Any] = {
 # what each column of the two tables says; of <m>.source, <m>.row and <m>.uid by their ending
 COLUMNS = {
     "row": "number of the row",
-    "kind": "pseudo, incomplete or natural",
+    "kind": "pseudo, incomplete, natural, or mean: averaged with its other ranks",
     "anchor_source": "source of the sample that the row is about",
     "anchor_uid": "uid of that sample",
     "shared": "what the row was bound by",

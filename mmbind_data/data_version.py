@@ -64,8 +64,11 @@ def change_since(old: Bound, new: Bound) -> Change:
 
     Rows count as unchanged only if the stores that they point into are the same.
     """
-    info = new.info
-    if bound_digest(info.shared, info.binder, info.sources, new.pairs()) == old.info.content_digest:
+    digests = [
+        bound_digest(one.info.shared, one.info.binder, one.info.sources, one.pairs())
+        for one in (old, new)
+    ]
+    if digests[0] == digests[1]:
         return "patch"
     known = {source.content_digest for source in new.info.sources}
     if {source.content_digest for source in old.info.sources} - known:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import zarr
 
 from .bundle_place import is_bundle
 from .errors import FormatError, IntegrityError, UsageError, problem, suggest
@@ -101,9 +100,8 @@ def hydrate(
                     "Fetch the bundle again.")
         )  # fmt: skip
     with staged(out, overwrite=overwrite, doing=DOING) as folder:
-        group = zarr.create_group(folder, overwrite=True)
         for name in (META, EVALUATION, ENCODER):
-            group.create_group(name)
+            (folder / name).mkdir(parents=True)
         for path in sorted((bound.path / ENCODER).glob("*")):
             if path.name != "zarr.json":
                 shutil.copyfile(path, folder / ENCODER / path.name)

@@ -8,7 +8,7 @@ What stands here is, byte for byte, what zarr writes (tested), its consolidated 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,12 @@ def array_node(
     }
 
 
-def write_nodes(root: Path, attributes: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
+def write_nodes(
+    root: Path,
+    attributes: Mapping[str, Any],
+    nodes: Mapping[str, Node],
+    inner: Sequence[str] = (),
+) -> None:
     """Write the documents of a store, and all of them once more into that of its root.
 
     The copy in the root is zarr's consolidated metadata, a cache: without it, listing a group
@@ -87,13 +92,24 @@ def write_nodes(root: Path, attributes: Mapping[str, Any], nodes: Mapping[str, N
         What the store says about itself.
     nodes : mapping of path to document
         All groups and arrays below the root.
+    inner : sequence of str
+        Paths of whole stores below the root, which are written already.
     """
     for path, node in nodes.items():
         (root / path).mkdir(parents=True, exist_ok=True)
         _write(root / path, node)
+    nodes = {**nodes, **{path: node for store in inner for path, node in _read(root, store)}}
     paths = sorted(nodes, key=lambda path: (path.count("/"), path))
     copies = {path: _consolidated(nodes[path], {}) for path in paths}
     _write(root, _consolidated(group_node({ATTRIBUTE: dict(attributes)}), copies))
+
+
+def _read(root: Path, store: str) -> Iterator[tuple[str, Node]]:
+    """Documents of a store below the root."""
+    for place in sorted((root / store).rglob(ROOT)):
+        node = json.loads(place.read_text())
+        node.pop("consolidated_metadata", None)
+        yield place.parent.relative_to(root).as_posix(), node
 
 
 def _consolidated(node: Node, copies: Mapping[str, Node]) -> Node:

@@ -24,6 +24,7 @@ from .layout import (
     Store,
     read_table,
 )
+from .nodes import group_node
 from .pairs import bound_digest
 from .partition import cut
 from .references import named_rows, named_uids, rows_of, sample_digest
@@ -65,12 +66,9 @@ def write_published(
     BoundInfo
         Its content digest is that of ``bound``: the pairs are the same.
     """
-    import zarr
-
     contained = mode == "self-contained"
-    group = zarr.create_group(folder, overwrite=True)
     for name in (META, EVALUATION, ENCODER, *([INNER] if contained else [])):
-        group.create_group(name)
+        (folder / name).mkdir(parents=True)
     table, sources = plain_texts(bound.pairs()), []
     for number, source in enumerate(bound.info.sources):
         if progress:
@@ -110,11 +108,17 @@ def published_info(
 
 
 def write_bound_tables(folder: Path, info: BoundInfo, table: pa.Table, provenance: Any) -> None:
-    """Write pairs, sources, provenance and attributes; the folder is a store afterwards."""
+    """Write pairs, sources, provenance and attributes; the folder is a store afterwards.
+
+    Its folders, and the stores of sources that it contains, are there already.
+    """
+    groups = [path.name for path in sorted(folder.iterdir())]
+    inner = [f"{INNER}/{path.name}" for path in sorted((folder / INNER).glob("*"))]
     write_table(folder / PAIRS, table)
     write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
     write_json(folder / PROVENANCE, provenance)
-    finish_store(folder, info.model_dump(mode="json"))
+    nodes = {name: group_node() for name in groups}
+    finish_store(folder, info.model_dump(mode="json"), nodes, inner=inner)
 
 
 def local_name(source: SourceInfo) -> str:

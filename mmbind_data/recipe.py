@@ -11,18 +11,24 @@ from .published_store import local_name
 from .spec import BinderInfo, BoundInfo
 
 LABEL_MAP = "label-map.json"
+OCCASIONS = ("time", "location")
 TRAINED = ("autoencoder", "contrastive")
 # option of mmbind bind -> what the store calls it
 _TOLD = {
     "--rerank": "rerank", "--candidates": "candidates", "--min-similarity": "rule_min_similarity",
     "--max-reuse": "rule_max_reuse", "--pca": "rule_pca", "--group-by": "group_by",
-    "--temperature": "temperature",
+    "--temperature": "temperature", "--index": "index",
 }  # fmt: skip
 
 
 def convert_commands(info: BoundInfo) -> list[str]:
     """Commands that make the sources, each once: several nodes may be cut out of one store."""
-    commands = [one for source in info.sources for one in source.convert.split(" && ")]
+    both = " && mmbind partition "
+    commands = [
+        one
+        for source in info.sources
+        for one in source.convert.replace(both, "\nmmbind partition ").split("\n")
+    ]
     return list(dict.fromkeys(commands))
 
 
@@ -70,7 +76,7 @@ def remarks(info: BoundInfo) -> list[str]:
             found.append(
                 f"The embeddings were read from {file} (sha256 {digest}), not part of this."
             )
-        elif name not in ("raw", "time", "sentence-transformers", *TRAINED):
+        elif name not in ("raw", "sentence-transformers", *OCCASIONS, *TRAINED):
             found.append(f"The embedding was made by a function of its own: {name}.")
         if any(key.startswith("elastic_") and value != getattr(DEFAULT.elastic, key[8:], value)
                for key, value in one.options.items()):  # fmt: skip
@@ -107,9 +113,11 @@ def _options_of(one: BinderInfo) -> dict[str, str]:
     given: dict[str, str] = {}
     name = one.embedding.get("name")
     recipe = RECIPES.get(one.recipe, DEFAULT)
-    sensor = name not in ("sentence-transformers", "time") and "label_text" not in one.embedding
-    if name == "time":
-        given["--window"] = f"{one.embedding.get('window_s')}"
+    sensor = name not in OCCASIONS and "label_text" not in one.embedding
+    if name in OCCASIONS:
+        given["--window"] = f"{one.embedding.get('window_s', one.embedding.get('window_m'))}"
+        if one.options.get("group_by"):
+            given["--group-by"] = str(one.options["group_by"])
     elif not sensor:
         given["--label-model"] = str(one.embedding.get("model"))
         if one.embedding.get("label_text") != DEFAULT.label_text:
@@ -141,7 +149,7 @@ def _custom(one: BinderInfo) -> dict[str, str]:
     if one.metric != rule.metric:
         given["--metric"] = one.metric
     if one.top_k != rule.top_k:
-        given["--top-k"] = str(one.top_k)
+        given["--mean" if one.options.get("mean") else "--top-k"] = str(one.top_k)
     told = {"rerank": "none", "candidates": DEFAULT.candidates, **one.options}
     default = {"rerank": "dtw", "candidates": DEFAULT.candidates,
                "temperature": DEFAULT.temperature}  # fmt: skip

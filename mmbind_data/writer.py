@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -177,12 +177,14 @@ def finish_store(
     nodes: Mapping[str, Node],
     *,
     known: Iterable[ManifestEntry] = (),
+    inner: Sequence[str] = (),
 ) -> None:
     """Write the documents of the root, the groups and the arrays, and the manifest.
 
-    ``known`` are files whose digests were taken as they were written.
+    ``known`` are files whose digests were taken as they were written, ``inner`` are stores that
+    lie within this one.
     """
-    write_nodes(root, attributes, nodes)
+    write_nodes(root, attributes, nodes, inner)
     write_manifest(root, known)
 
 

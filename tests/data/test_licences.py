@@ -99,7 +99,7 @@ def test_conflicts_are_refused_by_name(ids: tuple[str | None, ...], named: tuple
     assert not found.free
     for mode in ("auto", "self-contained"):
         with pytest.raises(LicenceError) as caught:
-            choose_mode(found, mode)  # type: ignore[arg-type]
+            choose_mode(found, mode)
         assert caught.value.exit_code == 5
         for words in (*named, "--mode index-only", "--permission"):
             assert words in str(caught.value)

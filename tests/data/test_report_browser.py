@@ -76,3 +76,19 @@ def test_a_browser_runs_nothing_that_the_data_says(chromium: str, tmp_path: Path
     assert "<script" not in shown.stdout
     assert "<img" not in shown.stdout
     assert "&lt;script&gt;alert(1)" in shown.stdout
+
+
+def test_the_reports_of_bundles_in_a_browser(
+    index_bundle: Path, contained_bundle: Path, chromium: str, tmp_path: Path
+) -> None:
+    """As it lies in a bundle: no complaint, no script, and signals only where they may be seen."""
+    for bundle, drawn in ((index_bundle, False), (contained_bundle, True)):
+        page = tmp_path / bundle.parent.name / "report.html"
+        page.parent.mkdir()
+        shutil.copyfile(bundle / "report.html", page)
+        shown = browse(chromium, page, "--dump-dom")
+        assert "CONSOLE" not in shown.stderr
+        assert "Pairing confusion" in shown.stdout
+        assert ("<article" in shown.stdout) is drawn
+        assert 'class="signal' in shown.stdout or not drawn
+        assert "<script" not in shown.stdout

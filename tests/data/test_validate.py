@@ -22,6 +22,7 @@ from mmbind_data.binding import BindOptions, bind
 from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.integrity import MANIFEST, SUMS, write_manifest
 from mmbind_data.layout import DESCRIPTOR, PAIRS, PROVENANCE, RAW_FILES, SAMPLES, open_bound
+from mmbind_data.pairs import bound_digest
 from mmbind_data.partition import partition
 from mmbind_data.validate import LEVELS, validate
 from mmbind_data.writer import write_table
@@ -259,12 +260,42 @@ def test_a_reference_to_an_absent_sample_is_found(utd_store: Path, tmp_path: Pat
     check(out, "reference-absent", "values", True, cell(PAIRS, "depth.uid", row, uid))
 
 
+def test_an_index_only_store_is_valid_and_says_what_was_not_checked(
+    index_bundle: Path, node_stores: tuple[Path, Path]
+) -> None:
+    found = validate(index_bundle, level="values")
+    assert [(one.code, one.severity, one.where) for one in found] == [
+        ("source-not-attached", "warning", f"utd-mhad-{name}") for name in "ab"]  # fmt: skip
+    places = {f"utd-mhad-{name}": path for name, path in zip("ab", node_stores, strict=True)}
+    assert validate(index_bundle, level="values", sources=places) == []
+
+
+def test_digests_of_the_first_release_still_hold(
+    bound_store: Path, node_stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """They counted row numbers too; a digest of neither rule is refused."""
+    copy = tmp_path / "bound.zarr"
+    shutil.copytree(bound_store, copy)
+    places = {f"utd-mhad-{name}": path for name, path in zip("ab", node_stores, strict=True)}
+    opened = open_bound(copy)
+    info, document = opened.info, copy / "zarr.json"
+    first = bound_digest(info.shared, info.binder, info.sources, opened.pairs(), row_numbers=True)
+    assert first != info.content_digest
+    for digest, codes in ((first, []), ("0" * 64, ["digest-differs"])):
+        text = (bound_store / "zarr.json").read_text()
+        document.write_text(text.replace(info.content_digest, digest))
+        write_manifest(copy)
+        found = validate(copy, level="values", sources=places)
+        assert [one.code for one in found] == codes
+
+
 def test_every_code_is_provoked() -> None:
     source = "".join(Path(str(one.__file__)).read_text() for one in (module, validate_bound))
     codes = set(re.findall(r'Problem\(\s*"([a-z-]+)"', source))
     assert len(codes) > 20
     provoked = {code for code, *_ in [*CONVERTED, *BOUND]}
-    assert codes == provoked | {"uid-repeated", "reference-absent", "mean-broken"}
+    alone = {"uid-repeated", "reference-absent", "mean-broken", "source-not-attached"}
+    assert codes == provoked | alone
 
 
 def test_unknown_level_and_no_store(tmp_path: Path, motionsense_store: Path) -> None:

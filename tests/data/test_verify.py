@@ -80,7 +80,7 @@ def test_fast_finds_what_sizes_and_names_tell(contained_bundle: Path, tmp_path: 
     manifest["files"][0]["bytes"] += 1
     (copy / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
     for depth in ("fast", "deep"):
-        found = verify(copy, depth=depth)  # type: ignore[arg-type]
+        found = verify(copy, depth=depth)
         assert [(one.code, one.where) for one in found] == [("manifest-changed", "MANIFEST.json")]
 
 
@@ -89,7 +89,7 @@ def rewrite_manifests(bundle: Path) -> None:
     for inner in sorted(bundle.glob("bound.zarr/sources/*")):
         write_manifest(inner) if (inner / "meta").is_dir() else None
     write_manifest(bundle / "bound.zarr")
-    write_manifest(bundle, BUNDLE_OWN)
+    write_manifest(bundle, own=BUNDLE_OWN)
 
 
 def edit_weight(bundle: Path) -> None:
@@ -149,7 +149,7 @@ def test_sources_of_linked_and_hydrated_stores(
     places = {f"utd-mhad-{name}": tmp_path / f"{name}.zarr" for name in "ab"}
     hydrate(index_bundle, out, places)
     for depth in ("fast", "deep", "values"):
-        assert verify(out, depth=depth) == []  # type: ignore[arg-type]
+        assert verify(out, depth=depth) == []
     shard = next((tmp_path / "a.zarr").rglob("acc/data/c/0/0/0"))
     before = flip(shard, 40)
     assert verify(out) == []
@@ -157,7 +157,7 @@ def test_sources_of_linked_and_hydrated_stores(
     assert (found.code, found.where) == ("file-changed", str(shard))
     shard.write_bytes(before)
     # another store in the place of the source
-    partition(utd_store, tmp_path / "a.zarr", subjects=["2"], modalities=["acc", "skeleton"],
+    partition(utd_store, tmp_path / "a.zarr", subjects=["3"], modalities=["acc", "skeleton"],
               overwrite=True)  # fmt: skip
     (found,) = verify(out)
     assert (found.code, found.where) == ("source-differs", "utd-mhad-a")

@@ -1,0 +1,205 @@
+"""Publish, hydrate, verify, diff and pack as a user types them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from bundles import contents, write_permission
+
+from mmbind_data.layout import open_bound
+
+from .conftest import Mmbind, Workshop
+from .test_bad_input import assert_refused, place
+
+__all__ = ["place"]  # a fixture: nothing may be left in it
+
+
+def sources(workshop: Workshop) -> list[str]:
+    return [w for node in "AB" for w in ("--source", f"utd-mhad-{node}={workshop.store(node)}")]
+
+
+@pytest.fixture(scope="module")
+def bundle(mmbind: Mmbind, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("published") / "bundle"
+    outcome = mmbind("publish", workshop.store("bound"), out)
+    assert outcome.exit_code == 0, outcome
+    assert outcome.stdout.startswith(f"{out}: utd-mhad-by-acc 1.0.0, index-only, 2 sources")
+    assert "not legal advice" in outcome.stderr
+    return out
+
+
+def test_publish_prints_the_contract(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    permission = write_permission(tmp_path / "p.json", "utd-mhad")
+    bound = workshop.store("bound")
+    command = ("publish", bound, tmp_path / "b", "--permission", permission, "--data-version",
+               "0.2.0", "--name", "my-bundle", "--date", "2026-01-02")  # fmt: skip
+    result = mmbind(*command, "--json").document["result"]
+    assert result["path"] == str(tmp_path / "b")
+    assert (result["mode"], result["data_version"], result["name"]) == (
+        "self-contained", "0.2.0", "my-bundle")  # fmt: skip
+    assert result["content_digest"] == open_bound(bound).info.content_digest
+    assert mmbind(*command).exit_code == 4
+    quiet = mmbind(*command, "--overwrite", "--quiet")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    after = mmbind("publish", workshop.store("bound"), tmp_path / "c", "--previous",
+                   tmp_path / "b", "--json")  # fmt: skip
+    assert after.document["result"]["data_version"] == "0.2.1"
+    low = mmbind("publish", workshop.store("bound"), tmp_path / "d", "--previous", tmp_path / "b",
+                 "--data-version", "0.2.0")  # fmt: skip
+    assert_refused(low, 2, "--data-version", "0.2.1 or higher")
+
+
+def test_dry_run_prints_the_decision(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    bound = workshop.store("bound")
+    outcome = mmbind("publish", bound, tmp_path / "b", "--dry-run")
+    assert outcome.exit_code == 0
+    lines = outcome.stdout.splitlines()
+    assert lines[0].startswith("would publish")
+    assert re.split(r"\s{2,}", lines[1])[:3] == ["source", "verdict", "SPDX"]
+    assert re.split(r"\s{2,}", lines[2])[:3] == ["utd-mhad-A", "unknown", "none"]
+    assert "--mode auto: index-only" in outcome.stdout
+    assert "not legal advice" in outcome.stdout
+    refused = mmbind("publish", bound, tmp_path / "b", "--dry-run", "--mode", "self-contained")
+    assert refused.exit_code == 5
+    assert "utd-mhad-B  unknown" in refused.stdout
+    assert "error: cannot publish self-contained" in refused.stderr.replace("error: : ", "error: ")
+    document = mmbind("publish", bound, tmp_path / "b", "--dry-run", "--json").document
+    assert document["result"]["decision"]["outcome"] == "index-only"
+    assert document["result"]["bundle"]["mode"] == "index-only"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals_end_with_5(mmbind: Mmbind, workshop: Workshop, place: Path) -> None:
+    bound = workshop.store("bound")
+    outcome = mmbind("publish", bound, place / "b", "--mode", "self-contained")
+    assert_refused(outcome, 5, "utd-mhad-A: unknown", "--mode index-only", "--permission")
+    assert_refused(mmbind("publish", bound, place / "b", "--mode", "linked"), 5, "hydrate")
+    outcome = mmbind("publish", bound, place / "b", "--mode", "linked", "--json")
+    assert outcome.document["issues"][0]["code"] == "licence"
+    assert_refused(
+        mmbind("publish", bound, place / "b", "--permission", "none.json"), 2, "none.json"
+    )
+    assert_refused(mmbind("publish", workshop.store("A"), place / "b"), 4, "mmbind bind")
+
+
+def test_hydrate_and_train_from_it(
+    mmbind: Mmbind, workshop: Workshop, bundle: Path, tmp_path: Path
+) -> None:
+    given = sources(workshop)
+    out = tmp_path / "deep" / "hydrated.zarr"
+    rehearsed = mmbind("hydrate", bundle, "-o", out, *given, "--dry-run")
+    assert rehearsed.stdout == "would attach utd-mhad-A, utd-mhad-B to 64 rows\n"
+    assert not out.parent.exists()
+    outcome = mmbind("hydrate", bundle, "-o", out, *given, "--json")
+    assert outcome.exit_code == 0, outcome
+    digest = open_bound(workshop.store("bound")).info.content_digest
+    assert outcome.document["result"]["content_digest"] == digest
+    equal = mmbind("diff", out, workshop.store("bound"))
+    assert (equal.exit_code, equal.stdout) == (
+        0, f"{out} and {workshop.store('bound')} hold the same\n")  # fmt: skip
+    for name, data in (("one", out), ("two", workshop.store("bound"))):
+        assert mmbind("train", data, "-o", tmp_path / name, "--steps", 3).exit_code == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+    missing = mmbind("hydrate", bundle, "-o", tmp_path / "x.zarr", *given[:2])
+    assert_refused(missing, 4, "--source utd-mhad-B=STORE", "mmbind partition utd-mhad.zarr B.zarr")
+    wrong = mmbind("hydrate", bundle, "-o", tmp_path / "x.zarr", "--source", "a")
+    assert wrong.exit_code == 2
+
+
+def test_a_bundle_stands_for_its_store(
+    mmbind: Mmbind, workshop: Workshop, bundle: Path, tmp_path: Path
+) -> None:
+    text = mmbind("info", bundle).stdout
+    assert "bound by acc, index-only" in text
+    assert "to be attached: mmbind hydrate" in text
+    outcome = mmbind("train", bundle, "-o", tmp_path / "run", "--steps", 1)
+    assert_refused(outcome, 4, "index-only", "mmbind hydrate")
+    given = sources(workshop)
+    assert mmbind("train", bundle, "-o", tmp_path / "run", "--steps", 1, *given).exit_code == 0
+    checked = mmbind("validate", bundle, "--level", "values")
+    assert checked.exit_code == 0
+    assert "source-not-attached" in checked.stdout
+
+
+def test_verify_ends_with_6(mmbind: Mmbind, bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    for depth in ([], ["--deep"], ["--values"]):
+        assert mmbind("verify", copy, *depth).exit_code == 0
+    card = copy / "README.md"
+    card.write_bytes(card.read_bytes().replace(b"bound by acc", b"bound by mag"))
+    assert mmbind("verify", copy).exit_code == 0  # names and sizes are right
+    outcome = mmbind("verify", copy, "--deep", "--json")
+    assert outcome.exit_code == 6
+    document = outcome.document
+    assert document["ok"] is False
+    assert [one["where"] for one in document["result"]["problems"]] == ["README.md"]
+    assert "README.md" in mmbind("verify", copy, "--deep").stdout
+    assert_refused(mmbind("verify", tmp_path / "nowhere"), 4, "neither a bundle nor a store")
+
+
+def test_diff_ends_with_3(mmbind: Mmbind, workshop: Workshop, bundle: Path) -> None:
+    outcome = mmbind("diff", workshop.store("A"), workshop.store("B"), "--json")
+    assert outcome.exit_code == 3
+    assert outcome.document["result"]["equal"] is False
+    assert outcome.document["result"]["differences"][0]["where"] == "modalities"
+    assert mmbind("diff", bundle, workshop.store("bound")).exit_code == 0
+    assert_refused(mmbind("diff", bundle, workshop.store("A")), 4, "different kinds")
+
+
+def test_pack(mmbind: Mmbind, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.zip"
+    rehearsed = mmbind("pack", bundle, "-o", out, "--dry-run")
+    assert rehearsed.stdout.startswith(f"would pack {len(contents(bundle))} files")
+    assert not out.exists()
+    result = mmbind("pack", bundle, "-o", out, "--json").document["result"]
+    assert result == {"path": str(out), "bytes": out.stat().st_size,
+                      "n_files": len(contents(bundle))}  # fmt: skip
+    assert_refused(mmbind("pack", bundle, "-o", out), 4, "exists already")
+    assert mmbind("pack", bundle, "-o", out, "--overwrite", "--quiet").stderr == ""
+
+
+def console(card: str) -> list[list[str]]:
+    blocks = re.findall(r"```console\n(.*?)```", card, flags=re.DOTALL)
+    return [shlex.split(line[2:]) for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--recipe", "paper", "--steps", "3", "--seed", "4"),
+        ("--embed", "raw", "--rerank", "none", "--match", "mutual", "--top-k", "3", "--weights",
+         "softmax", "--metric", "euclidean", "--temperature", "0.3"),
+        ("--candidates", "5", "--min-similarity", "-0.5", "--max-reuse", "9", "--pca", "4"),
+    ],
+)  # fmt: skip
+def test_the_cards_commands_make_it_anew(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:  # fmt: skip
+    """From the raw data to the same content digest, then verified and hydrated, as it says."""
+    nodes = (workshop.store("A"), workshop.store("B"))
+    bound, bundle = tmp_path / "original.zarr", tmp_path / "utd-mhad-by-acc"
+    made = mmbind("bind", "--shared", "acc", *nodes, "-o", bound, *options, "--json")
+    assert made.exit_code == 0, made
+    assert mmbind("publish", bound, bundle).exit_code == 0
+    commands = console((bundle / "README.md").read_text())
+    assert [words[:2] for words in commands] == [
+        ["mmbind", name] for name in
+        ("verify", "hydrate", "train", "convert", "partition", "partition", "bind")]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for words in [*commands[3:], *commands[:2]]:
+        typed = [str(workshop.utd_raw) if word == "RAW" else word for word in words[1:]]
+        outcome = mmbind(*typed)
+        assert outcome.exit_code == 0, (words, outcome)
+    rebuilt = json.loads((tmp_path / "bound.zarr/zarr.json").read_text())["attributes"]["mmbind"]
+    assert rebuilt["content_digest"] == made.document["result"]["content_digest"]
+    hydrated = open_bound(tmp_path / "hydrated.zarr").info
+    assert hydrated.content_digest == rebuilt["content_digest"]
