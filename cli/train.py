@@ -31,7 +31,7 @@ def command(
 ) -> Report:  # fmt: skip
     """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
     from mmbind_train.config import TrainConfig
-    from mmbind_train.methods import plan_training, train
+    from mmbind_train.train import plan_training, train
 
     length = {name: chosen[name] for name in ("steps", "epochs")}
     if all(value is not None for value in length.values()):

@@ -21,6 +21,9 @@ Index = Literal["exact", "ivf", "hnsw"]
 WARPED_KINDS = ("inertial", "signal", "skeleton")
 
 
+DEFAULT_TOP_K = 10  # partners that share the weight of an anchor: soft targets train better
+
+
 @dataclass(frozen=True)
 class BindOptions:
     """How to find partners; as it stands, the default recipe.
@@ -73,7 +76,7 @@ class BindOptions:
     candidates: int = 100
     index: Index = "exact"
     elastic: Elastic = field(default_factory=Elastic)
-    rule: Rule = field(default_factory=lambda: Rule(match="csls"))
+    rule: Rule = field(default_factory=lambda: Rule(match="csls", top_k=DEFAULT_TOP_K))
     mean: bool = False
     group_by: str | None = None
     derive: tuple[str, ...] = ()

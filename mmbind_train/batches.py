@@ -20,6 +20,8 @@ from mmbind_data.thinning import InputBounds, bounded, load_thinned
 DEFAULT_BOUNDS = InputBounds()
 MEASURED_AT_ONCE = 256  # samples
 
+ROW_COLUMNS = ("index", "sample", "kind", "weight", "similarity", "label")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -40,6 +42,8 @@ class Rows:
     kind : ndarray of str, shape (n_rows,)
         pseudo, incomplete, natural or mean.
     weight : ndarray, shape (n_rows,), float32
+    similarity : ndarray, shape (n_rows,), float32
+        Of pseudo rows; NaN of others.
     label : ndarray, shape (n_rows,), int64
         Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
     label_names : tuple of str
@@ -54,6 +58,7 @@ class Rows:
     sample: np.ndarray
     kind: np.ndarray
     weight: np.ndarray
+    similarity: np.ndarray
     label: np.ndarray
     label_names: tuple[str, ...]
     subjects: Mapping[str, tuple[str, ...]]
@@ -70,11 +75,12 @@ class Rows:
 
     def select(self, chosen: np.ndarray) -> Rows:
         """Keep some rows, given by index or by mask; the samples stay."""
-        columns = {
-            name: getattr(self, name)[chosen]
-            for name in ("index", "sample", "kind", "weight", "label")
-        }
+        columns = {name: getattr(self, name)[chosen] for name in ROW_COLUMNS}
         return replace(self, **columns)
+
+    def without_labels(self) -> Rows:
+        """The same rows for an objective that must not read labels."""
+        return replace(self, label=np.full(len(self), -1, np.int64), label_names=())
 
 
 def gather_bound(
@@ -137,6 +143,7 @@ def gather_bound(
         sample=_sample_codes(table, names),
         kind=np.array(table["kind"].to_pylist(), dtype=object),
         weight=table["weight"].to_numpy().astype(np.float32),
+        similarity=table["similarity"].to_numpy(zero_copy_only=False).astype(np.float32),
         label=np.full(len(table), -1, np.int64),
         label_names=(),
         subjects=_subjects(bound.info.sources),
@@ -264,6 +271,7 @@ def gather_store(
         sample=np.where(filled >= 0, wanted[:, None], -1),
         kind=np.full(len(wanted), "natural", dtype=object),
         weight=np.ones(len(wanted), np.float32),
+        similarity=np.full(len(wanted), np.nan, np.float32),
         label=store.column("label")[wanted].astype(np.int64),
         label_names=store.names("label"),
         subjects=_subjects([store.info]),

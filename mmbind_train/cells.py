@@ -25,7 +25,7 @@ from mmbind_data.layout import open_bound, open_store
 from .config import EvaluateConfig, TrainConfig
 from .energy import read_joules
 from .evaluate import evaluate
-from .methods import train
+from .train import train
 
 PAIRED: tuple[Literal["pseudo", "mean"], ...] = ("pseudo", "mean")
 Progress = Callable[[int, int, str], None]

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from mmbind_data.spec import Model
 from mmbind_data.thinning import InputBounds
 
+Space = Literal["feature", "embedding"]
+
 
 class LossOptions(Model):
     """How eq. 3 is read. The defaults are the equation as printed (`PAPER`).
@@ -50,6 +52,9 @@ class NetworkOptions(Model):
     width: int = Field(default=32, ge=8, multiple_of=8, description="first layer's channels")
     feature_dim: int = Field(default=128, ge=8, description="length of a feature h")
     embedding_dim: int = Field(default=128, ge=2, description="F: length of an embedding z")
+    prompt: bool = Field(
+        default=False, description="append the presence mask to every feature (method mpm)"
+    )
 
 
 class Augmentation(Model):
@@ -106,6 +111,35 @@ class Budget(Model):
         return (self.epochs or 0) * max(1, n_rows // self.batch)
 
 
+class PairOptions(Model):
+    """What mmbind makes of the table of pairs.
+
+    The ablations of the paper's Fig. 11 are C1 (``rows=("pseudo",)``, ``weights="none"``), C2 (both
+    kinds of rows, no weights) and C3 (both, weighted), all with ``targets="hard"``.
+    """
+
+    targets: Literal["soft", "hard"] = Field(
+        default="soft",
+        description="soft: all partners of a sample share its positives; hard: eq. 3, a row each",
+    )
+    same_modality: bool = Field(
+        default=True, description="soft targets also hold within one modality"
+    )
+    steps: int = Field(
+        default=2, ge=1, le=2,
+        description="2: partners of a partner, samples of the same source, are soft targets too",
+    )  # fmt: skip
+    rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
+        default=("pseudo", "incomplete"), min_length=1, description="kinds that hard targets use"
+    )
+    weights: Literal["table", "none", "published"] = Field(
+        default="table", description="published: 1 + ln(similarity) / 2, as the paper's code has it"
+    )
+    shared_input: bool = Field(
+        default=True, description="pseudo rows keep the shared modality; the paper's code zeroes it"
+    )
+
+
 class TrainConfig(Model):
     """A pre-training."""
 
@@ -119,18 +153,27 @@ class TrainConfig(Model):
         description="not `PAPER`: with the positive in the denominator mmbind gained 3 and 5 "
         "points (two seeds, development subjects); the other methods were not searched",
     )
+    pairs: PairOptions = PairOptions()
+    labels: bool = Field(
+        default=False,
+        description="read labels of a converted store, as bound stores bound by label allow",
+    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="in front of a classifier")
     temperature: float = Field(default=0.07, gt=0)
     mask_same_sample: bool = Field(
         default=True, description="rows that hold the same source sample are no negatives"
     )
-    rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
-        default=("pseudo", "incomplete"),
-        min_length=1,
-        description="kinds of rows that mmbind trains on; one of them alone is an ablation",
-    )
     recentre: Literal["frame", "first", "none"] = Field(
         default="frame", description="skeletons relative to the root joint of which frame"
     )
+
+
+AS_PUBLISHED: dict[str, object] = {
+    "loss": ARTEFACT,
+    "pairs": PairOptions(targets="hard", weights="published", shared_input=False),
+    "mask_same_sample": False,
+    "augmentation": NO_AUGMENTATION,
+}
 
 
 class EvaluateConfig(Model):
@@ -146,6 +189,21 @@ class EvaluateConfig(Model):
     augmentation: Augmentation = Augmentation()
     encoder_rate: float = Field(
         default=1.0, ge=0, description="learning rate of encoders over that of the classifier"
+    )
+    space: Space | None = Field(
+        default=None,
+        description="what the classifier reads; null: the one that pre-training has shaped",
+    )
+    start: Literal["means", "random"] | None = Field(
+        default=None,
+        description="means: the classifier starts at the mean of each class; null: so do runs with "
+        "a pre-training, others start at random",
+    )
+    sharpness: float = Field(
+        default=10.0, gt=0, description="factor on the cosines that it starts with"
+    )
+    carry: bool = Field(
+        default=True, description="where the run learnt a classifier, start with that one"
     )
     dropout: float = Field(default=0.2, ge=0, lt=1, description="in front of the classifier")
     statistics: Literal["finetune", "pretrain"] = Field(

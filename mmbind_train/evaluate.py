@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
 from mmbind_data.layout import Store, open_store
-from mmbind_data.scale import Statistics
 from mmbind_data.spec import DatasetInfo, Model
 
-from .batches import Rows, gather_store, measure_statistics
+from .batches import Rows, gather_store
 from .config import EvaluateConfig
-from .fit import Group, Progress, fit
+from .finetune import Pretrained
+from .finetune import finetune as finetune_once
+from .fit import Progress
 from .guard import check_disjoint
-from .inputs import make_batch
-from .model import AdaptiveModel, Classifier
-from .runs import RunInfo, load_run
-from .scoring import SeedResult, Tuned, late_epochs, score
+from .runs import RunInfo, load_classifier, load_run
+from .scoring import SeedResult, score
 
 
 class Result(Model):
@@ -89,6 +84,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     info, model = load_run(Path(run))
+    pretrained = Pretrained(info, model, load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
     roles = {"pretrain": info.subjects} | {
         role: {store.info.dataset_id: tuple(store.info.subjects)} for role, store in stores.items()
@@ -101,7 +97,9 @@ def evaluate(
     tuned = []
     for number, seed in enumerate(config.seeds):
         report = _shift(progress, number, len(config.seeds))
-        tuned.append(_finetune(model, info, rows, classes, config, seed, report, watched))
+        tuned.append(
+            finetune_once(pretrained, rows, config, seed, progress=report, watched=watched)
+        )
     # From here on nothing is learnt or chosen any more: the test store may be read.
     held_out = _labelled(stores["test"], info, modalities, classes)
     scores = tuple(score(one, held_out) for one in tuned)
@@ -176,35 +174,6 @@ def match_labels(
     return classes
 
 
-def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:
-    """Rows that count as labelled: the same share or number of every class.
-
-    Parameters
-    ----------
-    label : ndarray of int, shape (n,)
-        Class of each row, >= 0.
-    config : EvaluateConfig
-        Its labels_per_class or label_fraction (at least one row of each class).
-    seed : int
-
-    Returns
-    -------
-    ndarray of int
-        Ascending; a class with fewer rows than asked for gives all it has.
-    """
-    rng = np.random.default_rng((seed, 1))
-    chosen = []
-    for each in np.unique(label):
-        rows = rng.permutation(np.flatnonzero(label == each))
-        n = len(rows)
-        if config.labels_per_class is not None:
-            n = config.labels_per_class
-        elif config.label_fraction is not None:
-            n = max(1, round(config.label_fraction * len(rows)))
-        chosen.append(rows[:n])
-    return np.sort(np.concatenate(chosen))
-
-
 def _labelled(
     store: Store, info: RunInfo, modalities: tuple[str, ...], classes: tuple[str, ...]
 ) -> Rows:
@@ -245,62 +214,14 @@ def _in_columns(rows: Rows, info: RunInfo, label: np.ndarray, classes: tuple[str
         name: rows.values[name] if name in given else np.empty((0, *modality.shape), np.float32)
         for name, modality in info.modalities.items()
     }
-    return Rows(
-        modalities=info.modalities, values=values, index=index, sample=sample, kind=rows.kind,
-        weight=rows.weight, label=label, label_names=classes, subjects=rows.subjects,
-        stretched=rows.stretched,
-    )  # fmt: skip
-
-
-def _finetune(
-    pretrained: AdaptiveModel,
-    info: RunInfo,
-    rows: Rows,
-    classes: tuple[str, ...],
-    config: EvaluateConfig,
-    seed: int,
-    progress: Progress | None,
-    watched: Rows | None = None,
-) -> Tuned:
-    """Train a classifier and the encoders of the modalities at hand on the chosen labels."""
-    chosen = rows.select(choose_labelled(rows.label, config, seed))
-    statistics: Mapping[str, Statistics] = info.statistics
-    if config.statistics == "finetune":
-        statistics = measure_statistics(chosen)
-    used = [name for column, name in enumerate(info.modalities) if chosen.present[:, column].any()]
-    rng = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = copy.deepcopy(pretrained).train()
-        classifier = Classifier(len(info.modalities), model.dim, len(classes), config.dropout)
-
-        def loss_of(picked: np.ndarray) -> Tensor:
-            batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
-            logits = classifier(model.features(batch.inputs, batch.present))
-            return functional.cross_entropy(logits, batch.label)
-
-        encoders = [model.encoders[name] for name in used]
-        n_steps = config.budget.n_steps(len(chosen))
-        begun = Tuned(seed, model, classifier, statistics, len(chosen), None)
-        curve: list[float] = []
-        note = None if watched is None else late_epochs(begun, watched, curve, config.budget)
-        loss = fit(
-            [Group([classifier]), Group(encoders, config.encoder_rate)],
-            loss_of,
-            n_rows=len(chosen),
-            n_steps=n_steps,
-            budget=config.budget,
-            seed=seed,
-            stage=f"finetune seed {seed}",
-            progress=progress,
-            after_step=note,
-        )
     return replace(
-        begun,
-        model=model.eval(),
-        classifier=classifier.eval(),
-        loss=loss,
-        test_accuracy=float(np.mean(curve)) if curve else None,
+        rows,
+        modalities=info.modalities,
+        values=values,
+        index=index,
+        sample=sample,
+        label=label,
+        label_names=classes,
     )
 
 

@@ -28,15 +28,28 @@ class Batch:
     present : Tensor, shape (B, M), bool
     weight : Tensor, shape (B,), float32
     label : Tensor, shape (B,), int64
-    same_sample : Tensor, shape (B, B), bool
-        Whether two rows hold a sample of the same uid.
     """
 
     inputs: Mapping[str, Tensor]
     present: Tensor
     weight: Tensor
     label: Tensor
-    same_sample: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device; from pinned memory the copy does not wait."""
+        if device.type == "cpu":
+            return self
+        pinned = device.type == "cuda"
+
+        def move(one: Tensor) -> Tensor:
+            return (one.pin_memory() if pinned else one).to(device, non_blocking=pinned)
+
+        return Batch(
+            inputs={name: move(one) for name, one in self.inputs.items()},
+            present=move(self.present),
+            weight=move(self.weight),
+            label=move(self.label),
+        )
 
 
 def make_batch(
@@ -84,7 +97,6 @@ def make_batch(
         present=torch.from_numpy(index >= 0),
         weight=torch.from_numpy(rows.weight[chosen]),
         label=torch.from_numpy(rows.label[chosen]),
-        same_sample=torch.from_numpy(same_sample(rows.sample[chosen])),
     )
 
 

@@ -1,264 +1,211 @@
-"""The methods: which rows each trains on, and `train`, which does the rest alike for all."""
+"""The methods: what each may read, and the stages it trains a network in.
+
+A method is one function over a `Training`: it picks rows and runs objectives over them. It gets no
+other data than ``training.rows``, and those are what its entry in `METHODS` says.
+
+Source: paper section 6.1.2; shared/PROTOCOLS.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mmbind_data.errors import UsageError, problem, suggest
-from mmbind_data.layout import Bound, Store, open_any
-from mmbind_data.scale import Statistics
-from mmbind_data.staging import check_output, staged
+from mmbind_data.errors import UsageError, problem
 
-from .batches import Rows, gather_bound, gather_store, measure_statistics
-from .config import LossOptions, TrainConfig
-from .fit import Group, Progress, fit
-from .guard import check_bound
-from .inputs import make_batch
-from .model import AdaptiveModel
-from .objectives import weighted_info_nce
-from .runs import METRICS, DataInfo, RunInfo, save_run
+from .batches import ROW_COLUMNS, Rows
+from .config import Space
+from .generated import with_generated
+from .labels import LABEL
+from .stages import Classify, Contrast, Objective, Reconstruct, SoftContrast, Translate
+from .targets import own_rows, pair_graph, published_weights
+from .training import Training
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a method pre-trains on.
+class Method:
+    """A way to pre-train.
 
     Attributes
     ----------
-    rows : Rows
-        All samples that the method may see: the inputs are standardised with them.
-    train_on : ndarray of int
-        Rows that the loss runs over.
-    loss : LossOptions
-    trains : bool
-        False: the network keeps its initial weights.
+    pretrain : callable, optional
+        What is done; None: the network keeps its initial weights.
+    data : {"any", "bound", "natural"}
+        What kind of store it trains on: a bound one, or a converted one of naturally paired rows.
+    kinds : tuple of str
+        Kinds of rows that it may see.
+    prompt : bool
+        Whether the network is told which modalities are present.
+    needs_sensor : bool
+        Whether it is defined only where the shared modality is a sensor.
+    space : {"embedding", "feature"}
+        What it shapes: what a classifier should read afterwards.
     """
 
-    rows: Rows
-    train_on: np.ndarray
-    loss: LossOptions
-    trains: bool = True
+    pretrain: Callable[[Training], None] | None
+    data: Literal["any", "bound", "natural"] = "bound"
+    kinds: tuple[str, ...] = ("incomplete",)
+    prompt: bool = False
+    needs_sensor: bool = False
+    space: Space = "embedding"
 
 
-def lower_bound(data: Store | Bound, config: TrainConfig) -> Plan:
-    """No pre-training: a network from scratch.
+def unimodal(training: Training) -> None:
+    """Each modality alone: an autoencoder; with labels, a classifier of each.
 
-    Source: paper section 6.1.2, "Lower Bound".
+    Source: paper section 6.1.2, "Unimodal Learning".
     """
-    if isinstance(data, Bound):
-        check_bound(data, method="lower_bound")
-        rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs)
+    if training.labelled:
+        rows = one_modality_rows(training.rows)
+        training.run("classify", Classify(training.model, rows, training.config), labels=True)
     else:
-        rows = gather_store(data, recentre=config.recentre, bounds=config.inputs)
-    return Plan(rows, np.arange(len(rows)), config.loss, trains=False)
+        training.run("reconstruct", Reconstruct(training.model, training.rows))
 
 
-def mim(data: Store | Bound, config: TrainConfig) -> Plan:
-    """Incomplete rows only; a missing modality is a zero input that counts as a view.
+def mim(training: Training) -> None:
+    """Incomplete rows; a missing modality is a zero input that counts as a view.
 
-    Source: paper section 6.1.2, "Multimodal Learning with Incomplete Modality"; that dummy inputs
-    are views there follows from "Dual Contrastive", which differs from it in just this.
+    That dummy inputs are views follows from "Dual Contrastive", which differs from it in just this.
+    With labels: a classifier over the incomplete rows.
+
+    Source: paper section 6.1.2, "Multimodal Learning with Incomplete Modality"; 6.2.3.
     """
-    bound = _need_bound(data, "mim")
-    check_bound(bound, method="mim")
-    rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
-    loss = config.loss.model_copy(update={"dummy_views": True})
-    return Plan(rows, np.flatnonzero(rows.kind == "incomplete"), loss)
+    if training.labelled:
+        objective: Objective = Classify(training.model, training.rows, training.config)
+        training.run("classify", objective, labels=True)
+        return
+    loss = training.config.loss.model_copy(update={"dummy_views": True})
+    training.run("contrast", Contrast(training.model, training.rows, training.config, loss))
 
 
-def mmbind(data: Store | Bound, config: TrainConfig) -> Plan:
-    """Pseudo-paired rows with their weights, and the incomplete rows that they are made of.
+def dcm(training: Training) -> None:
+    """Incomplete rows; only what was measured is a view.
+
+    Source: paper section 6.1.2, "Dual Contrastive Multimodal Learning".
+    """
+    training.run("contrast", Contrast(training.model, training.rows, training.config))
+
+
+def cmg(training: Training) -> None:
+    """Generate what a row lacks from the shared modality, then contrast the completed rows.
+
+    Source: paper section 6.1.2, "Cross-Modality Generation".
+    """
+    translate = Translate(training.model, training.rows, training.shared[0])
+    training.run("generate", translate, share=0.5)
+    completed = with_generated(training.rows, translate, training.statistics)
+    objective = Contrast(training.model, completed, training.config)
+    training.run("contrast", objective, share=0.5)
+
+
+def imagebind(training: Training) -> None:
+    """Learn the shared modality's encoder alone, freeze it, align the others with it.
+
+    Source: paper section 6.1.2, "ImageBind".
+    """
+    shared = training.shared[0]
+    alone = Reconstruct(training.model, training.rows, only=[shared])
+    training.run("reconstruct", alone, share=0.5)
+    objective = Contrast(training.model, training.rows, training.config)
+    training.run("contrast", objective, share=0.5, frozen=[shared])
+
+
+def mmbind(training: Training) -> None:
+    """Pseudo-paired and incomplete rows: eq. 3, or soft targets over all partners of a sample.
+
+    With labels: rows of one label are partners, and a classifier is learnt besides.
 
     Source: paper section 5.2 (D_S = X_A, X_B and X_P).
     """
-    bound = _need_bound(data, "mmbind")
-    check_bound(bound, method="mmbind")
-    rows = gather_bound(bound, recentre=config.recentre, bounds=config.inputs)
-    # a mean is a pseudo-paired row too: one of several partners put together
-    kinds = {*config.rows, *(("mean",) if "pseudo" in config.rows else ())}
-    chosen = np.flatnonzero(np.isin(rows.kind, sorted(kinds)))
-    return Plan(rows, chosen, config.loss)
+    config, pairs = training.config, training.config.pairs
+    averaged = (training.rows.kind == "mean").any()  # its partners are one sample already
+    if pairs.targets == "soft" and not training.labelled and not averaged:
+        rows = own_rows(training.rows)
+        graph = pair_graph(training.rows, rows, steps=pairs.steps)
+        training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
+        return
+    kinds = {*pairs.rows, *(("mean",) if "pseudo" in pairs.rows else ())}
+    rows = training.rows.select(np.isin(training.rows.kind, sorted(kinds)))
+    if pairs.weights == "none":
+        rows = replace(rows, weight=np.ones_like(rows.weight))
+    if pairs.weights == "published":
+        rows = replace(rows, weight=published_weights(rows))
+    if not pairs.shared_input:
+        rows = without_shared_input(rows, training.shared)
+    supervised_or_hard(training, rows)
 
 
-def upper_bound(data: Store | Bound, config: TrainConfig) -> Plan:
+def upper_bound(training: Training) -> None:
     """Naturally paired rows: what could be learnt if the nodes lacked nothing.
 
     Source: paper section 6.1.2, "Theoretical Upper Bound".
     """
-    if isinstance(data, Bound):
-        raise UsageError(
-            problem("train upper_bound", "a bound store has no natural pairs", data.path,
-                    "a converted store in which the nodes' samples have all modalities",
-                    "a bound store",
-                    "Cut one with mmbind partition, with the subjects of all nodes.")
-        )  # fmt: skip
-    rows = gather_store(data, recentre=config.recentre, bounds=config.inputs)
-    return Plan(rows, np.arange(len(rows)), config.loss)
+    supervised_or_hard(training, training.rows)
 
 
-METHODS: Mapping[str, Callable[[Store | Bound, TrainConfig], Plan]] = {
-    "lower_bound": lower_bound,
-    "mim": mim,
-    "mmbind": mmbind,
-    "upper_bound": upper_bound,
+METHODS: Mapping[str, Method] = {
+    "lower_bound": Method(None, data="any", kinds=("incomplete", "natural"), space="feature"),
+    "unimodal": Method(unimodal, space="feature"),
+    "mim": Method(mim),
+    "mpm": Method(mim, prompt=True),
+    "cmg": Method(cmg, needs_sensor=True),
+    "dcm": Method(dcm, needs_sensor=True),
+    "imagebind": Method(imagebind, needs_sensor=True),
+    "mmbind": Method(mmbind, kinds=("incomplete", "pseudo", "mean")),
+    "upper_bound": Method(upper_bound, data="natural", kinds=("natural",)),
 }
 
 
-def train(
-    data: str | Path,
-    out: str | Path,
-    *,
-    method: str = "mmbind",
-    config: TrainConfig | None = None,
-    sources: Mapping[str, Path] | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> RunInfo:
-    """Pre-train a network on a store and write the run.
+def supervised_or_hard(training: Training, rows: Rows) -> None:
+    """Eq. 3; where labels were given, a classifier and rows of one label as partners."""
+    model, config = training.model, training.config
+    if training.labelled:
+        both = Classify(model, rows, config, contrast=True)
+        training.run("classify and contrast", both, labels=True)
+    else:
+        training.run("contrast", Contrast(model, rows, config))
 
-    Parameters
-    ----------
-    data : path
-        A bound store; for upper_bound a converted store; for lower_bound either.
-    out : path
-        The run's folder: run.json, model.safetensors, metrics.jsonl.
-    method : str
-        A key of `METHODS`.
-    config : TrainConfig, optional
-        The same seed gives the same weights on the same machine.
-    sources : mapping of source id to path, optional
-        Where the sources of a bound store lie now.
-    overwrite : bool
-    progress : callable (done, total, text), optional
 
-    Returns
-    -------
-    RunInfo
+def one_modality_rows(rows: Rows) -> Rows:
+    """Every row once per modality that it has, with that one alone."""
+    parts = []
+    for column in range(len(rows.modalities)):
+        has = rows.select(rows.index[:, column] >= 0)
+        alone = np.arange(len(rows.modalities)) == column
+        parts.append(
+            replace(
+                has,
+                index=np.where(alone, has.index, -1),
+                sample=np.where(alone, has.sample, -1),
+            )
+        )
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in parts]) for name in ROW_COLUMNS
+    }
+    return replace(rows, **joined)
+
+
+def without_shared_input(rows: Rows, shared: tuple[str, ...]) -> Rows:
+    """Pseudo rows with zeros for the shared modality, as the published code has them."""
+    hidden = np.array([name in shared for name in rows.modalities])
+    hidden = hidden & (rows.kind == "pseudo")[:, None]
+    sample = rows.sample.copy()
+    sample[:, : len(rows.modalities)][hidden] = -1
+    return replace(rows, index=np.where(hidden, -1, rows.index), sample=sample)
+
+
+def check_method(name: str, method: Method, shared: tuple[str, ...]) -> None:
+    """Refuse a method that is not defined for what the nodes share.
 
     Raises
     ------
     UsageError
-        Unknown method, or a store of the wrong kind for it.
-    LeakError
-        The store holds what the method must not see.
-    FormatError, IntegrityError, OutputError
     """
-    out, config = Path(out), config or TrainConfig()
-    _known_method(method)
-    opened = open_any(Path(data), sources=sources)
-    inputs = [opened.path]
-    if isinstance(opened, Bound):
-        inputs += [opened.source(one.source_id).path for one in opened.info.sources]
-    check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
-    plan = METHODS[method](opened, config)
-    statistics = measure_statistics(plan.rows)
-    steps = config.budget.n_steps(count_samples(plan.rows)) if plan.trains else 0
-    with staged(out, overwrite=overwrite, doing="train", replaces="run") as folder:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model = AdaptiveModel(plan.rows.modalities, config.network)
-            (folder / METRICS).touch()
-            loss = pretrain(model, plan, statistics, config, steps, folder / METRICS, progress)
-        kinds, counts = np.unique(plan.rows.kind[plan.train_on], return_counts=True)
-        info = RunInfo(
-            method=method,
-            config=config,
-            data=DataInfo(
-                path=str(data), kind=opened.info.kind, content_digest=opened.info.content_digest
-            ),
-            modalities=dict(plan.rows.modalities),
-            statistics=statistics,
-            subjects=dict(plan.rows.subjects),
-            stretched=dict(plan.rows.stretched),
-            n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)) if plan.trains else {},
-            steps=steps,
-            final_loss=loss,
-            versions={name: version(name) for name in ("mmbind", "torch", "numpy")},
-        )
-        save_run(folder, info, model)
-    return info
-
-
-def plan_training(
-    data: str | Path,
-    *,
-    method: str = "mmbind",
-    config: TrainConfig | None = None,
-    sources: Mapping[str, Path] | None = None,
-) -> dict[str, int]:
-    """Rows of each kind that `train` would run over, all checks made, nothing written.
-
-    Parameters and errors are those of `train`.
-    """
-    _known_method(method)
-    plan = METHODS[method](open_any(Path(data), sources=sources), config or TrainConfig())
-    kinds, counts = np.unique(plan.rows.kind[plan.train_on], return_counts=True)
-    return dict(zip(kinds.tolist(), counts.tolist(), strict=True)) if plan.trains else {}
-
-
-def pretrain(
-    model: AdaptiveModel,
-    plan: Plan,
-    statistics: Mapping[str, Statistics],
-    config: TrainConfig,
-    steps: int,
-    log: Path | None = None,
-    progress: Progress | None = None,
-) -> float | None:
-    """Train the encoders and heads of a model in place; return the loss at the end."""
-    rows = plan.rows.select(plan.train_on)
-    rng = torch.Generator().manual_seed(config.seed)
-
-    def loss_of(chosen: np.ndarray) -> Tensor:
-        batch = make_batch(rows, chosen, statistics, config.augmentation, rng)
-        features = model.features(batch.inputs, batch.present, encode_dummies=plan.loss.dummy_views)
-        return weighted_info_nce(
-            model.embed(features),
-            batch.present,
-            batch.weight,
-            temperature=config.temperature,
-            exclude=batch.same_sample if config.mask_same_sample else None,
-            options=plan.loss,
-        )
-
-    model.train()
-    return fit(
-        [Group([model])],
-        loss_of,
-        n_rows=len(rows),
-        n_steps=steps,
-        budget=config.budget,
-        seed=config.seed,
-        stage="pretrain",
-        log=log,
-        progress=progress,
-    )
-
-
-def count_samples(rows: Rows) -> int:
-    """Distinct source samples: an epoch has that many rows for every method alike."""
-    return len(np.unique(rows.sample[rows.sample >= 0]))
-
-
-def _need_bound(data: Store | Bound, method: str) -> Bound:
-    if isinstance(data, Bound):
-        return data
-    raise UsageError(
-        problem(f"train {method}", "not a bound store", data.path, "a bound store",
-                "a converted store", "Make one with mmbind bind, or use --method upper_bound.")
-    )  # fmt: skip
-
-
-def _known_method(method: str) -> None:
-    if method not in METHODS:
+    if method.needs_sensor and LABEL in shared:
         raise UsageError(
-            problem("train", "unknown method", "method", " or ".join(METHODS), repr(method),
-                    suggest(method, METHODS))
+            problem(f"train {name}", "not defined where the label is shared", "shared modality",
+                    "a sensor", ", ".join(shared), "Take mim, mpm, unimodal or mmbind.")
         )  # fmt: skip

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mmbind_data.encoders import build_encoder, encoder_dim, reference_of
 from mmbind_data.spec import Modality
 
-from .config import NetworkOptions
+from .config import NetworkOptions, Space
 
 
 class AdaptiveModel(nn.Module):
@@ -35,7 +35,9 @@ class AdaptiveModel(nn.Module):
             name: encoder_dim(modality, variant=options.variant, feature_dim=options.feature_dim)
             for name, modality in modalities.items()
         }
-        self.dim = max(self.dims.values())
+        self.n_prompt = len(modalities) if options.prompt else 0
+        self.dim = max(self.dims.values()) + self.n_prompt
+        self.embedding_dim = options.embedding_dim
         self.encoders = nn.ModuleDict(
             {
                 name: build_encoder(
@@ -49,7 +51,11 @@ class AdaptiveModel(nn.Module):
         )
         self.heads = nn.ModuleDict(
             {
-                name: _head(self.dims[name], _hidden(modality, options), options.embedding_dim)
+                name: _head(
+                    self.dims[name] + self.n_prompt,
+                    _hidden(modality, options),
+                    options.embedding_dim,
+                )
                 for name, modality in modalities.items()
             }
         )
@@ -78,9 +84,10 @@ class AdaptiveModel(nn.Module):
         Returns
         -------
         Tensor, shape (B, M, dim), float32
-            A feature shorter than `dim` is followed by zeros.
+            A feature shorter than `dim` is followed by zeros; with a prompt, the presence mask
+            stands at the end.
         """
-        columns = []
+        columns, longest = [], self.dim - self.n_prompt
         for column, name in enumerate(self.modalities):
             feature = torch.zeros(len(present), self.dims[name], device=present.device)
             here = present[:, column]
@@ -94,8 +101,17 @@ class AdaptiveModel(nn.Module):
             elif here.any():
                 encoded = self.encoders[name](inputs[name][here])
                 feature = feature.to(encoded.dtype).index_put((here.nonzero().squeeze(1),), encoded)
-            columns.append(functional.pad(feature, (0, self.dim - self.dims[name])))
-        return torch.stack(columns, dim=1)
+            columns.append(functional.pad(feature, (0, longest - self.dims[name])))
+        features = torch.stack(columns, dim=1)
+        if self.n_prompt == 0:
+            return features
+        mask = present.to(features.dtype).unsqueeze(1).expand(-1, len(self.modalities), -1)
+        return torch.cat([features, mask], dim=-1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights lie."""
+        return next(self.parameters()).device
 
     def _dummy(self, name: str, values: Tensor) -> Tensor:
         """Feature of a zero input, shape (1, dim): the same for every row that lacks a modality."""
@@ -105,11 +121,33 @@ class AdaptiveModel(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings z of unit norm, shape (B, M, F), from features, shape (B, M, dim)."""
-        columns = [
-            self.heads[name](features[:, k, : self.dims[name]])
-            for k, name in enumerate(self.modalities)
-        ]
+        prompt = features[:, 0, self.dim - self.n_prompt :]
+        columns = []
+        for k, name in enumerate(self.modalities):
+            own = features[:, k, : self.dims[name]]
+            columns.append(self.heads[name](torch.cat([own, prompt], dim=-1)))
         return functional.normalize(torch.stack(columns, dim=1), dim=-1)
+
+    def represent(self, inputs: Mapping[str, Tensor], present: Tensor, space: Space) -> Tensor:
+        """What a classifier reads, zero where a modality is absent.
+
+        Parameters
+        ----------
+        inputs, present : as in `features`
+        space : {"feature", "embedding"}
+
+        Returns
+        -------
+        Tensor, shape (B, M, dim) or (B, M, F)
+        """
+        features = self.features(inputs, present)
+        if space == "feature":
+            return features
+        return self.embed(features) * present.unsqueeze(-1)
+
+    def width(self, space: Space) -> int:
+        """Values per modality of `represent`."""
+        return self.dim if space == "feature" else self.embedding_dim
 
 
 def _head(dim: int, hidden: int, embedding_dim: int) -> nn.Sequential:
@@ -152,10 +190,11 @@ class Classifier(nn.Module):
     def __init__(self, n_modalities: int, dim: int, n_classes: int, dropout: float) -> None:
         super().__init__()
         self.scale = dim**0.5
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_modalities * dim, n_classes))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(n_modalities * dim, n_classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits, shape (B, n_classes), from features, shape (B, M, dim)."""
         balanced = self.scale * functional.normalize(features, dim=-1)
-        logits: Tensor = self.layers(balanced.flatten(1))
+        logits: Tensor = self.linear(self.dropout(balanced.flatten(1)))
         return logits

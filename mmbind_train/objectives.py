@@ -61,6 +61,73 @@ def weighted_info_nce(
     return total if options.reduction == "sum" else total / counted.sum().clamp(min=1)
 
 
+def soft_info_nce(
+    z: Tensor,
+    present: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    temperature: float | Tensor = TEMPERATURE,
+    same_modality: bool = True,
+    exclude: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE whose positives are shared among many rows instead of being one.
+
+    For anchor row i and modalities p, q the term is the cross entropy between the row's targets and
+    the softmax of the similarities of z_i^p with z_j^q over all candidates j. A candidate is a row
+    that has modality q and is not excluded; for p = q it is another row than i.
+
+    Parameters
+    ----------
+    z : Tensor, shape (B, M, F), float
+        Embeddings of unit norm; those of absent modalities have no influence, whatever they hold.
+    present : Tensor, shape (B, M), bool
+    weight : Tensor, shape (B,), float
+        Factor on all terms of an anchor row.
+    target : Tensor, shape (B, B), float
+        ``target[i, j] >= 0``: how much row j is a partner of row i; the diagonal is the row itself.
+        Each term divides by the sum over its own candidates.
+    temperature : float or Tensor, shape ()
+        Divides the inner products.
+    same_modality : bool
+        Whether the terms p = q count: rows that are partners also agree within a modality.
+    exclude : Tensor, shape (B, B), bool, optional
+        ``exclude[i, j]``: row j, unless it is a target of row i, is no candidate of anchor row i.
+
+    Returns
+    -------
+    Tensor, shape (), float
+        Mean over the terms. One whose anchor has no target, or nothing to tell it from, is left
+        out; without any term the loss is 0.
+
+    Notes
+    -----
+    With ``target`` the identity, the terms p != q are eq. 3 of the paper with the positive in the
+    denominator. With rows of one class as targets this is supervised contrast (Khosla et al. 2020,
+    L_out); with similarities as targets it is what the paper's one best match becomes when several
+    partners share the weight.
+    """
+    n_rows, n_modalities = present.shape
+    z = torch.where(present.unsqueeze(-1), z, torch.zeros_like(z))
+    logits = torch.einsum("ipf,jqf->ipqj", z, z) / temperature
+    itself = torch.eye(n_rows, dtype=torch.bool, device=z.device)
+    candidate = present.T.view(1, 1, n_modalities, n_rows)
+    if exclude is not None:
+        candidate = candidate & ~(exclude & ~itself & (target == 0)).view(n_rows, 1, 1, n_rows)
+    same = torch.eye(n_modalities, dtype=torch.bool, device=z.device)
+    candidate = candidate & ~(same.view(1, n_modalities, n_modalities, 1) & itself[:, None, None])
+    share = torch.where(candidate, target[:, None, None].to(z.dtype), 0.0)
+    total = share.sum(dim=-1)
+    counted = present.unsqueeze(2) & present.unsqueeze(1)
+    counted = counted & (total > 0) & (candidate.sum(dim=-1) > 1)
+    if not same_modality:
+        counted = counted & ~same
+    # the sum of shares is 1, so the cross entropy is log_sum - expected logit
+    expected = (share * logits).sum(dim=-1) / total.clamp(min=torch.finfo(z.dtype).tiny)
+    terms = torch.where(counted, _log_sum(logits, candidate) - expected, 0.0)
+    return (terms.sum(dim=(1, 2)) * weight).sum() / counted.sum().clamp(min=1)
+
+
 def _negatives(views: Tensor, exclude: Tensor | None) -> Tensor:
     """Mark as (B, B, M) bool whether modality q of row j is a negative of row i's views."""
     other = ~torch.eye(len(views), dtype=torch.bool, device=views.device)

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from mmbind_data.errors import FormatError, IntegrityError, problem
 from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality, Model
 
-from .config import TrainConfig
-from .model import AdaptiveModel
+from .config import Space, TrainConfig
+from .model import AdaptiveModel, Classifier
 
 RUN = "run.json"
 WEIGHTS = "model.safetensors"
+CLASSIFIER = "classifier.safetensors"
 METRICS = "metrics.jsonl"
 
 
@@ -29,6 +31,17 @@ class DataInfo(Model):
     path: str
     kind: Literal["converted", "bound"]
     content_digest: str
+
+
+class StageInfo(Model):
+    """What one stage of a pre-training ran over."""
+
+    name: str
+    steps: int
+    n_rows: dict[str, int]
+    n_present: dict[str, int]
+    labels: bool
+    final_loss: float | None
 
 
 class RunInfo(Model):
@@ -44,15 +57,26 @@ class RunInfo(Model):
     subjects: dict[str, tuple[str, ...]]
     stretched: dict[str, tuple[int, int]]
     n_rows: dict[str, int]
+    stages: tuple[StageInfo, ...] = ()
+    classes: tuple[str, ...] = Field(
+        default=(), description="what the classifier learnt along with the encoders tells apart"
+    )
+    space: Space = Field(
+        default="feature", description="what the pre-training shaped and a classifier should read"
+    )
     steps: int
     final_loss: float | None
     versions: dict[str, str]
 
 
-def save_run(folder: Path, info: RunInfo, model: AdaptiveModel) -> None:
+def save_run(
+    folder: Path, info: RunInfo, model: AdaptiveModel, classifier: Classifier | None = None
+) -> None:
     """Write run.json and the weights into a folder."""
     # not save_file: that makes a file that only its owner may read
-    (folder / WEIGHTS).write_bytes(save(model.state_dict()))
+    (folder / WEIGHTS).write_bytes(save(_stored(model)))
+    if classifier is not None:
+        (folder / CLASSIFIER).write_bytes(save(_stored(classifier)))
     text = json.dumps(info.model_dump(mode="json"), indent=2) + "\n"
     (folder / RUN).write_text(text, encoding="utf-8")
 
@@ -75,15 +99,40 @@ def load_run(folder: Path) -> tuple[RunInfo, AdaptiveModel]:
             problem("open a run", f"no readable {RUN}", folder, "the output of mmbind train", got)
         ) from error
     model = fresh_model(info)
+    _load(model, folder / WEIGHTS)
+    return info, model.eval()
+
+
+def load_classifier(folder: Path, info: RunInfo) -> Classifier | None:
+    """Read the classifier that was learnt along with the encoders; None: there was none.
+
+    Raises
+    ------
+    IntegrityError
+        The weights are missing or damaged.
+    """
+    if not info.classes:
+        return None
+    model = fresh_model(info)
+    classifier = Classifier(
+        len(info.modalities), model.width(info.space), len(info.classes), info.config.dropout
+    )
+    _load(classifier, folder / CLASSIFIER)
+    return classifier.eval()
+
+
+def _stored(module: nn.Module) -> dict[str, Tensor]:
+    return {name: one.detach().cpu().contiguous() for name, one in module.state_dict().items()}
+
+
+def _load(module: nn.Module, path: Path) -> None:
     try:
-        weights = load_file(folder / WEIGHTS)
-        model.load_state_dict(weights)
+        module.load_state_dict(load_file(path))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise IntegrityError(
-            problem("open a run", "weights cannot be read", folder / WEIGHTS,
+            problem("open a run", "weights cannot be read", path,
                     f"the weights of {RUN}'s network", str(error).splitlines()[0], "Train again.")
         ) from error  # fmt: skip
-    return info, model.eval()
 
 
 def fresh_model(info: RunInfo) -> AdaptiveModel:

@@ -16,7 +16,7 @@ from mmbind_data.scale import Statistics
 from mmbind_data.spec import Model
 
 from .batches import Rows
-from .config import Budget
+from .config import Budget, Space
 from .inputs import make_batch
 from .model import AdaptiveModel, Classifier
 
@@ -47,6 +47,7 @@ class Tuned:
     n_rows: int
     loss: float | None
     test_accuracy: float | None = None
+    space: Space = "feature"
 
 
 def predict(tuned: Tuned, rows: Rows) -> np.ndarray:
@@ -55,9 +56,9 @@ def predict(tuned: Tuned, rows: Rows) -> np.ndarray:
     with torch.no_grad():
         for start in range(0, len(rows), TEST_BATCH):
             picked = np.arange(start, min(start + TEST_BATCH, len(rows)))
-            batch = make_batch(rows, picked, tuned.statistics)
-            logits = tuned.classifier(tuned.model.features(batch.inputs, batch.present))
-            predicted.append(logits.argmax(dim=1).numpy())
+            batch = make_batch(rows, picked, tuned.statistics).to(tuned.model.device)
+            read = tuned.model.represent(batch.inputs, batch.present, tuned.space)
+            predicted.append(tuned.classifier(read).argmax(dim=1).cpu().numpy())
     return np.concatenate(predicted)
 
 

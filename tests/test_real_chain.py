@@ -23,7 +23,7 @@ from mmbind_data.spool import read_spools
 from mmbind_data.validate import validate
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluate import evaluate
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 pytestmark = pytest.mark.realdata
 

@@ -213,7 +213,7 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
     from mmbind_data.binding import bind
     from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
     from mmbind_train.evaluate import evaluate
-    from mmbind_train.methods import train
+    from mmbind_train.train import train
 
     def score(data: Path, method: str, seed: int, few: Path, test: Path) -> float:
         run = tmp_path / f"run-{method}-{data.stem}-{seed}"

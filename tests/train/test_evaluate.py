@@ -13,12 +13,13 @@ from smallstores import LABELS, World, write_small_store
 from mmbind_data.errors import UsageError
 from mmbind_data.layout import Store
 from mmbind_data.partition import partition
-from mmbind_train import evaluate as evaluate_module
+from mmbind_train import evaluate as finetune_module
 from mmbind_train.batches import measure_statistics
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
-from mmbind_train.evaluate import Result, choose_labelled, evaluate
+from mmbind_train.evaluate import Result, evaluate
+from mmbind_train.finetune import choose_labelled
 from mmbind_train.fit import fit
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 SMALL = TrainConfig(
     budget=Budget(steps=10, batch=16), network=NetworkOptions(width=8, feature_dim=16)
@@ -74,7 +75,7 @@ def test_the_test_store_is_read_once_after_the_last_step(
         events.append("fit ends")
         return loss
 
-    monkeypatch.setattr(evaluate_module, "fit", spy_fit)
+    monkeypatch.setattr(finetune_module, "fit", spy_fit)
     seeds = (0, 1, 2)
     budget = Budget(steps=2)
     evaluate(run, world.C, world.T, config=EvaluateConfig(seeds=seeds, budget=budget))
@@ -94,7 +95,7 @@ def test_test_rows_never_enter_the_statistics(
         seen.append(len(rows))  # type: ignore[arg-type]
         return measure_statistics(rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evaluate_module, "measure_statistics", spy)
+    monkeypatch.setattr(finetune_module, "measure_statistics", spy)
     config = EvaluateConfig(seeds=(0,), labels_per_class=2, budget=Budget(steps=1))
     evaluate(run, world.C, world.T, config=config)
     assert seen == [6]

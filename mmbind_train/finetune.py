@@ -1,0 +1,168 @@
+"""Fine-tune a pre-trained network on a few labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mmbind_data.scale import Statistics
+
+from .batches import Rows, measure_statistics
+from .classifier import carry_classes, start_at_means
+from .config import EvaluateConfig, Space
+from .fit import Group, Progress, fit
+from .inputs import make_batch
+from .model import AdaptiveModel, Classifier
+from .runs import RunInfo
+from .scoring import Tuned, late_epochs
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A run, read.
+
+    Attributes
+    ----------
+    info : RunInfo
+    model : AdaptiveModel
+    classifier : Classifier or None
+        What was learnt along with the encoders, if labels were given.
+    """
+
+    info: RunInfo
+    model: AdaptiveModel
+    classifier: Classifier | None
+
+    def space(self, config: EvaluateConfig) -> Space:
+        """What a classifier reads: as asked for, or what the pre-training shaped."""
+        return config.space or self.info.space
+
+    def start(self, config: EvaluateConfig) -> str:
+        """Where a classifier starts: as asked for, or at the means if there is what to compare."""
+        return config.start or ("means" if self.info.steps else "random")
+
+
+def finetune(
+    pretrained: Pretrained,
+    rows: Rows,
+    config: EvaluateConfig,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    watched: Rows | None = None,
+) -> Tuned:
+    """Train a classifier and the encoders of the modalities at hand on the chosen labels.
+
+    Parameters
+    ----------
+    pretrained : Pretrained
+        Not changed.
+    rows : Rows
+        Labelled ones.
+    config : EvaluateConfig
+    seed : int
+        Of the choice of labels, the order of rows, augmentation and dropout.
+    progress : callable (done, total, text), optional
+    watched : Rows, optional
+        The test rows, for the paper's statistic alone.
+    """
+    info = pretrained.info
+    chosen = rows.select(choose_labelled(rows.label, config, seed))
+    statistics: Mapping[str, Statistics] = info.statistics
+    if config.statistics == "finetune":
+        statistics = measure_statistics(chosen)
+    rng = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        begun = _begin(pretrained, chosen, statistics, config, seed)
+        model, classifier = begun.model.train(), begun.classifier.train()
+
+        def loss_of(picked: np.ndarray) -> Tensor:
+            batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
+            batch = batch.to(model.device)
+            logits = classifier(model.represent(batch.inputs, batch.present, begun.space))
+            return functional.cross_entropy(logits, batch.label)
+
+        n_steps, curve = config.budget.n_steps(len(chosen)), list[float]()
+        note = None if watched is None else late_epochs(begun, watched, curve, config.budget)
+        loss = fit(
+            [Group([classifier]), Group(_used(begun, chosen), config.encoder_rate)],
+            loss_of,
+            n_rows=len(chosen),
+            n_steps=n_steps,
+            budget=config.budget,
+            seed=seed,
+            stage=f"finetune seed {seed}",
+            progress=progress,
+            after_step=note,
+        )
+    return replace(
+        begun,
+        model=model.eval(),
+        classifier=classifier.eval(),
+        loss=loss,
+        test_accuracy=float(np.mean(curve)) if curve else None,
+    )
+
+
+def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:
+    """Rows that count as labelled: the same share or number of every class.
+
+    Parameters
+    ----------
+    label : ndarray of int, shape (n,)
+        Class of each row, >= 0.
+    config : EvaluateConfig
+        Its labels_per_class or label_fraction (at least one row of each class).
+    seed : int
+
+    Returns
+    -------
+    ndarray of int
+        Ascending; a class with fewer rows than asked for gives all it has.
+    """
+    rng = np.random.default_rng((seed, 1))
+    chosen = []
+    for each in np.unique(label):
+        rows = rng.permutation(np.flatnonzero(label == each))
+        n = len(rows)
+        if config.labels_per_class is not None:
+            n = config.labels_per_class
+        elif config.label_fraction is not None:
+            n = max(1, round(config.label_fraction * len(rows)))
+        chosen.append(rows[:n])
+    return np.sort(np.concatenate(chosen))
+
+
+def _begin(
+    pretrained: Pretrained,
+    chosen: Rows,
+    statistics: Mapping[str, Statistics],
+    config: EvaluateConfig,
+    seed: int,
+) -> Tuned:
+    """Copy the network and make the classifier that it starts with."""
+    info, space = pretrained.info, pretrained.space(config)
+    model = copy.deepcopy(pretrained.model).eval()
+    classifier = Classifier(
+        len(info.modalities), model.width(space), len(chosen.label_names), config.dropout
+    ).to(model.device)
+    if pretrained.start(config) == "means":
+        start_at_means(classifier, model, chosen, statistics, space, config.sharpness)
+    if config.carry and pretrained.classifier is not None and space == info.space:
+        carry_classes(classifier, pretrained.classifier, info.classes, chosen.label_names)
+    return Tuned(seed, model, classifier, statistics, len(chosen), None, space=space)
+
+
+def _used(tuned: Tuned, rows: Rows) -> list[torch.nn.Module]:
+    """The parts of the network that these rows pass through."""
+    model: AdaptiveModel = tuned.model
+    names = [name for k, name in enumerate(rows.modalities) if rows.present[:, k].any()]
+    used: list[torch.nn.Module] = [model.encoders[name] for name in names]
+    return used + ([model.heads[name] for name in names] if tuned.space == "embedding" else [])

@@ -1,0 +1,47 @@
+"""Labels of a bound store's rows: to be had only where the label itself was the shared modality."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mmbind_data.layout import Bound
+
+from .batches import Rows
+
+LABEL = "label"
+
+
+def bound_by_label(bound: Bound) -> bool:
+    """Whether the nodes' labels were given for binding, so that training may read them too."""
+    return LABEL in bound.info.shared
+
+
+def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
+    """Give each row the label of its anchor, matched between the sources by text.
+
+    Raises
+    ------
+    ValueError
+        The store was not bound by label: its nodes' labels are nobody's to read.
+    """
+    if not bound_by_label(bound):
+        message = "labels of a store that was bound by a sensor must not be read"
+        raise ValueError(message)
+    table = bound.pairs()
+    if len(rows) != len(table):
+        message = f"{len(rows)} training rows of a table of {len(table)}: means have no one label"
+        raise ValueError(message)
+    text_of: dict[str, str] = {}
+    for source in bound.info.sources:
+        store = bound.source(source.source_id)
+        names = (*store.names(LABEL), "")
+        uids = store.samples()["uid"].to_pylist()
+        codes = store.column(LABEL).tolist()
+        text_of |= {uid: names[code] for uid, code in zip(uids, codes, strict=True)}
+    texts = [text_of[uid] for uid in table["anchor_uid"].to_pylist()]
+    names = tuple(sorted(set(texts) - {""}))
+    place = {text: number for number, text in enumerate(names)} | {"": -1}
+    label = np.array([place[text] for text in texts], dtype=np.int64)
+    return replace(rows, label=label, label_names=names)

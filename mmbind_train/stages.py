@@ -1,0 +1,243 @@
+"""What a network can be trained to do: each objective over rows, as one module.
+
+``forward`` turns a batch into one tensor per row and ``loss`` turns those tensors of a whole batch
+into a number. Between the two the rows of all processes come together, so that a row's negatives
+are the whole batch however many processes share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmbind_data.encoders import build_decoder
+
+from .batches import Rows
+from .config import LossOptions, TrainConfig
+from .inputs import Batch, same_sample
+from .model import AdaptiveModel, Classifier
+from .objectives import soft_info_nce, weighted_info_nce
+
+
+class Objective(nn.Module):
+    """A network with what is trained beside it, and a loss over rows.
+
+    Attributes
+    ----------
+    model : AdaptiveModel
+    beside : nn.ModuleDict
+        Decoders or a classifier that only this stage needs; learnt at the same rate.
+    rows : Rows
+        What row numbers count.
+    """
+
+    def __init__(self, model: AdaptiveModel, rows: Rows) -> None:
+        super().__init__()
+        self.model = model
+        self.rows = rows
+        self.beside = nn.ModuleDict()
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Loss of the rows with numbers ``chosen``, (B,), from what forward gave for them."""
+        raise NotImplementedError
+
+
+class Contrast(Objective):
+    """Agreement of the modalities of a row: weighted InfoNCE, eq. 3."""
+
+    def __init__(
+        self, model: AdaptiveModel, rows: Rows, config: TrainConfig, loss: LossOptions | None = None
+    ) -> None:
+        super().__init__(model, rows)
+        self.config = config
+        self.options = loss or config.loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Embeddings, shape (B, M, F)."""
+        features = self.model.features(
+            batch.inputs, batch.present, encode_dummies=self.options.dummy_views
+        )
+        return self.model.embed(features)
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Mean over the terms of eq. 3 as the options read it."""
+        device, exclude = outputs.device, None
+        if self.config.mask_same_sample:
+            exclude = torch.from_numpy(same_sample(self.rows.sample[chosen])).to(device)
+        return weighted_info_nce(
+            outputs,
+            torch.from_numpy(self.rows.present[chosen]).to(device),
+            torch.from_numpy(self.rows.weight[chosen]).to(device),
+            temperature=self.config.temperature,
+            exclude=exclude,
+            options=self.options,
+        )
+
+
+class SoftContrast(Objective):
+    """Agreement of the modalities of a row and of its partners: `soft_info_nce`.
+
+    Parameters
+    ----------
+    model, rows, config
+    graph : sparse array, shape (n_rows, n_rows)
+        Weights of pairs of rows; each row is its own partner with weight 1 besides.
+    """
+
+    def __init__(
+        self, model: AdaptiveModel, rows: Rows, config: TrainConfig, graph: sparse.csr_array
+    ) -> None:
+        super().__init__(model, rows)
+        self.config = config
+        self.graph = graph
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Embeddings, shape (B, M, F)."""
+        return self.model.embed(self.model.features(batch.inputs, batch.present))
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Mean cross entropy between targets and similarities."""
+        partners = self.graph[chosen][:, chosen].toarray()
+        return _soft_loss(outputs, self.rows, chosen, partners, self.config)
+
+
+class Classify(Objective):
+    """Classes from labelled rows: cross entropy of a classifier over whatever a row has.
+
+    With ``contrast``, rows of one label are partners besides: `soft_info_nce`, same weight.
+    """
+
+    def __init__(
+        self, model: AdaptiveModel, rows: Rows, config: TrainConfig, *, contrast: bool = False
+    ) -> None:
+        super().__init__(model, rows)
+        self.config = config
+        self.contrast = contrast
+        self.n_classes = len(rows.label_names)
+        self.beside["classifier"] = Classifier(
+            len(rows.modalities), model.dim, self.n_classes, config.dropout
+        )
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier that is learnt."""
+        found = self.beside["classifier"]
+        assert isinstance(found, Classifier)
+        return found
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, and behind them the embeddings: shape (B, n_classes [+ M F])."""
+        features = self.model.features(batch.inputs, batch.present)
+        logits: Tensor = self.classifier(features)
+        if not self.contrast:
+            return logits
+        return torch.cat([logits, self.model.embed(features).flatten(1)], dim=1)
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Mean cross entropy over the rows that have a label, and the contrast."""
+        label = torch.from_numpy(self.rows.label[chosen]).to(outputs.device)
+        logits = outputs[:, : self.n_classes]
+        total = functional.cross_entropy(logits, label, ignore_index=-1, reduction="sum")
+        entropy = total / (label >= 0).sum().clamp(min=1)
+        if not self.contrast:
+            return entropy
+        codes = self.rows.label[chosen]
+        partners = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
+        z = outputs[:, self.n_classes :].view(len(outputs), len(self.rows.modalities), -1)
+        return entropy + _soft_loss(z, self.rows, chosen, partners, self.config)
+
+
+class Reconstruct(Objective):
+    """Every modality from its own feature: one autoencoder per modality, eq. 1."""
+
+    def __init__(self, model: AdaptiveModel, rows: Rows, only: Sequence[str] | None = None) -> None:
+        super().__init__(model, rows)
+        self.only = tuple(only or rows.modalities)
+        for name in self.only:
+            modality = rows.modalities[name]
+            self.beside[name] = build_decoder(modality, model.dims[name])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean squared error per row and modality, shape (B, M); 0 where absent."""
+        features = self.model.features(batch.inputs, batch.present, only=self.only)
+        columns = [torch.zeros_like(features[:, 0, 0]) for _ in self.rows.modalities]
+        for column, name in enumerate(self.rows.modalities):
+            if name in self.only:
+                decoded = self.beside[name](features[:, column, : self.model.dims[name]])
+                columns[column] = _row_errors(decoded, batch.inputs[name], batch.present[:, column])
+        return torch.stack(columns, dim=1)
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Sum over the modalities of the mean error of the rows that have it."""
+        return _mean_of_present(outputs, self.rows.present[chosen])
+
+
+class Translate(Objective):
+    """Every other modality from the shared one, learnt where a row has both.
+
+    Source: paper section 6.1.2, "Cross-Modality Generation".
+    """
+
+    def __init__(self, model: AdaptiveModel, rows: Rows, shared: str) -> None:
+        super().__init__(model, rows)
+        self.shared = tuple(rows.modalities).index(shared)
+        for name, modality in rows.modalities.items():
+            if name != shared:
+                decoder = build_decoder(modality, model.dims[shared])
+                self.beside[name] = decoder
+
+    def generate(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
+        """Standardised values of a modality from the shared one, shape (B, *shape)."""
+        shared = tuple(self.rows.modalities)[self.shared]
+        features = self.model.features(inputs, present, only=[shared])
+        decoded: Tensor = self.beside[name](features[:, self.shared, : self.model.dims[shared]])
+        return decoded
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean squared error per row and modality, shape (B, M); 0 where not to be had."""
+        columns = []
+        for column, name in enumerate(self.rows.modalities):
+            both = batch.present[:, column] & batch.present[:, self.shared]
+            if name in self.beside:
+                decoded = self.generate(batch.inputs, batch.present, name)
+                columns.append(_row_errors(decoded, batch.inputs[name], both))
+            else:
+                columns.append(torch.zeros(len(both), device=both.device))
+        return torch.stack(columns, dim=1)
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Sum over the modalities of the mean error of the rows that have it and the shared one."""
+        present = self.rows.present[chosen]
+        return _mean_of_present(outputs, present & present[:, self.shared : self.shared + 1])
+
+
+def _row_errors(decoded: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    """Mean squared error of each row, 0 where it does not count."""
+    error = (decoded - wanted).square().flatten(1).mean(dim=1)
+    return torch.where(counted, error, 0.0)
+
+
+def _mean_of_present(errors: Tensor, present: np.ndarray) -> Tensor:
+    counts = torch.from_numpy(present).to(errors.device).sum(dim=0).clamp(min=1)
+    return (errors.sum(dim=0) / counts).sum()
+
+
+def _soft_loss(
+    z: Tensor, rows: Rows, chosen: np.ndarray, partners: np.ndarray, config: TrainConfig
+) -> Tensor:
+    """`soft_info_nce` of some rows that are partners as given, and of themselves."""
+    target = partners.astype(np.float32)
+    np.fill_diagonal(target, 1)
+    return soft_info_nce(
+        z,
+        torch.from_numpy(rows.present[chosen]).to(z.device),
+        torch.from_numpy(rows.weight[chosen]).to(z.device),
+        torch.from_numpy(target).to(z.device),
+        temperature=config.temperature,
+        same_modality=config.pairs.same_modality,
+    )

@@ -1,0 +1,69 @@
+"""Soft targets: how much two source samples are partners, read off the table of pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from .batches import Rows
+
+
+def own_rows(rows: Rows) -> Rows:
+    """Every source sample once, with what it has itself: the incomplete rows, weight 1."""
+    return rows.select(rows.kind == "incomplete")
+
+
+def pair_graph(rows: Rows, own: Rows, *, steps: int = 2) -> sparse.csr_array:
+    """Weights of the pairs between source samples, as a symmetric graph.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of a bound store, pseudo rows among them. The weights of an anchor's partners share 1.
+    own : Rows, n of them
+        From `own_rows`: what the graph's nodes count.
+    steps : {1, 2}
+        2: what two steps along the pairs reach counts as well, as much as one step. It links
+        samples of one source, which no pair does.
+
+    Returns
+    -------
+    scipy.sparse.csr_array, shape (n, n), float32
+        The diagonal is empty.
+    """
+    n_codes = int(rows.sample.max(initial=-1)) + 1
+    pseudo = rows.select(rows.kind == "pseudo")
+    anchors, partners, shares = [], [], []
+    for p in range(len(rows.modalities)):
+        for q in range(len(rows.modalities)):
+            a, b = pseudo.sample[:, p], pseudo.sample[:, q]
+            linked = (a >= 0) & (b >= 0) & (a != b)
+            anchors.append(a[linked])
+            partners.append(b[linked])
+            shares.append(pseudo.weight[linked].astype(np.float64))
+    entries = (np.concatenate(shares), (np.concatenate(anchors), np.concatenate(partners)))
+    node = own.sample.max(axis=1)  # an incomplete row holds one sample
+    graph = sparse.coo_array(entries, shape=(n_codes, n_codes)).tocsr()[node][:, node]
+    one = _shares(graph + graph.T)
+    reached = one if steps == 1 else one + _shares(one @ one)
+    reached.setdiag(0)
+    reached.eliminate_zeros()
+    return reached.astype(np.float32)
+
+
+def published_weights(rows: Rows) -> np.ndarray:
+    """Weights of the published code: 1 + ln(similarity) / 2 for pairs, 1 for originals.
+
+    Source: shared/facts/reference-utd-pamap2-cross.md 4.2. It is negative for similarities below
+    0.14 and has no value for those that are not positive: these get 0.
+    """
+    similarity = np.where(rows.kind == "incomplete", 1, rows.similarity)
+    positive = similarity > 0
+    logs = np.log(similarity, where=positive, out=np.zeros(len(rows), np.float32))
+    return np.where(positive, 1 + logs / 2, 0).astype(np.float32)
+
+
+def _shares(graph: sparse.csr_array) -> sparse.csr_array:
+    """Divide each row by its sum; a row without entries stays empty."""
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    return (sparse.diags_array(1 / np.where(degree > 0, degree, 1)) @ graph).tocsr()

@@ -1,0 +1,127 @@
+"""One pre-training: the data a method may see, its network, and what its stages do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmbind_data.scale import Statistics
+
+from .batches import Rows
+from .config import TrainConfig
+from .fit import Group, Progress, fit
+from .inputs import make_batch
+from .model import AdaptiveModel, Classifier
+from .runs import StageInfo
+from .stages import Classify, Objective
+
+
+@dataclass
+class Training:
+    """A pre-training under way.
+
+    Attributes
+    ----------
+    rows : Rows
+        All that the method may see: the inputs are standardised with these samples.
+    shared : tuple of str
+        What the nodes were bound by; empty for naturally paired rows.
+    model : AdaptiveModel
+    statistics : mapping of name to Statistics
+    config : TrainConfig
+    steps : int
+        Optimiser steps of all stages together, the same for every method.
+    log, progress : as in `fit`
+    stages : list of StageInfo
+        What has been done so far.
+    """
+
+    rows: Rows
+    shared: tuple[str, ...]
+    model: AdaptiveModel
+    statistics: Mapping[str, Statistics]
+    config: TrainConfig
+    steps: int
+    log: Path | None = None
+    progress: Progress | None = None
+    stages: list[StageInfo] = field(default_factory=list)
+    classifier: Classifier | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the rows' labels may be read."""
+        return len(self.rows.label_names) > 0
+
+    def run(
+        self,
+        name: str,
+        objective: Objective,
+        *,
+        share: float = 1.0,
+        frozen: Sequence[str] = (),
+        labels: bool = False,
+    ) -> None:
+        """Minimise an objective over its rows for a share of the steps.
+
+        Parameters
+        ----------
+        name : str
+            Of the stage, in logs.
+        objective : Objective
+        share : float
+            Of ``steps``; the shares of a method's stages sum to 1.
+        frozen : sequence of str
+            Modalities whose encoder keeps its weights, dropout off.
+        labels : bool
+            Whether the objective reads the rows' labels.
+        """
+        rows, steps = objective.rows, round(share * self.steps)
+        if not labels:
+            rows = objective.rows = rows.without_labels()
+        rng = torch.Generator().manual_seed(self.config.seed + len(self.stages))
+        device = self.model.device
+
+        def loss_of(chosen: np.ndarray) -> Tensor:
+            batch = make_batch(rows, chosen, self.statistics, self.config.augmentation, rng)
+            return objective.loss(objective(batch.to(device)), chosen)
+
+        objective.to(device).train()
+        kept = [self.model.encoders[one].eval() for one in frozen]
+        loss = fit(
+            _groups(objective, set(map(id, kept))),
+            loss_of,
+            n_rows=len(rows),
+            n_steps=steps,
+            budget=self.config.budget,
+            seed=self.config.seed,
+            stage=name,
+            log=self.log,
+            progress=self.progress,
+        )
+        if isinstance(objective, Classify):
+            self.classifier = objective.classifier
+        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+        self.stages.append(
+            StageInfo(
+                name=name,
+                steps=steps,
+                n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+                n_present=dict(
+                    zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)
+                ),
+                labels=labels,
+                final_loss=loss,
+            )
+        )
+
+
+def _groups(objective: Objective, kept: set[int]) -> list[Group]:
+    """All that learns: the network but for the encoders that are kept, and what is beside it."""
+    model = objective.model
+    encoders = [one for one in model.encoders.values() if id(one) not in kept]
+    return [Group([*encoders, model.heads, objective.beside])]
