@@ -24,7 +24,7 @@ from mmbind_train.batches import (
 )
 from mmbind_train.config import Augmentation, Budget, TrainConfig
 from mmbind_train.inputs import make_batch, same_sample, standardise
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 
 def test_each_row_holds_the_samples_that_the_table_names(world: World) -> None:

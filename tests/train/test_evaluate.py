@@ -13,7 +13,7 @@ from smallstores import LABELS, World, write_small_store
 from mmbind_data.errors import UsageError
 from mmbind_data.layout import Store
 from mmbind_data.partition import partition
-from mmbind_train import evaluate as finetune_module
+from mmbind_train import finetune as finetune_module
 from mmbind_train.batches import measure_statistics
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import Result, evaluate

@@ -21,9 +21,9 @@ from mmbind_train.batches import Rows, gather_bound, gather_store, measure_stati
 from mmbind_train.config import Augmentation, Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
 from mmbind_train.inputs import make_batch, standardise
-from mmbind_train.train import train
 from mmbind_train.model import AdaptiveModel
 from mmbind_train.runs import load_run
+from mmbind_train.train import train
 
 # shared, only in A, only in B: MM-Fi and SUN RGB-D of the table cross-node-sensor, and the rest
 TABLES = [
