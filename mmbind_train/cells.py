@@ -166,7 +166,8 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
     Returns
     -------
     dict
-        ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label.
+        ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label, best
+        partners alone.
     """
     label: dict[str, str | None] = {}
     for path in labelled:
@@ -176,6 +177,7 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
     opened = open_bound(bound)
     table = opened.pairs()
     table = table.filter(pa.compute.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
+    table = table.filter(pa.compute.equal(table["rank"], 0))
     columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
     right = [same_label(row, label) for row in zip(*columns, strict=True)]
     return {"pairing_accuracy": sum(right) / len(right) if right else None}

@@ -63,7 +63,7 @@ def test_bind_prints_the_contract(mmbind: Mmbind, workshop: Workshop, tmp_path: 
         "bind", "--shared", "acc", "--embed", "raw", *nodes, "-o", tmp_path / "b.zarr", "--json"
     )
     result = outcome.document["result"]
-    assert result["pairs"] == {"pseudo": 32, "incomplete": 32, "natural": 0}
+    assert result["pairs"] == {"pseudo": 320, "incomplete": 32, "natural": 0}
     similarity = result["similarity"]
     assert -1 <= similarity["min"] <= similarity["median"] <= similarity["max"] <= 1
     assert 0 <= result["pairing_accuracy"] <= 1
@@ -76,7 +76,7 @@ def test_info_tells_what_is_inside(mmbind: Mmbind, workshop: Workshop) -> None:
         assert expected in text
     assert "depth_video" not in text
     text = mmbind("info", workshop.store("bound")).stdout
-    for expected in ("bound by acc", "utd-mhad-A", "utd-mhad-B", "32 pseudo", "pairing accuracy"):
+    for expected in ("bound by acc", "utd-mhad-A", "utd-mhad-B", "320 pseudo", "pairing accuracy"):
         assert expected in text
     document = mmbind("info", workshop.store("bound"), "--json").document
     assert document["result"]["mode"] == "linked"
@@ -116,7 +116,7 @@ def test_train_and_evaluate(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) 
     run = tmp_path / "run"
     trained = mmbind("train", workshop.store("bound"), "-o", run, "--steps", 3, "--json")
     assert trained.exit_code == 0, trained
-    assert trained.document["result"]["n_rows"] == {"incomplete": 32, "pseudo": 32}
+    assert trained.document["result"]["n_rows"] == {"incomplete": 32}
     evaluated = mmbind(
         "evaluate", run, "--finetune", workshop.store("C"), "--test", workshop.store("T"),
         "--modalities", "gyro,skeleton", "--labels-per-class", 1, "--seeds", 2, "--steps", 3,

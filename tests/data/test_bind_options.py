@@ -13,7 +13,7 @@ import pytest
 from plain import PLAIN
 from smallstores import write_small_store
 
-from mmbind_data.bind_options import DEFAULT, PAPER, BindOptions, recipe_of
+from mmbind_data.bind_options import DEFAULT, DEFAULT_TOP_K, PAPER, BindOptions, recipe_of
 from mmbind_data.binding import bind
 from mmbind_data.elastic import elastic_signals, reranked
 from mmbind_data.embed import embed_raw
@@ -55,7 +55,7 @@ def labels(nodes: Nodes) -> dict[str, dict[str, Any]]:
 
 
 def test_the_default_recipe_is_its_parts_put_together(nodes: Nodes, tmp_path: Path) -> None:
-    rows = pseudo(nodes, tmp_path / "o", DEFAULT)
+    rows = pseudo(nodes, tmp_path / "o", DEFAULT)[::DEFAULT_TOP_K]
     stores = [open_store(path) for path in nodes]
     values = np.concatenate([store.load("acc") for store in stores])
     modality, n = stores[0].info.modalities["acc"], len(stores[0])
@@ -63,7 +63,7 @@ def test_the_default_recipe_is_its_parts_put_together(nodes: Nodes, tmp_path: Pa
     signals = elastic_signals(values, modality, DEFAULT.elastic)
     listed = shortlist(vectors[:n], vectors[n:], DEFAULT.candidates)
     ranked = reranked(*listed, signals[:n], signals[n:], band=DEFAULT.elastic.band)
-    expected = match_candidates(*ranked, Rule("csls"))
+    expected = match_candidates(*ranked, Rule("csls", top_k=DEFAULT_TOP_K))
     uids = [np.array(store.samples()["uid"].to_pylist()) for store in stores]
     for start, side, others in ((0, 0, 1), (n, 1, 0)):
         for index in range(len(uids[side])):

@@ -14,6 +14,7 @@ from benchdata import small_document
 from mmbind_data.bind_options import DEFAULT, PAPER
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.errors import FormatError, UsageError
+from mmbind_data.rule import Rule
 from mmbind_train.config import EvaluateConfig, TrainConfig
 from mmbind_train.protocol import Protocol, list_protocols, load_protocol
 from mmbind_train.protocol_bind import RandomEmbedding
@@ -102,7 +103,8 @@ def test_recipes_are_those_of_bind() -> None:
     rows = {row.name: row for row in load_protocol("utd-pairing-scheme").rows}
     protocol = load_protocol("utd-pairing-scheme")
     assert protocol.bind_options(rows["recipe paper"], 0) == PAPER
-    assert protocol.bind_options(rows["best partner"], 0) == DEFAULT
+    assert protocol.bind_options(rows["top 10"], 0) == DEFAULT
+    assert protocol.bind_options(rows["best partner"], 0).rule == Rule("csls")
     assert protocol.bind_options(rows["top 5"], 0).rule.top_k == 5
 
 
@@ -141,11 +143,11 @@ BAD: dict[str, tuple[Change, str]] = {
         "mim does not read pairs",
     ),
     "tested and trained": (
-        lambda d: d["splits"][0]["people"].update(T=["6"]),
+        lambda d: d["splits"][0]["people"].update(T=["4"]),
         "T and A have people in common",
     ),
     "in both nodes": (
-        lambda d: d["splits"][0]["people"].update(B=["1", "3"]),
+        lambda d: d["splits"][0]["people"].update(B=["1", "4"]),
         "A and B have people in common",
     ),
     "validation in the test": (
@@ -153,7 +155,7 @@ BAD: dict[str, tuple[Change, str]] = {
         "V has no place beside T",
     ),
     "chosen on the tested": (
-        lambda d: d["validation_splits"][0]["people"].update(A=["4"], V=["5"]),
+        lambda d: d["validation_splits"][0]["people"].update(A=["5"], V=["6"]),
         "say in validation_remark why",
     ),
     "nobody plays B": (lambda d: d["splits"][0]["people"].pop("B"), "does not say who is B"),
