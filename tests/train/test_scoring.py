@@ -12,8 +12,8 @@ from torch import nn
 
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
-from mmbind_train.methods import train
 from mmbind_train.scoring import evaluating, late_epochs
+from mmbind_train.train import train
 
 SMALL = NetworkOptions(width=8, feature_dim=8, embedding_dim=4)
 
