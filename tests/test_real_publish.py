@@ -16,7 +16,7 @@ from mmbind_data.hydrate import hydrate
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.verify import verify
 from mmbind_train.config import Budget, TrainConfig
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 pytestmark = pytest.mark.realdata
 SHORT = TrainConfig(budget=Budget(steps=3))

@@ -21,7 +21,7 @@ from mmbind_data.partition import partition
 from mmbind_data.publish import plan_bundle, publish
 from mmbind_data.synthetic import write_utd_mhad
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 
 def make(root: Path, raw: Path) -> None:

@@ -23,7 +23,7 @@ from mmbind_data.partition import partition
 from mmbind_data.spec import Modality
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
-from mmbind_train.methods import train
+from mmbind_train.train import train
 
 pytestmark = pytest.mark.benchmark
 ROWS = 64
