@@ -75,6 +75,13 @@ def test_fast_finds_what_sizes_and_names_tell(contained_bundle: Path, tmp_path: 
         (copy / own).unlink()
         assert [(one.code, one.where) for one in verify(copy)] == [("file-missing", own)]
         (copy / own).write_bytes(held)
+    # a byte that says nothing is one that changed, too
+    held = (copy / "MANIFEST.json").read_bytes()
+    (copy / "MANIFEST.json").write_bytes(held.replace(b"\n", b" ", 1))
+    assert [(one.code, one.where) for one in verify(copy)] == [
+        ("manifest-changed", "MANIFEST.json")
+    ]
+    (copy / "MANIFEST.json").write_bytes(held)
     # a size that was forged in the manifest: the manifest is to blame, not the file
     manifest = json.loads((copy / "MANIFEST.json").read_text())
     manifest["files"][0]["bytes"] += 1
