@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from .output import Report, Screen, reported
+from .output import Report, Screen, notes, reported
 
 
 @click.command("advise")
@@ -14,18 +14,21 @@ from .output import Report, Screen, reported
 @click.argument("b", type=click.Path())
 @click.option("--max-samples", default=1500, show_default=True, type=click.IntRange(min=4),
               help="Samples per store to look at.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the samples looked at.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
+              help="Of the samples looked at.")  # fmt: skip
 @reported
 def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Report:
     """Tell which shared modality would bind A and B well, and why, before any work is done.
 
     Labels are looked at where there are some; nothing is trained and nothing is written.
     """
-    from mmbind_data.advise import advise
+    from mmbind_data.advise import advise, candidates
     from mmbind_data.layout import open_store
 
     del screen
-    advice = advise(open_store(a), open_store(b), seed=seed, max_samples=max_samples)
+    stores = open_store(a), open_store(b)
+    advice = advise(*stores, seed=seed, max_samples=max_samples)
+    refused = [f"{name} is no link: {reason}" for name, reason in candidates(*stores)[1].items()]
     lines = []
     for rank, one in enumerate(advice, start=1):
         expected = "unknown"
@@ -35,4 +38,4 @@ def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Repo
         lines.append(f"{rank}. {one.shared}: expected pairing accuracy {expected}")
         lines += [f"   {reason}" for reason in one.reasons]
     lines.append(f"next: mmbind bind --shared {advice[0].shared} {a} {b} -o bound.zarr")
-    return Report([asdict(one) for one in advice], lines)
+    return Report([asdict(one) for one in advice], lines, notes(refused))

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import bind_options
+from .options import bind_options, finite, source_paths
 from .output import Report, Screen, notes, reported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmbind_data.layout import Bound, Store
     from mmbind_data.spec import BoundInfo
 
 
@@ -31,51 +34,61 @@ if TYPE_CHECKING:
 @click.option("--metric", type=click.Choice(["cosine", "euclidean"]), help="Of embeddings.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Partners per sample (soft binding).")
 @click.option("--mean", type=click.IntRange(min=2), help="Average so many partners when training.")
-@click.option("--min-similarity", type=float, help="Drop pairs below.")
+@click.option("--min-similarity", type=float, callback=finite, help="Drop pairs below.")
 @click.option("--max-reuse", type=click.IntRange(min=1), help="How often one may be a partner.")
 @click.option("--pca", type=click.IntRange(min=1), help="Reduce embeddings to so many dimensions.")
 @click.option("--group-by", help="Match only inside equal values of this column.")
 @click.option("--derive", multiple=True, help="Derivation for a store that lacks what is shared.")
-@click.option("--window", type=click.FloatRange(min=0), help="Apart at most: seconds, metres.")
+@click.option("--window", type=click.FloatRange(min=0), callback=finite,
+              help="Apart at most: seconds, metres.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), help="Of an embedding that is trained.")
 @click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
 @click.option("--label-text", help="Text of a sample, from columns of its table: {label}, ...")
 @click.option("--label-map", type=click.Path(), help="JSON: other wordings of label texts.")
 @click.option("--weights", type=click.Choice(["minmax_mean1", "raw", "softmax", "none"]),
               help="How similarity becomes weight.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True),
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), callback=finite,
               help="Of the weights of several partners.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
+              help="Where a source of a bound input lies now.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check the request, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @reported
 def command(
-    stores: tuple[str, ...], out: str, shared: tuple[str, ...], screen: Screen, dry_run: bool,
-    overwrite: bool, **chosen: Any,
+    stores: tuple[str, ...], out: str, shared: tuple[str, ...], sources: tuple[str, ...],
+    screen: Screen, dry_run: bool, overwrite: bool, **chosen: Any,
 ) -> Report:  # fmt: skip
     """Pair each sample of A with its most similar one of B, and the reverse; then go on with C.
 
     A store may be converted, cut by partition, or bound already.
     """
-    from mmbind_data.binding import bind
+    from mmbind_data.binding import bind, open_inputs
 
     options = bind_options(shared, chosen)
     if dry_run:
-        return _rehearse(stores, shared, options.derive)
+        opened = open_inputs(stores, source_paths(sources))
+        return _rehearse(opened, shared, options.derive)
     with screen.progress(f"bind by {', '.join(shared)}") as progress:
         info = bind(
-            stores, out, shared=shared, options=options, overwrite=overwrite, progress=progress
+            stores,
+            out,
+            shared=shared,
+            options=options,
+            sources=source_paths(sources),
+            overwrite=overwrite,
+            progress=progress,
         )
     return _report(out, info)
 
 
 def _rehearse(
-    stores: tuple[str, ...], shared: tuple[str, ...], derivations: tuple[str, ...]
+    opened: Sequence[Store | Bound], shared: tuple[str, ...], derivations: tuple[str, ...]
 ) -> Report:
-    from mmbind_data.binding import check_request, open_inputs
+    from mmbind_data.binding import check_request
     from mmbind_data.matching import carried
 
-    sides, chosen = check_request(open_inputs(stores), shared, derivations)
+    sides, chosen = check_request(opened, shared, derivations)
     names = [chosen[0], *chosen]
     counts = {
         " + ".join(source.source_id for source in side.sources): int(

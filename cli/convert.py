@@ -72,11 +72,13 @@ def command(
 
 def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
     from mmbind_data.convert import unrecognised_notes
-    from mmbind_data.plan import plan_conversion, request_of
+    from mmbind_data.plan import check_request, plan_conversion, request_of
     from mmbind_data.staging import check_output
 
+    request = request_of(**choice)
+    check_request(name, request)
     check_output(out, overwrite=overwrite, doing=f"convert {name}")
-    plan = plan_conversion(name, raw, request_of(**choice))
+    plan = plan_conversion(name, raw, request)
     result = {
         "dataset_id": plan.descriptor.dataset_id,
         "n_units": len(plan.units),

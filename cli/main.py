@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Any
+from .interrupt import told
 
-import click
+with told():
+    import importlib
+    import os
+    import sys
+    from collections.abc import Sequence
+    from importlib.metadata import version
+    from typing import Any
 
-from mmbind_data.errors import suggest
+    import click
 
-from .output import fail
+    from mmbind_data.errors import suggest
+
+    from .output import fail
 
 # name -> one line; the order is that of the work
 COMMANDS = {
@@ -54,15 +57,33 @@ class Commands(click.Group):
         return command
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
-        """Run; with ``--json`` a mistake in the options is told as a document too."""
+        """Run; a mistake in the options is one sentence, with ``--json`` a document too."""
         words = list(sys.argv[1:] if args is None else args)
-        if not extra.get("standalone_mode", True) or "--json" not in words:
+        if not extra.get("standalone_mode", True):
             return super().main(words, **extra)
         try:
-            super().main(words, **{**extra, "standalone_mode": False})
+            settings = {**extra, "prog_name": "mmbind", "standalone_mode": False}
+            ended = super().main(words, **settings)
         except click.UsageError as error:
-            fail("usage", error.format_message(), error.exit_code, as_json=True)
-        sys.exit(0)
+            if not words:  # no mistake but a question: the message is the help
+                error.show()
+                sys.exit(error.exit_code)
+            name = error.ctx.command_path if error.ctx else "mmbind"
+            message = error.format_message()
+            stop = "" if message.endswith((".", "?")) else "."
+            message = f"{message}{stop} See {name} --help."
+            fail("usage", message, error.exit_code, as_json="--json" in words)
+        sys.exit(ended if isinstance(ended, int) else 0)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of the command line; click would say ``Aborted!`` to Ctrl-C."""
+        with told():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import and run the command."""
+        with told():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

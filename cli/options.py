@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,14 @@ def choices(
             raise click.BadParameter(message, ctx=ctx, param=parameter)
         values.setdefault(column, []).append(value)
     return values
+
+
+def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse nan and infinity, which click takes for numbers of any range (a click callback)."""
+    if value is not None and not math.isfinite(value):
+        message = f"{value} is no finite number"
+        raise click.BadParameter(message, ctx=ctx, param=parameter)
+    return value
 
 
 def source_paths(texts: Sequence[str]) -> dict[str, Path]:
@@ -148,10 +157,7 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
     }
     _refuse_idle(shared, given)
     recipe = RECIPES[chosen["recipe"]]
-    try:
-        rule = replace(recipe.rule, **{name: given[name] for name in RULE if name in given})
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    rule = replace(recipe.rule, **{name: given[name] for name in RULE if name in given})
     changes: dict[str, Any] = {"rule": rule, "seed": chosen["seed"]}
     changes |= {name: given[name] for name in AS_GIVEN if name in given}
     changes |= _translated(shared, given, rule)

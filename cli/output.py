@@ -67,8 +67,7 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
         except MMBindError as error:
             fail(error.code, str(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
-            message = "interrupted: run the same command to resume."
-            fail("interrupted", message, INTERRUPTED, as_json=as_json)
+            interrupted(as_json=as_json)
         except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
             fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
         _deliver(report, as_json=as_json, quiet=quiet)
@@ -77,6 +76,12 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
         return report
 
     return run
+
+
+def interrupted(*, as_json: bool) -> NoReturn:
+    """Tell that Ctrl-C was pressed and end the process."""
+    message = "interrupted: run the same command to resume."
+    fail("interrupted", message, INTERRUPTED, as_json=as_json)
 
 
 def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:

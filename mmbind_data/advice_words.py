@@ -7,7 +7,6 @@ from typing import Literal
 
 HUB = 1.5  # skewness from which a few samples are many samples' partner
 ALIKE, FAR = 0.5, 1.5  # proxy A-distances
-SAME_SPAN = 1.1  # ratio of durations that still counts as equal
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,6 @@ def in_words(
     advice: Advice,
     n_subjects: tuple[int, int],
     chance: float | None,
-    spans: tuple[float, float] | None,
 ) -> Advice:
     """The advice with its reasons.
 
@@ -75,8 +73,6 @@ def in_words(
         Of A and B.
     chance : float or None
         Pairing accuracy of random partners, where labels tell.
-    spans : (float, float) or None
-        Seconds that a sample of A and of B spans, where known.
     """
     reasons = [_expectation(advice, chance)]
     if advice.basis == "texts":
@@ -89,10 +85,6 @@ def in_words(
         reasons.append(f"{advice.coverage:.0%} of the samples carry it")
     if advice.basis != "texts" and min(n_subjects) < 2:
         reasons.append("a side has one subject: how far people differ is not known")
-    if spans is not None and max(spans) > SAME_SPAN * min(spans):
-        reasons.append(
-            f"samples span {spans[0]:g} s and {spans[1]:g} s: cut both stores alike before binding"
-        )
     return replace(advice, reasons=tuple(reasons))
 
 

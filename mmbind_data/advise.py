@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -15,11 +16,15 @@ from . import suitability
 from .advice_samples import LABEL, Drawn, draw, label_codes, load_both
 from .advice_scores import partner_scores
 from .advice_words import Advice, in_words
+from .bind_inputs import check_disjoint
 from .bind_options import BindOptions
+from .calibration import wilson
+from .comparable import why_incomparable
 from .embed import embed_raw
 from .embed_given import EmbedFunction
 from .errors import BindingError, problem
 from .layout import Store
+from .pairs import open_source
 from .rule import Rule
 from .spec import Modality
 
@@ -91,6 +96,8 @@ def advise(
     one side can show is a partner that is always the same wrong one; for that the lower end falls
     with the domain gap d as 1 - 0.8 (d / 2)^2.
     """
+    uids = [(store.path, [open_source(store, "").uid]) for store in (a, b)]
+    check_disjoint(uids, "advise")
     modalities, refused = candidates(a, b)
     found = []
     for name in modalities:
@@ -100,10 +107,7 @@ def advise(
             draw(store, name, max_samples, np.random.default_rng((seed, number)), used)
             for number, (store, used) in enumerate(zip((a, b), use_labels, strict=True))
         )
-        short = [side for side in (first, second) if len(side.rows) < MIN_ROWS]
-        if short:
-            refused[name] = f"{short[0].store.path} has {len(short[0].rows)} samples with it"
-        elif name == LABEL:
+        if name == LABEL:
             found.append(_advise_label(first, second))
         else:
             options = BindOptions(rerank=rerank, rule=Rule(match), embed=embed or _raw)
@@ -132,31 +136,23 @@ def candidates(a: Store, b: Store) -> tuple[list[str], dict[str, str]]:
     for name, first in a.info.modalities.items():
         if name in b.info.modalities:
             reason = why_incomparable(first, b.info.modalities[name])
+            reason = reason or _too_few((store, store.info.n_present[name]) for store in (a, b))
             if reason:
                 refused[name] = reason
             else:
                 usable.append(name)
     if a.info.labels and b.info.labels:
-        usable.append(LABEL)
+        reason = _too_few((store, sum(store.info.labels.values())) for store in (a, b))
+        if reason:
+            refused[LABEL] = reason
+        else:
+            usable.append(LABEL)
     return usable, refused
 
 
-def why_incomparable(first: Modality, second: Modality) -> str:
-    """Why the numbers of two modalities do not mean the same, place by place; empty if they do."""
-    if first.ragged or second.ragged:
-        return "point clouds have no fixed shape to compare"
-    for what, one, other in (
-        ("kind", first.kind, second.kind),
-        ("unit", first.unit, second.unit),
-        ("shape behind time", first.shape[1:], second.shape[1:]),
-    ):
-        if one != other:
-            return f"{what} {one} and {other}"
-    for mine, theirs in zip(first.axes[1:], second.axes[1:], strict=True):
-        named = None not in (mine.names, theirs.names) and mine.names != theirs.names
-        if mine.name != theirs.name or named:
-            return f"axis {mine.name} {mine.names or ''} and {theirs.name} {theirs.names or ''}"
-    return ""
+def _too_few(counts: Iterable[tuple[Store, int]]) -> str:
+    short = [f"{store.path} has {n} samples with it" for store, n in counts if n < MIN_ROWS]
+    return short[0] if short else ""
 
 
 def _advise_sensor(a: Drawn, b: Drawn, name: str, seed: int, options: BindOptions) -> Advice:
@@ -198,7 +194,7 @@ def _advise_sensor(a: Drawn, b: Drawn, name: str, seed: int, options: BindOption
         coverage=round(coverage, 6),
         n_samples=(len(a.rows), len(b.rows)),
     )
-    return in_words(advice, (a.n_subjects, b.n_subjects), _chance(codes), _spans(a, b, name))
+    return in_words(advice, (a.n_subjects, b.n_subjects), _chance(codes))
 
 
 def _embedded(
@@ -226,7 +222,9 @@ def _expect(
         if judged.sum() >= MIN_PAIRS and len(np.unique(own[judged])) > 1:
             share = round(float((own == partner)[judged].mean()), 6)
             # a pair found from both ends is one observation
-            return share, suitability.wilson(share, float(judged.sum()) / 2.0, Z), "pairs"
+            n = float(judged.sum()) / 2.0
+            low, high = (float(end) for end in wilson(np.array(share * n), np.array(n), Z))
+            return share, (round(low, 6), round(high, 6)), "pairs"
     trips = []
     for matrix, code, side in ((score, first, a), (score.T, second, b)):
         trip = suitability.round_trip(matrix, code, side.group)
@@ -280,7 +278,7 @@ def _advise_label(a: Drawn, b: Drawn) -> Advice:
         coverage=round(coverage, 6),
         n_samples=(len(a.rows), len(b.rows)),
     )
-    return in_words(advice, (a.n_subjects, b.n_subjects), None, None)
+    return in_words(advice, (a.n_subjects, b.n_subjects), None)
 
 
 def _raw(values: np.ndarray, modality: Modality) -> np.ndarray:
@@ -301,11 +299,3 @@ def _share(a: Drawn, b: Drawn) -> float:
     """Share of all samples that could be bound."""
     n_a, n_b = len(a.store), len(b.store)
     return (a.coverage * n_a + b.coverage * n_b) / (n_a + n_b)
-
-
-def _spans(a: Drawn, b: Drawn, name: str) -> tuple[float, float] | None:
-    """Seconds that a sample of either side spans, where both are known."""
-    first, second = (side.store.info.modalities[name] for side in (a, b))
-    if not first.rate_hz or not second.rate_hz:
-        return None
-    return first.shape[0] / first.rate_hz, second.shape[0] / second.rate_hz

@@ -92,7 +92,8 @@ def assemble(
         DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
         PROVENANCE: _provenance(plan),
     }
-    table, raw_files = sample_table(rows, columns["label"][0]), _raw_file_table(results)
+    table = sample_table(rows, columns["label"][0], plan.descriptor.column_types)
+    raw_files = _raw_file_table(results)
     n_points = {
         name: sum(arrays[name]["shape"][0] for arrays in _arrays(units) if name in arrays)
         for name, modality in info.modalities.items()

@@ -9,12 +9,20 @@ from typing import Literal
 
 import numpy as np
 
+from .bind_inputs import check_disjoint, open_inputs, open_rows
 from .bind_options import BindOptions, Progress, recipe_of
 from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
-from .layout import Bound, Store, open_any
-from .matching import MEASURED, carried, derivable, match_sides
+from .layout import Bound, Store
+from .matching import (
+    MEASURED,
+    carried,
+    check_comparable,
+    check_derivations,
+    derivable,
+    match_sides,
+)
 from .mean_rows import complete_groups, refuse_means, shares, whole_groups
 from .occasion import LOCATION, TIME
 from .pairing_report import Hop, report_pairing
@@ -24,11 +32,8 @@ from .pairs import (
     MEAN,
     PSEUDO,
     Rows,
-    bound_rows,
     candidates,
     concatenate,
-    open_source,
-    original_rows,
     pairs_table,
     stack_sources,
 )
@@ -53,6 +58,7 @@ def bind(
     *,
     shared: str | Sequence[str],
     options: BindOptions | None = None,
+    sources: Mapping[str, Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BoundInfo:
@@ -72,6 +78,8 @@ def bind(
     shared : str or sequence of str
         A modality that both sides carry, or ``label``; of several, one for each binding.
     options : BindOptions, optional
+    sources : mapping of source id to path, optional
+        Where the sources of bound inputs lie now.
     overwrite : bool
     progress : callable (done, total, text), optional
 
@@ -96,7 +104,7 @@ def bind(
     out = Path(out)
     options = options or BindOptions()
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
-    opened = open_inputs(inputs)
+    opened = open_inputs(inputs, sources)
     sides, chosen = check_request(opened, shared, options.derive)
     total, hops, embedded = sides[0], [], []
     for side, name in zip(sides[1:], chosen, strict=True):
@@ -116,11 +124,6 @@ def bind(
         info = describe_bound(out, total, binder, report, table, warnings)
         write_bound(folder, info, table, embedded, report)
     return info
-
-
-def open_inputs(inputs: Sequence[str | Path]) -> list[Store | Bound]:
-    """Open converted and bound stores."""
-    return [open_any(path) for path in inputs]
 
 
 def check_request(
@@ -146,9 +149,17 @@ def check_request(
     chosen = chosen * (len(opened) - 1) if len(chosen) == 1 else chosen
     if len(chosen) != len(opened) - 1:
         expected = f"one, or one for each of {len(opened) - 1} bindings"
-        raise UsageError(problem("bind", "--shared", "--shared", expected, str(len(chosen))))
-    sides = _open_rows(opened)
-    _check_disjoint(opened, sides)
+        what = "another number of shared modalities"
+        raise UsageError(problem("bind", what, "--shared", expected, str(len(chosen))))
+    sides = open_rows(opened)
+    check_disjoint(
+        [
+            (store.path, [source.uid for source in side.sources])
+            for store, side in zip(opened, sides, strict=True)
+        ],
+        "bind",
+    )
+    check_derivations(_stores(sides), chosen, derivations)
     known = set(_modalities(opened[0]))
     place = str(opened[0].path)
     for number, (store, name) in enumerate(zip(opened[1:], chosen, strict=True), start=1):
@@ -161,6 +172,14 @@ def check_request(
             )
         ]
         _check_pair(known, own, reach, name, f"{place} and {store.path}")
+        check_comparable(
+            [
+                (one, one.info.modalities[name])
+                for one in _stores(sides[: number + 1])
+                if name in one.info.modalities
+            ],
+            name,
+        )
         known |= set(own)
         place = f"{place}, {store.path}"
     for number, (store, side) in enumerate(zip(opened, sides, strict=True)):
@@ -190,21 +209,6 @@ def _check_pair(
                     "a modality that the other lacks", ", ".join(own),
                     "There is nothing to complete.")
         )  # fmt: skip
-
-
-def _check_disjoint(opened: Sequence[Store | Bound], sides: Sequence[Rows]) -> None:
-    seen: dict[str, Path] = {}
-    for store, side in zip(opened, sides, strict=True):
-        uids = {uid for source in side.sources for uid in source.uid.tolist()}
-        twice = uids & seen.keys()
-        if twice:
-            other = seen[min(twice)]
-            raise BindingError(
-                problem("bind", "both stores hold the same samples", f"{other} and {store.path}",
-                        "different subjects or datasets", f"{len(twice)} common samples",
-                        "Give each node subjects of its own with mmbind partition --subjects.")
-            )  # fmt: skip
-        seen.update(dict.fromkeys(uids, store.path))
 
 
 def join(
@@ -345,42 +349,3 @@ def _stores(sides: Sequence[Rows]) -> list[Store]:
 
 def _modalities(store: Store | Bound) -> list[str]:
     return list(store.info.modalities)
-
-
-def _open_rows(opened: Sequence[Store | Bound]) -> list[Rows]:
-    """Rows of each input, its sources named so that no name occurs twice."""
-    groups = [
-        [store.source(one.source_id) for one in store.info.sources]
-        if isinstance(store, Bound)
-        else [store]
-        for store in opened
-    ]
-    names = iter(_source_ids([store for group in groups for store in group]))
-    sides = []
-    for store, group in zip(opened, groups, strict=True):
-        if isinstance(store, Bound):
-            sources = [
-                open_source(one, source.source_id)
-                for one, source in zip(group, store.info.sources, strict=True)
-            ]
-            rows = bound_rows(store, sources)
-        else:
-            rows = original_rows(open_source(group[0], ""))
-        renamed = tuple(replace(source, source_id=next(names)) for source in rows.sources)
-        sides.append(replace(rows, sources=renamed))
-    return sides
-
-
-def _source_ids(stores: Sequence[Store]) -> list[str]:
-    """Short unique names: the dataset's id, with the node's where several come from one dataset."""
-    ids = [store.info.dataset_id for store in stores]
-    if len(set(ids)) < len(ids):
-        ids = [
-            name
-            if ids.count(name) == 1
-            else f"{name}-{part.node if (part := store.info.partition) else 'all'}"
-            for name, store in zip(ids, stores, strict=True)
-        ]
-    if len(set(ids)) < len(ids):
-        ids = [f"{name}-{index + 1}" for index, name in enumerate(ids)]
-    return ids

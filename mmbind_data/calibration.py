@@ -44,12 +44,15 @@ class Calibration:
         return np.asarray(self.n_right / self.n)
 
 
-def wilson(n_right: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of 95 % of a binomial share, one or more trials each.
+def wilson(n_right: np.ndarray, n: np.ndarray, z: float = Z_95) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of a binomial share, by default of 95 %.
 
     Parameters
     ----------
-    n_right, n : ndarray, shape (bins,), int64
+    n_right, n : ndarray, shape (bins,)
+        Trials need not be whole: of pairs found from both ends each counts half.
+    z : float
+        Normal quantile of the two-sided interval.
 
     Returns
     -------
@@ -62,9 +65,9 @@ def wilson(n_right: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     n = np.asarray(n, dtype=np.float64)
     share = np.asarray(n_right) / n
-    centre = share + Z_95**2 / (2 * n)
-    half = Z_95 * np.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    scale = 1 + Z_95**2 / n
+    centre = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
     return np.clip((centre - half) / scale, 0, 1), np.clip((centre + half) / scale, 0, 1)
 
 

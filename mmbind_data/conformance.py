@@ -187,6 +187,7 @@ class DatasetConformance:
                         continue
                     array = opened[f"modalities/{key}/data"]
                     assert array.dims == ("sample", *(axis.name for axis in modality.axes))
+                    assert array.attrs["units"] == modality.unit
                     np.testing.assert_array_equal(array.values, store.load(key))
 
     def test_a_folder_of_something_else_is_refused(self, tmp_path: Path) -> None:
@@ -331,8 +332,11 @@ def check_columns(store: Store, recordings: list[Recording]) -> None:
     for column in ("session", "trial", "placement", "environment"):
         assert samples[column].to_pylist() == [getattr(one, column) for one in recordings]
     assert samples["raw_file"].to_pylist() == [one.raw_files[0] for one in recordings]
+    types = load_descriptor(store.info.dataset_id).column_types
     for key in {key for one in recordings for key in one.extra}:
-        assert samples[key].to_pylist() == [one.extra.get(key) for one in recordings]
+        parse: Callable[[str], Any] = {"integer": int, "number": float}.get(types.get(key, ""), str)
+        expected = [parse(one.extra[key]) if key in one.extra else None for one in recordings]
+        assert samples[key].to_pylist() == expected
     uids = samples["uid"].to_pylist()
     assert len(set(uids)) == len(uids)
     assert all(re.fullmatch("[0-9a-f]{32}", uid) for uid in uids)

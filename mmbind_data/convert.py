@@ -18,11 +18,20 @@ from .assemble import Progress, assemble
 from .datasets import TABLE
 from .errors import MMBindError, OutputError, RawLayoutError, UsageError, problem
 from .integrity import canonical_json, text_digest
-from .plan import Plan, plan_conversion, request_of
+from .plan import Plan, check_request, plan_conversion, request_of
 from .rawfiles import RawListing
 from .spec import DatasetInfo
 from .spool import SUFFIX, UnitResult, UnitTask, convert_unit, read_spools
-from .staging import check_output, claimed, commit, failed, make_folder, remove, staging_path
+from .staging import (
+    check_output,
+    claimed,
+    commit,
+    discard,
+    failed,
+    make_folder,
+    remove,
+    staging_path,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,6 @@ def convert(
     doing = f"convert {name}"
     if workers < 1:
         raise UsageError(problem(doing, "bad number", "--workers", "1 or more", str(workers)))
-    check_output(out, overwrite=overwrite, doing=doing)
     request = request_of(
         preset=preset,
         subjects=subjects,
@@ -103,6 +111,8 @@ def convert(
         options=options,
         document=document,
     )
+    check_request(name, request)
+    check_output(out, overwrite=overwrite, doing=doing)
     plan = plan_conversion(name, raw, request)
     staging = staging_path(out)
     with claimed(out, doing=doing):
@@ -121,7 +131,7 @@ def convert(
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
                 raise failed(out, error, doing=doing, next_step=kept) from error
             raise
-        remove(staging)
+        discard(staging)
     n_resumed = sum(result.resumed for result in results)
     notes = [*plan.listing.notes, *unrecognised_notes(plan.listing), *notes]
     return Converted(out, info, len(results), n_resumed, tuple(notes))

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from .errors import BindingError, problem, suggest
+from .errors import BindingError, UsageError, problem, suggest
 from .spec import Axis, Modality
 
 STANDARD_GRAVITY = 9.80665  # m/s^2
@@ -98,13 +98,13 @@ def find_derivation(name: str) -> Derivation:
 
     Raises
     ------
-    BindingError
+    UsageError
         There is none; the known ones are named.
     """
     if name not in DERIVATIONS:
-        raise BindingError(
-            problem("derive a modality", "no such derivation", "--derive",
-                    f"one of {', '.join(DERIVATIONS)}", repr(name), suggest(name, DERIVATIONS))
+        raise UsageError(
+            problem("derive a modality", "no such derivation", "--derive", "a known one",
+                    repr(name), suggest(name, DERIVATIONS))
         )  # fmt: skip
     return DERIVATIONS[name]
 

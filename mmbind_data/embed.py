@@ -300,4 +300,4 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(".")
+    return text.splitlines()[0].partition(". ")[0][:200]

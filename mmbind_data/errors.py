@@ -95,7 +95,8 @@ def problem(
     >>> problem("convert motionsense", "no trial folder", "raw/", "dws_1 and 14 more", "3 PDFs")
     'cannot convert motionsense: no trial folder at raw/: expected dws_1 and 14 more, got 3 PDFs.'
     """
-    sentence = f"cannot {cannot}: {what} at {where}: expected {expected}, got {got}."
+    # what a library says often ends with a full stop of its own
+    sentence = f"cannot {cannot}: {what} at {where}: expected {expected}, got {got.rstrip('. ')}."
     return printable(f"{sentence} {next_step}" if next_step else sentence)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .bind_options import BindOptions
 from .embed import Embedded, fill_template, packaged_model
+from .errors import BindingError, problem
 from .label_texts import apply_label_map, embed_labels
 from .pairs import Rows
 from .similarity import Matches, best_matches, spread_ties
@@ -30,6 +31,13 @@ def match_labels(
         unique, group = np.unique(filled, return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
+    if all(len(unique) == 1 for unique in texts):
+        place = " and ".join(str(source.store.path) for source in sides[0].sources)
+        raise BindingError(
+            problem("bind", "every sample has the same text", place, "several labels on a side",
+                    " and ".join(repr(unique[0]) for unique in texts),
+                    "Any partner would do: bind by a sensor, or tell more with --label-text.")
+        )  # fmt: skip
     model = packaged_model(options.label_model)
     embedded = embed_labels([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}

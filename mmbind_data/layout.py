@@ -243,7 +243,7 @@ class Store:
                     "damaged data",
                     f"{self.path}/{array.path} rows {start}-{stop}",
                     "intact chunks",
-                    str(error),
+                    str(error).partition(". ")[0],
                     "Convert the raw data again.",
                 )
             ) from error

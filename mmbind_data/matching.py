@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .bind_options import BindOptions, Progress
+from .comparable import why_incomparable
 from .derive import derive, find_derivation
 from .elastic import elastic_signals, reranked
 from .embed import Embedded, embed_autoencoder, embed_raw
@@ -84,6 +85,7 @@ def match_sensor(
     -----
     Source: MMBind paper, section 5.1, eq. 1 and 2; hubness correction and warping are ours.
     """
+    _check_rule(options, modality.kind, (len(sides[0]), len(sides[1])))
     embedded = _embed(values, modality, options, progress)
     vectors, n = embedded.vectors, len(sides[0])
     groups = groups_of(sides, options.group_by)
@@ -162,6 +164,27 @@ def _match_on_index(
     return matches, Embedded(embedded.vectors, {**embedded.config, **told}, embedded.weights)
 
 
+def _check_rule(options: BindOptions, kind: str, n: tuple[int, int]) -> None:
+    """Refuse a rule that cannot be followed, or a part of it that would be passed over."""
+    rule, warps = options.rule, options.warps(kind)
+    step = "Give --rerank none, or leave it out." if warps else ""
+    for option, idle, expected, got in (
+        ("--top-k", rule.top_k > min(n), f"at most the {min(n)} samples of a side", rule.top_k),
+        ("--top-k", warps and rule.top_k > options.candidates,
+         f"at most the {options.candidates} of --candidates", rule.top_k),
+        ("--match", warps and rule.match == "sinkhorn",
+         "best, csls or mutual where candidates are compared by time warping", rule.match),
+        ("--metric", warps and rule.metric != "cosine",
+         "none where candidates are compared by time warping", rule.metric),
+        ("--pca", warps and rule.pca is not None,
+         "none where candidates are compared by time warping", rule.pca),
+    ):  # fmt: skip
+        if idle:
+            next_step = step if option != "--top-k" else ""
+            what = "a rule that cannot be followed"
+            raise UsageError(problem("bind", what, option, expected, str(got), next_step))
+
+
 def _embed(
     values: np.ndarray, modality: Modality, options: BindOptions, progress: Progress | None
 ) -> Embedded:
@@ -199,6 +222,28 @@ def derivable(store: Store, derivations: Sequence[str]) -> list[str]:
     return [target for target in targets if _origin(store, target, derivations)]
 
 
+def check_derivations(stores: Sequence[Store], chosen: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a derivation that no store needs: a misunderstanding.
+
+    Raises
+    ------
+    UsageError
+    """
+    used = {
+        origin[1]
+        for store in stores
+        for shared in chosen
+        if (origin := _origin(store, shared, names)) is not None
+    }
+    for name in names:
+        if find_derivation(name).name not in used:
+            wanted = ", ".join(dict.fromkeys(chosen))
+            raise UsageError(
+                problem("bind", "a derivation that is of no use", "--derive",
+                        f"one that gives {wanted} to a store that lacks it", repr(name))
+            )  # fmt: skip
+
+
 def _origin(store: Store, shared: str, derivations: Sequence[str]) -> tuple[str, str] | None:
     """The modality that a store derives the shared one from, and the derivation's name."""
     if shared in store.info.modalities:
@@ -227,7 +272,7 @@ def shared_values(
     Raises
     ------
     BindingError
-        The axes behind time, or the units, differ.
+        Kind, unit, axes behind time or duration differ.
     """
     loaded: list[tuple[int, np.ndarray, np.ndarray, Modality, Store]] = []
     for number, side in enumerate(sides):
@@ -241,8 +286,7 @@ def shared_values(
                 values, modality = _load(source.store, shared, given[rows, 1], origin)
                 loaded.append((number, rows, values, modality, source.store))
     first = loaded[0][3]
-    for *_, modality, store in loaded[1:]:
-        _check_comparable(first, modality, shared, store)
+    check_comparable([(store, modality) for *_, modality, store in loaded], shared)
     still = first.axes[0].name != "time"
     n_frames = min(values.shape[1] for _, _, values, _, _ in loaded)
     parts = [np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32) for side in sides]
@@ -250,7 +294,14 @@ def shared_values(
         if values.shape[1] != n_frames and not still:  # stretch works along the first axis
             values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
         parts[number][rows] = values
-    return np.concatenate(parts), first
+    union = np.concatenate(parts)
+    if not np.isfinite(union).all():
+        place = " and ".join(dict.fromkeys(str(store.path) for *_, store in loaded))
+        raise BindingError(
+            problem("bind", "values that are not finite", place, f"finite {shared}",
+                    "NaN or infinity", "Check it with mmbind validate.")
+        )  # fmt: skip
+    return union, first
 
 
 def _load(
@@ -262,21 +313,19 @@ def _load(
     return derive(store.load(own, rows), store.info.modalities[own], find_derivation(name))
 
 
-def _check_comparable(first: Modality, second: Modality, shared: str, store: Store) -> None:
-    """Refuse samples whose numbers do not mean the same, place by place, as far as is known."""
-    same = (first.kind, first.unit, first.shape[1:]) == (second.kind, second.unit, second.shape[1:])
-    named = same and all(
-        one.name == other.name and (one.names == other.names or None in (one.names, other.names))
-        for one, other in zip(first.axes[1:], second.axes[1:], strict=True)
-    )
-    if not named:
-        raise BindingError(
-            problem(
-                "bind",
-                f"{shared} differs between the stores",
-                store.path,
-                f"{first.kind} in {first.unit} of shape {first.shape}",
-                f"{second.kind} in {second.unit} of shape {second.shape}"
-                + (", with other names" if same else ""),
-            )
-        )
+def check_comparable(held: Sequence[tuple[Store, Modality]], shared: str) -> None:
+    """Refuse samples whose numbers do not mean the same, as far as is known.
+
+    Raises
+    ------
+    BindingError
+    """
+    for other, modality in held:
+        reason = why_incomparable(held[0][1], modality)
+        if reason:
+            place = " and ".join(dict.fromkeys(str(store.path) for store in (held[0][0], other)))
+            step = "Convert both with presets that agree."
+            raise BindingError(
+                problem("bind", f"{shared} differs between the stores", place,
+                        "the same kind, unit, axes and duration", reason, step)
+            )  # fmt: skip

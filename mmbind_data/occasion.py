@@ -58,7 +58,7 @@ def _times(side: Rows, options: BindOptions) -> tuple[np.ndarray, np.ndarray]:
     """Seconds at which samples begin and end: of the epoch, or of their recording in a group."""
     facts = anchor_facts(side)
     place = ", ".join(str(source.store.path) for source in side.sources)
-    known = all(row["t_start"] is not None for row in facts)
+    known = all(row.get("t_start") is not None for row in facts)
     absolute = all(row.get("start_ms") not in (None, "") for row in facts)
     if not known or not (absolute or options.group_by):
         got = "none" if not known else "times that count from the begin of each recording"

@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from .errors import FormatError, problem
 from .spec import (
     Axis,
+    ColumnType,
     DatasetId,
     Descriptor,
     Fact,
@@ -119,6 +120,9 @@ class OwnDescriptor(Model):
     label_column: str | int | None = Field(
         default=None, description="of a table: cuts a recording where its value changes"
     )
+    column_types: dict[str, ColumnType] = Field(
+        default={}, description="names in path that are numbers; the others are text"
+    )
     missing: Literal["refuse", "gap"] = Field(
         default="refuse", description="numbers that are missing: an error, or a gap"
     )
@@ -134,6 +138,13 @@ class OwnDescriptor(Model):
             except re.error as error:
                 message = f"path {text!r} is no pattern: {error}"
                 raise ValueError(message) from error
+        groups = [compile_pattern(text).groupindex for text in self.patterns.values()]
+        further = {name for one in groups for name in one} - set(FIELDS)
+        for name in self.column_types:
+            if name not in further:
+                free = ", ".join(sorted(further)) or "none"
+                message = f"column_types {name!r}: no further name in a path ({free})"
+                raise ValueError(message)
         return self
 
     @property
@@ -292,6 +303,7 @@ def as_descriptor(own: OwnDescriptor) -> Descriptor:
         n_subjects=_said(None),
         labels=own.labels,
         labels_source=OWN,
+        column_types=own.column_types,
         streams={name: _stream(one, found) for (name, one), found in zip(
             own.modalities.items(), conversions(own).values(), strict=True)},
         presets={"default": Preset(

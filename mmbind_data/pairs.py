@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from .errors import IntegrityError, problem
 from .integrity import canonical_json, content_digest, table_line
-from .layout import PAIRS, Bound, Store
+from .layout import PAIRS, SAMPLES, Bound, Store
 from .similarity import Matches
 from .spec import BinderInfo, SourceInfo
 
@@ -20,6 +21,7 @@ FIXED_COLUMNS = (
 KINDS = ("pseudo", "incomplete", "natural", "mean")
 PSEUDO, INCOMPLETE, NATURAL, MEAN = range(4)
 LABEL = "label"
+STEP = "Check it with mmbind validate."
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,21 @@ class Rows:
 
 
 def open_source(store: Store, source_id: str) -> Source:
-    """Read what pairing needs of a store."""
-    return Source(source_id, store, np.array(store.samples()["uid"].to_pylist()))
+    """Read what pairing needs of a store.
+
+    Raises
+    ------
+    IntegrityError
+        The sample table is not that of the store.
+    """
+    table = store.samples()
+    if "uid" not in table.column_names or table.num_rows != len(store):
+        got = f"{table.num_rows} rows of {', '.join(table.column_names)}"
+        raise IntegrityError(
+            problem("read a store", "another table", store.path / SAMPLES,
+                    f"{len(store)} rows with a uid each", got, STEP)
+        )  # fmt: skip
+    return Source(source_id, store, np.array(table["uid"].to_pylist()))
 
 
 def original_rows(source: Source) -> Rows:
@@ -153,18 +168,34 @@ def original_rows(source: Source) -> Rows:
 
 
 def bound_rows(bound: Bound, sources: Sequence[Source]) -> Rows:
-    """The rows of a bound store, over its sources in their order."""
+    """The rows of a bound store, over its sources in their order.
+
+    Raises
+    ------
+    IntegrityError
+        The table of pairs lacks a column, or refers to samples that its sources do not have.
+    """
     table = bound.pairs()
+    needed = [f"{name}.{part}" for name in bound.info.modalities for part in ("source", "row")]
+    lacking = sorted({*FIXED_COLUMNS, *needed} - set(table.column_names))
+    if lacking:
+        raise _bad_pairs(bound, f"no column {', '.join(lacking)}")
     codes = {source.source_id: code for code, source in enumerate(sources)}
     row_of = [{uid: row for row, uid in enumerate(source.uid.tolist())} for source in sources]
-    code = np.array([codes[name] for name in table["anchor_source"].to_pylist()], dtype=np.int64)
-    uids = table["anchor_uid"].to_pylist()
-    anchor_row = [row_of[one][uid] for one, uid in zip(code.tolist(), uids, strict=True)]
+    names, uids = (table[name].to_pylist() for name in ("anchor_source", "anchor_uid"))
+    if not set(names) <= codes.keys():
+        raise _bad_pairs(bound, "an anchor of an unknown source")
+    code = np.array([codes[name] for name in names], dtype=np.int64)
+    anchor_row = [row_of[one].get(uid, -1) for one, uid in zip(code.tolist(), uids, strict=True)]
     given = {}
     for name in bound.info.modalities:
         owner = [codes.get(one, -1) for one in table[f"{name}.source"].to_pylist()]
         row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
         given[name] = np.stack([np.array(owner, dtype=np.int64), row], axis=1)
+    sizes = np.array([*(len(source.uid) for source in sources), 0])  # the last is nobody's
+    fits = all((one[:, 1] < np.maximum(sizes[one[:, 0]], 0)).all() for one in given.values())
+    if min(anchor_row, default=0) < 0 or not fits:
+        raise _bad_pairs(bound, "a sample that its source does not have")
     kinds = {name: number for number, name in enumerate(KINDS)}
     return Rows(
         sources=tuple(sources),
@@ -176,6 +207,13 @@ def bound_rows(bound: Bound, sources: Sequence[Source]) -> Rows:
         similarity=table["similarity"].to_numpy(zero_copy_only=False).astype(np.float32),
         weight=table["weight"].to_numpy().astype(np.float32),
         rank=table["rank"].to_numpy().astype(np.int16),
+    )
+
+
+def _bad_pairs(bound: Bound, got: str) -> IntegrityError:
+    expected = "the pairs that mmbind bind wrote"
+    return IntegrityError(
+        problem("read a bound store", "another table", bound.path / PAIRS, expected, got, STEP)
     )
 
 

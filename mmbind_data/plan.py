@@ -98,16 +98,15 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
         The raw data is missing or not recognised.
     """
     request = request or Request()
+    check_request(name, request)
     dataset = open_dataset(name, request.document)
     descriptor = dataset.descriptor
-    preset = _known(request.preset, descriptor.presets, "preset", name)
-    options = _options(descriptor, request.options)
+    preset = descriptor.presets[request.preset]
+    given = request.options
+    options = {key: given.get(key, one.default) for key, one in descriptor.options.items()}
+    chosen = tuple(dict.fromkeys(request.modalities or preset.modalities))
     files = scan(Path(raw))
     listing = dataset.find(files, request.preset, **options)
-    chosen = tuple(dict.fromkeys(request.modalities or preset.modalities))
-    for modality in chosen:
-        known = preset.windowing.length
-        _known(modality, known, "modality", f"{name}, preset {request.preset}")
     units = _select(name, raw, listing, preset, request)
     units = tuple(narrowed for unit in units if (narrowed := unit.narrowed(chosen)).files)
     if not units:
@@ -122,7 +121,8 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
         placements=request.placements or None,
         options=changed,
     )
-    listing = replace(listing, notes=(*listing.notes, *official_notes(descriptor, files)))
+    notes = [*listing.notes, *_narrowed_note(listing, units, request)]
+    listing = replace(listing, notes=(*notes, *official_notes(descriptor, files)))
     return Plan(
         descriptor,
         request.document,
@@ -136,14 +136,24 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
     )
 
 
-def _options(descriptor: Descriptor, given: Mapping[str, str]) -> dict[str, str]:
-    """Values of all options that the descriptor offers."""
-    for key, value in given.items():
+def check_request(name: str, request: Request) -> None:
+    """Refuse what the dataset's descriptor does not know, before any file is looked at.
+
+    Raises
+    ------
+    UsageError
+        Unknown dataset, preset, modality or option.
+    """
+    descriptor = open_dataset(name, request.document).descriptor
+    preset = _known(request.preset, descriptor.presets, "preset", name)
+    for modality in request.modalities or preset.modalities:
+        known = preset.windowing.length
+        _known(modality, known, "modality", f"{name}, preset {request.preset}")
+    for key, value in request.options.items():
         option = _known(key, descriptor.options, "option", f"--set, {descriptor.dataset_id}")
         if re.fullmatch(option.pattern, value) is None:
             where = f"--set {key}={value}"
             raise UsageError(problem("convert", "bad value", where, option.summary, repr(value)))
-    return {key: given.get(key, option.default) for key, option in descriptor.options.items()}
 
 
 def _select(
@@ -176,6 +186,22 @@ def _select(
             kept = tuple(place for place in unit.placements if place in places)
             units.append(replace(unit, placements=kept))
     return tuple(units)
+
+
+def _narrowed_note(listing: RawListing, units: Sequence[Unit], request: Request) -> list[str]:
+    """How much of what was found is asked for; the reader's own notes are on the whole download."""
+    asked = [
+        f"{option} {','.join(values)}"
+        for option, values in (
+            ("--subjects", request.subjects),
+            ("--placement", request.placements),
+            ("--modalities", request.modalities),
+        )
+        if values
+    ]
+    if not asked or len(units) == len(listing.units):
+        return []
+    return [f"{len(units)} of the {len(listing.units)} found are converted: {', '.join(asked)}"]
 
 
 def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:

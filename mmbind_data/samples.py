@@ -5,13 +5,15 @@ Kept column by column: a large dataset has a million rows and a thousand recordi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from .errors import RawLayoutError, problem
 from .integrity import sample_uids
+from .spec import ColumnType
 
 TEXTS = ("subject", "session", "trial", "placement", "environment")
 COMMON = (*TEXTS, "label_text", "raw_file")
@@ -56,7 +58,9 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
     return columns | {EXTRA + name: extra[name] for name in sorted(extra)}
 
 
-def sample_table(columns: Mapping[str, Sequence[Any]], labels: np.ndarray) -> pa.Table:
+def sample_table(
+    columns: Mapping[str, Sequence[Any]], labels: np.ndarray, types: Mapping[str, ColumnType]
+) -> pa.Table:
     """The table of ``meta/samples.parquet``.
 
     Parameters
@@ -65,6 +69,14 @@ def sample_table(columns: Mapping[str, Sequence[Any]], labels: np.ndarray) -> pa
         See `sample_columns`.
     labels : ndarray of int32, shape (n_samples,)
         Codes of the labels.
+    types : mapping
+        Columns of the reader's own that are numbers. Never guessed from the values: a part of the
+        data must not have another type than the whole.
+
+    Raises
+    ------
+    RawLayoutError
+        A text that is no such number.
     """
     n_rows = len(columns["uid"])
     table: dict[str, pa.Array] = {"row": column_of(range(n_rows), pa.int64())}
@@ -76,8 +88,28 @@ def sample_table(columns: Mapping[str, Sequence[Any]], labels: np.ndarray) -> pa
     table["window_index"] = column_of(columns["window_index"], pa.int64())
     for name, values in columns.items():
         if name.startswith(EXTRA):
-            table[name.removeprefix(EXTRA)] = column_of(values, pa.string())
+            own = name.removeprefix(EXTRA)
+            table[own] = _own_column(own, values, types.get(own), columns["raw_file"])
     return pa.Table.from_arrays(list(table.values()), names=list(table))
+
+
+def _own_column(
+    name: str, texts: Sequence[str | None], kind: ColumnType | None, files: Sequence[str]
+) -> pa.Array:
+    if kind is None:
+        return column_of(texts, pa.string())
+    parse: Callable[[str], int | float] = {"integer": int, "number": float}[kind]
+    found: dict[str | None, int | float | None] = dict.fromkeys(texts)
+    for text in found:
+        try:
+            found[text] = parse(text) if text else None
+        except ValueError:
+            expected = f"{kind} as column_types of the descriptor says"
+            message = problem("convert", f"column {name}", files[texts.index(text)], expected,
+                              repr(text))  # fmt: skip
+            raise RawLayoutError(message) from None
+    types = {"integer": pa.int64(), "number": pa.float64()}
+    return column_of([found[text] for text in texts], types[kind])
 
 
 def column_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

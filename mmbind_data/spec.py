@@ -23,6 +23,7 @@ ModalityKind = Literal[
 ]
 Evidence = Literal["measured", "documented", "claimed"]
 Verdict = Literal["allow", "forbid", "unknown"]
+ColumnType = Literal["integer", "number"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 DatasetId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 
@@ -175,6 +176,10 @@ class Descriptor(Model):
     presets: dict[Name, Preset]
     placements: tuple[str, ...] = Field(default=(), description="body positions, if several")
     options: dict[Name, Option] = {}
+    column_types: dict[str, ColumnType] = Field(
+        default={},
+        description="further columns of the sample table that are numbers; the others are text",
+    )
     checksums: tuple[Checksum, ...] = ()
     verified: tuple[str, ...] = Field(description="what was checked on real bytes")
     unverified: tuple[str, ...] = Field(description="what was not")
@@ -191,7 +196,9 @@ class Recording:
     recording within its dataset on every machine; ``raw_files`` are the canonical paths of the
     files it was read from. ``gaps`` are the spans of frames, first and one past the last, over
     which nothing was measured: no window may touch one. ``counts`` are remarks for the user, added
-    up over all recordings: what was repaired or left out, and how often.
+    up over all recordings: what was repaired or left out, and how often. A recording without
+    streams gives no sample, but its counts are told. ``extra`` are further columns as texts; those
+    that the descriptor's ``column_types`` name become numbers, whatever part is converted.
     """
 
     key: str

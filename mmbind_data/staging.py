@@ -75,6 +75,11 @@ def check_output(
         what = f"what stands there is no {replaces} that mmbind made"
         expected = f"a {replaces} to overwrite"
         raise OutputError(problem(doing, what, out, expected, f"{found} of another kind", step))
+    locked = _write_protected(out)
+    if locked is not None:
+        step = "Choose another path, or give yourself write permission."
+        what, expected = "what stands there cannot be deleted", "folders with write permission"
+        raise OutputError(problem(doing, what, out, expected, f"{locked} without", step))
 
 
 def staging_path(out: Path) -> Path:
@@ -192,17 +197,33 @@ def commit(
     _sync_all(folder)
     check_output(out, overwrite=overwrite, doing=doing, replaces=replaces)
     replaced = _replaced(out)
-    remove(replaced)
-    if os.path.lexists(out):
-        out.rename(replaced)
+    discard(replaced)
     try:
+        if os.path.lexists(out):
+            out.rename(replaced)
         folder.rename(out)
-    except OSError:
-        if os.path.lexists(replaced):
+    except BaseException:
+        if os.path.lexists(replaced) and not os.path.lexists(out):
             replaced.rename(out)
         raise
-    _sync(out.parent)
-    remove(replaced)
+    with suppress(OSError):  # some file systems cannot: the result stands there all the same
+        _sync(out.parent)
+    discard(replaced)
+
+
+def discard(path: Path) -> None:
+    """Delete what a finished result does not need; that it cannot be deleted is no failure.
+
+    It loses its name first: half of an old result must never be taken for the whole.
+    """
+    if not os.path.lexists(path):
+        return
+    with suppress(OSError):
+        aside = Path(tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent))
+        try:
+            path.rename(aside / path.name)
+        finally:
+            remove(aside)
 
 
 def remove(path: Path) -> None:
@@ -212,6 +233,14 @@ def remove(path: Path) -> None:
     else:
         with suppress(NotADirectoryError):  # below a file there is nothing to delete
             path.unlink(missing_ok=True)
+
+
+def _write_protected(out: Path) -> Path | None:
+    """A folder of a result that may not be changed, if any; of a link the link alone goes."""
+    if out.is_symlink():
+        return None
+    folders = (Path(folder) for folder, _, _ in os.walk(out))
+    return next((one for one in folders if not os.access(one, os.W_OK | os.X_OK)), None)
 
 
 def _replaceable(out: Path, replaces: Kind) -> bool:

@@ -261,17 +261,6 @@ def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) ->
     return np.asarray(changed, dtype=np.float32)
 
 
-def wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """Interval of a share measured on n independent cases.
-
-    >>> tuple(round(end, 3) for end in wilson(0.5, 100, 1.96))
-    (0.404, 0.596)
-    """
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return round(max(0.0, middle - half), 6), round(min(1.0, middle + half), 6)
-
-
 def _unit(values: np.ndarray) -> np.ndarray:
     wide = np.asarray(values, dtype=np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)

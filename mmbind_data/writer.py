@@ -116,11 +116,8 @@ def _write_arrays(
     info = content.info
     lines = list(digest_facts(info, {name: names for name, (_, names) in content.columns.items()}))
     for name, (codes, names) in content.columns.items():
-        lines.append(
-            _write_array(
-                nodes, queue, name, "<i4", (), ("sample",), [codes], len(codes), names=names
-            )
-        )
+        write = partial(_write_array, nodes, queue, name, "<i4", (), ("sample",))
+        lines.append(write([codes], len(codes), attributes={"names": list(names)}))
     for name, modality in info.modalities.items():
         if progress:
             progress(name)
@@ -143,7 +140,8 @@ def _write_samples(
     blocks = (rows for rows in content.blocks(name) if isinstance(rows, np.ndarray))
     n_samples = content.info.n_samples
     path = data_path(name)
-    return [_write_array(nodes, queue, path, "<f4", modality.shape, dimensions, blocks, n_samples)]
+    write = partial(_write_array, nodes, queue, path, "<f4", modality.shape, dimensions)
+    return [write(blocks, n_samples, attributes={"units": modality.unit})]
 
 
 def _write_clouds(
@@ -162,6 +160,7 @@ def _write_clouds(
 
     n_points = content.n_points[name]
     write = partial(_write_array, nodes, queue)
+    # no attribute of units: the numbers of a point need not share one
     lines = [write(values, "<f4", (n_features,), ("point", "channel"), points(), n_points)]
     frame_offsets = np.concatenate(edges)
     starts = np.concatenate([[0], np.cumsum(frame_offsets[:, -1])])
@@ -226,15 +225,14 @@ def _write_array(
     blocks: Iterable[np.ndarray],
     n_rows: int,
     *,
-    names: tuple[str, ...] | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> str:
     """Create one array and fill it whole shards at a time; return its digest line."""
     row_bytes = max(1, int(np.prod(row_shape))) * np.dtype(dtype).itemsize
     fill = {"f": np.nan, "i": -1, "b": False}[np.dtype(dtype).kind]
     sharding = Sharding(chunk_rows(row_bytes), shard_rows(row_bytes, n_rows), fill)
     shape = (n_rows, *row_shape)
-    attributes = {"names": list(names)} if names is not None else {}
-    nodes[path] = array_node(shape, dtype, sharding, dimensions, attributes)
+    nodes[path] = array_node(shape, dtype, sharding, dimensions, attributes or {})
     digest = ArrayDigest(dtype, row_shape)
     start = 0
     for index, rows in enumerate(regroup(blocks, sharding.shard)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from mmbind_data.comparable import why_unlike
 from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store
 from mmbind_data.scale import Recentre, Statistics, centre, measure
@@ -257,7 +258,7 @@ def gather_store(
     for name in names:
         own = bounded(store.info.modalities[name], bounds)
         found[name] = like[name] if like and name in like else own
-        _check_axes(name, own, found[name], store)
+        _check_alike(name, own, found[name], store)
         here = store.present(name)[wanted]
         values[name] = _load(store, name, wanted[here], found[name], recentre)
         index.append(np.where(here, np.cumsum(here) - 1, -1))
@@ -310,16 +311,12 @@ def _common_modality(name: str, stores: Mapping[str, Store], bounds: InputBounds
     entering = [bounded(store.info.modalities[name], bounds) for store in holders]
     common = max(entering, key=_n_frames)
     for store, own in zip(holders, entering, strict=True):
-        _check_axes(name, own, common, store)
+        _check_alike(name, own, common, store)
     return common
 
 
 def _n_frames(modality: Modality) -> int:
     return modality.shape[0] if modality.axes[0].name == "time" else 1
-
-
-def _behind_time(modality: Modality) -> tuple[int, ...]:
-    return tuple(axis.size for axis in modality.axes if axis.name != "time")
 
 
 def _lengths(
@@ -330,14 +327,13 @@ def _lengths(
     return {f"{source_id}/{name}": counts} if counts[0] != counts[1] else {}
 
 
-def _check_axes(name: str, own: Modality, common: Modality, store: Store) -> None:
-    mine, theirs = ((one.kind, _behind_time(one), one.unit, one.classes) for one in (own, common))
-    if mine != theirs:
+def _check_alike(name: str, own: Modality, common: Modality, store: Store) -> None:
+    reason = why_unlike(common, own)
+    if reason:
+        expected = "the kind, unit and axes of the others"
         raise FormatError(
-            problem("train", f"{name} differs between the stores", store.path,
-                    f"{common.kind} {_behind_time(common)} behind time, in {common.unit}",
-                    f"{own.kind} {_behind_time(own)} in {own.unit}")
-        )  # fmt: skip
+            problem("train", f"{name} differs between the stores", store.path, expected, reason)
+        )
 
 
 def _load(

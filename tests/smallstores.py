@@ -26,11 +26,11 @@ JOINTS = ("head", "hip", "hand")
 NO_LICENCE = Licence(name="none", redistribution="unknown", source="made for tests")
 
 
-def modality(name: str, n_frames: int) -> Modality:
+def modality(name: str, n_frames: int, rate_hz: float = 50.0) -> Modality:
     time = Axis(name="time", size=n_frames)
     if name != "skeleton":
         axes = (time, Axis(name="channel", size=3, names=("x", "y", "z")))
-        return Modality(kind="inertial", unit=UNITS[name], axes=axes, rate_hz=50.0)
+        return Modality(kind="inertial", unit=UNITS[name], axes=axes, rate_hz=rate_hz)
     joints = Axis(name="joint", size=len(JOINTS), names=JOINTS)
     xyz = Axis(name="coordinate", size=3, names=("x", "y", "z"))
     return Modality(kind="skeleton", unit="m", axes=(time, joints, xyz), root="hip")
@@ -48,6 +48,7 @@ def write_small_store(
     noise: float = 0.1,
     extra: Mapping[str, Sequence[object]] | None = None,
     licence: Licence | None = None,
+    rate_hz: float = 50.0,
 ) -> Path:
     """Each label has its own waves in every modality; each subject its own gain and offset.
 
@@ -59,7 +60,7 @@ def write_small_store(
         (s, c, t) for s in range(len(subjects)) for c in range(len(labels)) for t in range(TRIALS)
     ]
     n = len(rows)
-    modalities = {name: modality(name, length) for name, length in frames.items()}
+    modalities = {name: modality(name, length, rate_hz) for name, length in frames.items()}
     present = {name: np.ones(n, dtype=bool) for name in frames}
     values = {}
     for name, one in modalities.items():

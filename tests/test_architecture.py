@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "integrity",
             "calibration",
             "candidates",
+            "comparable",
             "elastic",
             "measures",
             "neighbours",
@@ -101,6 +102,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "advice_scores",
             "advice_words",
             "advise",
+            "bind_inputs",
             "binding",
             "bound_store",
         )

@@ -27,7 +27,11 @@ TABLE = "table"
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known about a dataset, and how its raw files are found and read."""
+    """What is known about a dataset, and how its raw files are found and read.
+
+    ``find`` and ``read`` get a preset, modalities and options that the descriptor has: whoever
+    calls them has checked, see `mmbind_data.plan.plan_conversion`.
+    """
 
     descriptor: Descriptor
     find: Callable[..., RawListing]

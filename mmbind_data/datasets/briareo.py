@@ -27,7 +27,6 @@ from mmbind_data.decode import (
     read_npy,
     read_numbers,
 )
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -69,13 +68,8 @@ def find(files: Sequence[RawFile], preset: str, *, block: str = "3") -> RawListi
     ------
     RawLayoutError
         No file is named like one of this dataset.
-    UsageError
-        Unknown preset.
     """
     descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
     by_path, unknown, notes = recognise(files, _canonical)
     clips: dict[str, dict[str, RawFile]] = {}
     for path in sorted(by_path, key=natural):
@@ -127,13 +121,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is not what it must be, or a modality has files for fewer than half of the frames.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in MODALITIES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
     frames = range(int(unit.fields["first"]), int(unit.fields["last"]) + 1)
     streams: dict[str, np.ndarray] = {}
     read_from: list[RawFile] = []

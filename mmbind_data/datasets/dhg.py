@@ -16,7 +16,6 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import bad_file, block_means, read_content, read_image, read_numbers
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -72,13 +71,8 @@ def find(
     ------
     RawLayoutError
         No file is named like one of this dataset.
-    UsageError
-        Unknown preset.
     """
     descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
     by_path, unknown, notes = recognise(files, _canonical)
     sequences: dict[str, dict[str, RawFile]] = {}
     for path, file in by_path.items():
@@ -129,13 +123,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     RawLayoutError
         A text or image is not what it must be, images are missing, or the numbers of frames of
         skeleton, images and list differ.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in MODALITIES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
     images = _images(unit) if "depth" in modalities else []
     streams: dict[str, np.ndarray] = {}
     read_from: list[RawFile] = []

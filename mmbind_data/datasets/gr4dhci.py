@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
 from mmbind_data.datasets.gr4dhci_mapping import (
     FILE,
     METRES,
@@ -23,7 +22,6 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     locate,
 )
 from mmbind_data.decode import Variable, bad_file, read_image, read_npy, read_rows
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -52,13 +50,8 @@ def find(
     ------
     RawLayoutError
         No file fits the mapping, the mapping is broken, or two files are the same frame.
-    UsageError
-        Unknown preset.
     """
-    descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
+    del preset  # all presets read the same files
     mappings, _, _ = recognise(files, _mapping_path)
     mapping_file = mappings.get(FILE)
     mapping = load_mapping(mapping_file)
@@ -105,13 +98,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is not what the mapping says, or images of one sample differ in size.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in MODALITIES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
     mapping = load_mapping(unit.files.get("mapping"))
     roles = {name: _roles(unit, name) for name in modalities if _roles(unit, name)}
     if not roles:

@@ -24,7 +24,7 @@ from mmbind_data.datasets.mmfi_frames import (
     read_stream,
 )
 from mmbind_data.decode import bad_file, read_content
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.errors import RawLayoutError, UsageError, problem
 from mmbind_data.points import Points
 from mmbind_data.rawfiles import (
     RawFile,
@@ -80,12 +80,9 @@ def find(
         No file of this dataset, a subject in another environment, or no segment table though the
         preset needs it.
     UsageError
-        Unknown preset, or a depth size that whole squares of pixels do not make.
+        A depth size that whole squares of pixels do not make.
     """
     descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
     if depth_sides(depth_size) is None:
         expected = "480x640 divided by a whole number, such as 48x64 or 60x80"
         message = problem(f"convert {NAME}", "bad size", "--set depth_size", expected, depth_size)
@@ -136,13 +133,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is not what it must be.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in ROLES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, ROLES)}")
     found = {name: read_stream(unit, name, FRAMES[preset]) for name in modalities}
     streams = {name: stream for name, stream in found.items() if stream is not None}
     if not streams:
@@ -205,8 +196,6 @@ def _recording(
         used = sorted({int(index) for index in stream.source[span] if index >= 0})
         paths |= dict.fromkeys(stream.paths[index] for index in used)
         counts.update({text: int(n[span].sum()) for text, n in stream.remarks.items()})
-    if not kept:
-        return
     extra = {"exercise": unit.fields["exercise"]}
     if number is not None:
         extra |= {"first_frame": str(frames[0]), "last_frame": str(frames[1])}

@@ -15,7 +15,6 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import bad_file, read_csv
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -93,10 +92,8 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     ------
     RawLayoutError
         No file of the folders that the preset reads.
-    UsageError
-        Unknown preset.
     """
-    sources = _sources(preset)
+    sources = SOURCES[preset]
     roles = tuple(dict.fromkeys(source.role for source in sources.values()))
     by_path, unknown, notes = recognise(files, _canonical)
     descriptor = load_descriptor(NAME)
@@ -139,15 +136,8 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is empty, or a column, the row index or a value is not what it must be.
-    UsageError
-        Unknown preset or modality.
     """
-    sources = _sources(preset)
-    for name in modalities:
-        if name not in sources:
-            expected = f"a modality of preset {preset}"
-            message = problem(f"read {NAME}", "unknown modality", unit.key, expected, name)
-            raise UsageError(f"{message} {suggest(name, sources)}")
+    sources = SOURCES[preset]
     columns = _read_files(unit, sources, modalities)
     n_frames = min(len(next(iter(table.values()))) for table in columns.values())
     streams = {}
@@ -168,13 +158,6 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         placement=unit.fields["placement"],
         extra=_subject_info(unit),
     )
-
-
-def _sources(preset: str) -> Mapping[str, Source]:
-    if preset not in SOURCES:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, SOURCES)}")
-    return SOURCES[preset]
 
 
 def _canonical(path: str) -> str | None:

@@ -14,7 +14,6 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import bad_file, read_rows
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.grid import bridge, spans_of
 from mmbind_data.rawfiles import (
     RawFile,
@@ -89,12 +88,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     ------
     RawLayoutError
         No file of such a session.
-    UsageError
-        Unknown preset.
     """
-    if preset not in SESSIONS:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, SESSIONS)}")
     by_path, unknown, notes = recognise(files, _canonical)
     units, left = [], []
     for path in sorted(by_path, key=natural):
@@ -131,13 +125,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         The file is no table of 54 numbers per row, or a time or an activity is not what it can be.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in MODALITIES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
     file = unit.files["data"]
     table = _decode(file, modalities, unit.placements)
     codes = _codes(file, table)

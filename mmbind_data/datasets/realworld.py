@@ -16,7 +16,6 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import bad_file, read_csv
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.grid import common_grid, interpolate_with_gaps, spans_of, undelayed
 from mmbind_data.rawfiles import (
     RawFile,
@@ -102,8 +101,6 @@ def find(
     ------
     RawLayoutError
         No file is named like one of this dataset.
-    UsageError
-        Unknown preset.
     """
     labels = _labels(preset)
     by_path, unknown, notes = recognise(files, _canonical)
@@ -159,13 +156,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     RawLayoutError
         A file is empty, a column or value is not what it must be, or time runs back by more than
         10 s.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in SENSORS:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, SENSORS)}")
     wanted = [name for name in modalities if name in unit.files]
     if not wanted:
         return
@@ -214,9 +205,6 @@ def _is_milliseconds(intervals: np.ndarray) -> bool:
 def _labels(preset: str) -> dict[str, str]:
     """Activities that a preset reads, and the labels they become."""
     descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
     wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
     return {code: text for code, text in descriptor.labels.items() if text in wanted}
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import bad_file, read_content, read_rows
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.errors import RawLayoutError, problem
 from mmbind_data.grid import bridge, spans_of
 from mmbind_data.rawfiles import (
     RawFile,
@@ -66,13 +66,8 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     ------
     RawLayoutError
         No such file; an archive that must be unpacked first is named.
-    UsageError
-        Unknown preset.
     """
-    presets = load_descriptor(NAME).presets
-    if preset not in presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, presets)}")
+    del preset  # all presets read the same files
     by_path, unknown, notes = recognise(files, _canonical)
     archives = [file for file in files if file.path.lower().endswith(".rar")]
     if not by_path:
@@ -108,13 +103,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         The file has other columns, a cell that is no number, or an unknown label.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in OFFSETS:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, OFFSETS)}")
     content = read_content(unit.files["data"])
     file = replace(unit.files["data"], content=content)
     skip = _check_header(file, content)

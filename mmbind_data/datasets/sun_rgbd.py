@@ -18,7 +18,7 @@ import numpy as np
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.datasets.sun_rgbd_semseg import paint
 from mmbind_data.decode import Variable, bad_file, read_content, read_image, read_json, read_mat
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.errors import RawLayoutError, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -28,7 +28,7 @@ from mmbind_data.rawfiles import (
     nothing_found,
     recognise,
 )
-from mmbind_data.spec import Descriptor, Recording
+from mmbind_data.spec import Recording
 
 NAME = "sun-rgbd"
 N_SAMPLES = 10335
@@ -85,10 +85,7 @@ def find(
     ------
     RawLayoutError
         No such folder, or two images (depth maps) in one folder.
-    UsageError
-        Unknown preset.
     """
-    _descriptor(preset)
     known = {file.path for file in files if _is_known(file.path)}
     rest = [file for file in files if file.path not in known]
     by_path, unknown, notes = recognise(rest, _canonical)
@@ -132,15 +129,9 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is broken, the label unknown, or depth and image differ in size.
-    UsageError
-        Unknown preset or modality.
     """
-    descriptor = _descriptor(preset)
+    descriptor = load_descriptor(NAME)
     wanted = descriptor.presets[preset].labels
-    for name in modalities:
-        if name not in MODALITIES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, MODALITIES)}")
     label = _label(unit.files["scene"], descriptor.labels)
     if wanted is not None and label not in wanted:
         return
@@ -367,11 +358,3 @@ def _notes(units: Sequence[Unit], n_folders: int) -> list[str]:
 def _size(text: str) -> tuple[int, int]:
     height, width = text.split("x")
     return int(height), int(width)
-
-
-def _descriptor(preset: str) -> Descriptor:
-    descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
-    return descriptor

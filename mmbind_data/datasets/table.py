@@ -12,7 +12,7 @@ import numpy as np
 from mmbind_data.datasets import Dataset
 from mmbind_data.datasets.table_files import STEP, Stream, load_stream
 from mmbind_data.decode import bad_file
-from mmbind_data.errors import RawLayoutError, UsageError, problem, suggest
+from mmbind_data.errors import RawLayoutError, problem
 from mmbind_data.grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of
 from mmbind_data.own_data import (
     FIELDS,
@@ -128,10 +128,6 @@ def _read(
     own: OwnDescriptor, unit: Unit, modalities: Sequence[str], preset: str
 ) -> Iterator[Recording]:
     del preset
-    for name in modalities:
-        if name not in own.modalities:
-            message = problem("read", "unknown modality", unit.key, "one of the descriptor's", name)
-            raise UsageError(f"{message} {suggest(name, own.modalities)}")
     counts: dict[str, int] = {}
     streams = {
         name: load_stream(own, name, unit.files[own.patterns[name]], counts)

@@ -14,7 +14,6 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.decode import Variable, bad_file, read_mat
-from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,
@@ -58,13 +57,8 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     ------
     RawLayoutError
         No file is named like one of this dataset.
-    UsageError
-        Unknown preset.
     """
     descriptor = load_descriptor(NAME)
-    if preset not in descriptor.presets:
-        message = problem(f"convert {NAME}", "unknown preset", NAME, "a known preset", preset)
-        raise UsageError(f"{message} {suggest(preset, descriptor.presets)}")
     by_path, unknown, notes = recognise(files, _canonical)
     trials: dict[str, dict[str, RawFile]] = {}
     for path, file in by_path.items():
@@ -110,13 +104,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     RawLayoutError
         A file is no intact MAT file, or its array is not what it must be.
-    UsageError
-        Unknown modality.
     """
-    for name in modalities:
-        if name not in ROLES:
-            message = problem(f"read {NAME}", "unknown modality", unit.key, "a known one", name)
-            raise UsageError(f"{message} {suggest(name, ROLES)}")
     roles = [role for role in FOLDERS if role in unit.files]
     wanted = [role for role in roles if role in {ROLES[name] for name in modalities}]
     streams: dict[str, np.ndarray] = {}

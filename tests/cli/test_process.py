@@ -144,3 +144,35 @@ def wait_for_group(group: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail("worker processes are still running")
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Press())
+sys.argv = ["mmbind", *{words!r}]
+from mmbind_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "pydantic", "mmbind_cli.info", "mmbind_data.errors"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupt_before_the_command_has_begun(
+    tmp_path: Path, module: str, as_json: bool
+) -> None:
+    """Ctrl-C while modules are still being imported."""
+    words = ["info", str(tmp_path / "o.zarr"), *(["--json"] if as_json else [])]
+    script = INTERRUPTED_IMPORT.format(module=module, words=words)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "error: interrupted: run the same command to resume.\n"
+    if as_json:
+        (issue,) = json.loads(done.stdout)["issues"]
+        assert issue["code"] == "interrupted"

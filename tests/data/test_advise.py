@@ -12,9 +12,10 @@ import pytest
 import smallstores
 
 from mmbind_data.advice_samples import MAX_NUMBERS, halve
-from mmbind_data.advise import advise, candidates, why_incomparable
+from mmbind_data.advise import advise, candidates
 from mmbind_data.bind_options import BindOptions
 from mmbind_data.binding import bind
+from mmbind_data.comparable import why_incomparable
 from mmbind_data.errors import BindingError
 from mmbind_data.layout import Store, open_store
 from mmbind_data.partition import partition
@@ -239,12 +240,15 @@ def test_constant_values_give_a_result(
         assert found[name].expected == pytest.approx(1 / 3, abs=0.01)  # everybody's partner is one
 
 
-def test_windows_of_other_lengths_are_stretched_and_told(tmp_path: Path) -> None:
+def test_windows_of_other_lengths_are_stretched_where_they_span_the_same(tmp_path: Path) -> None:
     a, b = pair(tmp_path, other={"acc": 48, "gyro": 24, "skeleton": 12})
-    found = {one.shared: one for one in advise(a, b)}
+    assert "acc" not in {one.shared for one in advise(a, b)}
+    assert candidates(a, b)[1] == {"acc": "samples of 0.48 s and 0.96 s"}
+    acc = b.info.modalities["acc"].model_copy(update={"rate_hz": 100.0})
+    modalities = {**b.info.modalities, "acc": acc}
+    faster = replace(b, info=b.info.model_copy(update={"modalities": modalities}))
+    found = {one.shared: one for one in advise(a, faster)}
     assert (found["acc"].expected or 0) > 0.8
-    assert any("0.48 s and 0.96 s" in reason for reason in found["acc"].reasons)
-    assert not any("span" in reason for reason in found["gyro"].reasons)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 2)), np.full((81, 2), np.nan), np.zeros(81)])
@@ -292,6 +296,13 @@ def test_candidates_know_why_not(clean: tuple[Store, Store]) -> None:
     assert "axis" in why_incomparable(acc, acc.model_copy(update={"axes": (acc.axes[0], swapped)}))
     assert why_incomparable(acc, acc.model_copy(update={"axes": (acc.axes[0], unnamed)})) == ""
     assert "kind" in why_incomparable(acc, acc.model_copy(update={"kind": "signal"}))
+    slower = acc.model_copy(update={"rate_hz": 25.0})
+    assert why_incomparable(acc, slower) == "samples of 0.48 s and 0.96 s"
+    assert why_incomparable(acc, acc.model_copy(update={"rate_hz": None})) == ""
+    image = acc.model_copy(update={"axes": (Axis(name="height", size=24), acc.axes[1])})
+    assert why_incomparable(acc, image) == "time axes 1 and 0"
+    lower = acc.model_copy(update={"axes": (Axis(name="height", size=12), acc.axes[1])})
+    assert why_incomparable(image, lower) == "shape behind time [24, 3] and [12, 3]"
     cloud = acc.model_copy(update={"kind": "point_cloud"})
     assert "point clouds" in why_incomparable(cloud, cloud)
 

@@ -145,8 +145,13 @@ def test_rules_reach_the_pairs(nodes: Nodes, tmp_path: Path) -> None:
     for name, rule in (("sinkhorn", {"match": "sinkhorn"}), ("far", {"metric": "euclidean"}),
                        ("pca", {"pca": 4})):  # fmt: skip
         assert len(bound(name, **rule)) == 36
-    with pytest.raises(BindingError, match="sinkhorn needs the similarity of all pairs"):
-        bind(nodes, tmp_path / "o", shared="acc", options=replace(DEFAULT, rule=Rule("sinkhorn")))
+    for option, rule in (
+        ("--match", {"match": "sinkhorn"}), ("--metric", {"metric": "euclidean"}),
+        ("--pca", {"pca": 4}), ("--top-k", {"top_k": 101}), ("--top-k", {"top_k": 19}),
+    ):  # fmt: skip
+        options = replace(DEFAULT, rule=Rule(**rule))
+        with pytest.raises(UsageError, match=f"a rule that cannot be followed at {option}: "):
+            bind(nodes, tmp_path / "o", shared="acc", options=options)
     with pytest.raises(BindingError, match="no sample found a partner"):
         bound("o", min_similarity=2.0)
     assert not (tmp_path / "o").exists()
@@ -189,7 +194,7 @@ def test_a_store_without_the_shared_modality_may_derive_it(utd_store: Path, tmp_
         assert row["skeleton.source"].endswith("a")
     assert bound.info.binder[0].options["derive"] == ["right_wrist_acc"]
     assert set(bound.info.modalities) == {"skeleton", "acc", "gyro"}
-    with pytest.raises(BindingError, match=r"no such derivation.*Did you mean right_wrist_acc"):
+    with pytest.raises(UsageError, match=r"no such derivation.*Did you mean right_wrist_acc"):
         bind(
             nodes, tmp_path / "p", shared="acc", options=replace(PLAIN, derive=("rigt_wrist_acc",))
         )

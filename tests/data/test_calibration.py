@@ -66,6 +66,16 @@ def test_the_interval_is_where_the_score_test_does_not_reject() -> None:
     assert (lower[0], upper[3]) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_interval_holds_the_share_and_narrows(share: float) -> None:
+    n = np.array([50.0, 5000.0, 50.0])
+    lower, upper = wilson(share * n, n, 1.645)
+    assert (lower <= share + 1e-9).all()
+    assert (share <= upper + 1e-9).all()
+    width = upper - lower
+    assert width[1] < width[0] == width[2] < np.diff(wilson(share * n, n), axis=0)[0, 0]
+
+
 def test_chance_is_the_mean_over_all_ways_to_deal() -> None:
     confusion = {"a": {"a": 3, "b": 1}, "b": {"a": 1, "c": 2}}
     rows, columns = "aaaabbb", "aaabacc"

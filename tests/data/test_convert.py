@@ -14,7 +14,7 @@ from rawdata.truth import Truth
 
 from mmbind_data import integrity, spool
 from mmbind_data.convert import convert
-from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.errors import OutputError, RawLayoutError, UsageError
 from mmbind_data.layout import DESCRIPTOR, PROVENANCE, RAW_FILES, open_store
 from mmbind_data.plan import Request, plan_conversion
 from mmbind_data.spec import Recording
@@ -101,7 +101,7 @@ def test_motionsense_holds_the_truth(motionsense_truth: Truth, tmp_path: Path, p
         assert (sample["raw_start"], sample["raw_end"]) == (start, start + 100)
         assert (sample["t_start"], sample["t_end"]) == (start / 50, start / 50 + 2)
         assert (sample["subject"], sample["label_text"]) == (one.subject, one.label)
-        assert {name: sample[name] for name in one.extra} == one.extra
+        assert {name: str(sample[name]) for name in one.extra} == one.extra
         assert store.names("subject")[store.column("subject")[row]] == one.subject
         assert store.names("label")[store.column("label")[row]] == one.label
         assert sample["label"] == store.column("label")[row]
@@ -213,6 +213,40 @@ def test_subjects_and_modalities_choose(
     assert store.samples()["uid"].to_pylist() == every.samples()["uid"].take(rows).to_pylist()
     np.testing.assert_array_equal(store.column("label"), every.column("label")[rows])
     assert validate(done.path, level="values") == []
+
+
+def test_the_share_of_a_selection_is_told(motionsense_truth: Truth, tmp_path: Path) -> None:
+    every = plan_conversion("motionsense", motionsense_truth.root)
+    assert not any("are converted" in note for note in every.listing.notes)
+    chosen = Request(subjects=("1",))
+    plan = plan_conversion("motionsense", motionsense_truth.root, chosen)
+    mine = sum(unit.fields["subject"] == "1" for unit in every.units)
+    assert 0 < mine < len(every.units)
+    text = f"{mine} of the {len(every.units)} found are converted: --subjects 1"
+    assert text in plan.listing.notes
+
+
+def test_the_name_is_told_before_the_output(motionsense_truth: Truth, tmp_path: Path) -> None:
+    (tmp_path / "m.zarr").write_text("in the way")
+    with pytest.raises(UsageError, match="Did you mean motionsense"):
+        convert("motionsens", motionsense_truth.root, tmp_path / "m.zarr")
+    with pytest.raises(UsageError, match="Did you mean paper"):
+        convert("motionsense", tmp_path / "nothing", tmp_path / "m.zarr", preset="papers")
+    with pytest.raises(OutputError, match="exists already"):
+        convert("motionsense", tmp_path / "nothing", tmp_path / "m.zarr")
+
+
+def test_columns_of_numbers_have_their_type_whatever_is_converted(
+    motionsense_store: Path, motionsense_truth: Truth, tmp_path: Path
+) -> None:
+    """Without the table of people the columns are absent, not of another type."""
+    whole = open_store(motionsense_store).samples().schema
+    numbers = ("age", "height_cm", "weight_kg")
+    assert [str(whole.field(name).type) for name in (*numbers, "sex")] == [*["int64"] * 3, "string"]
+    one = convert("motionsense", motionsense_truth.root, tmp_path / "m.zarr", subjects=["1"])
+    part = open_store(one.path).samples()
+    assert part.schema.equals(whole)
+    assert set(part["age"].to_pylist()) == {21}
 
 
 @pytest.mark.parametrize(

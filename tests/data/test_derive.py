@@ -21,7 +21,7 @@ from mmbind_data.derive import (
     find_derivation,
     segment_axes,
 )
-from mmbind_data.errors import BindingError
+from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.spec import Axis, Modality
 
 JOINTS = ("right_shoulder", "right_elbow", "right_wrist")
@@ -181,7 +181,7 @@ def test_every_declared_derivation_is_filed_under_its_name() -> None:
 
 def test_what_cannot_be_derived() -> None:
     motion = bent_arm(np.zeros((10, 3)))
-    with pytest.raises(BindingError, match=r"no such derivation.*Did you mean right_wrist_acc"):
+    with pytest.raises(UsageError, match=r"no such derivation.*Did you mean right_wrist_acc"):
         find_derivation("right_wrist_ac")
     with pytest.raises(BindingError, match="expected skeleton, got inertial"):
         derive(np.zeros((1, 10, 3)), acceleration(10), DERIVATIONS["right_wrist_acc"])

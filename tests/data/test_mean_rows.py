@@ -148,7 +148,9 @@ def test_what_has_no_mean_is_refused(
     plain = smallstores.modality
     monkeypatch.setattr(
         smallstores, "modality",
-        lambda name, n: plain(name, n).model_copy(update={"classes": {"gyro": 9}.get(name)}),
+        lambda name, *args: plain(name, *args).model_copy(
+            update={"classes": {"gyro": 9}.get(name)}
+        ),
     )  # fmt: skip
     coded = write_small_store(tmp_path / "coded", dataset_id="coded", subjects=("x",),
                               frames={"acc": 24, "gyro": 24})  # fmt: skip

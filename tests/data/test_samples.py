@@ -27,7 +27,7 @@ def test_columns_equal_rows_written_one_by_one() -> None:
         recording("c", [], {"never": "seen"}),
         recording("d", [[100, 200]], {"sex": "m", "age": "41"}),
     ]
-    table = sample_table(sample_columns(recordings), np.array([3, 2, 1, -1], dtype=np.int32))
+    table = sample_table(sample_columns(recordings), np.array([3, 2, 1, -1], dtype=np.int32), {})
     rows: list[dict[str, Any]] = []
     for one in recordings:
         for index, span in enumerate(one["spans"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,72 @@ def test_commit_that_fails_puts_the_old_back(
     with pytest.raises(OSError, match="No space"):
         commit(new, out, overwrite=True, doing="test")
     assert (out / "deep" / "data").read_text() == "old"
+
+
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_an_interrupt_between_the_renames_puts_the_old_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Ctrl-C comes just before or just after the new result takes its place."""
+    out, new = write_store(tmp_path / "out.zarr"), write_store(tmp_path / "new", "new")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self == new:
+            if step == "after":
+                rename(self, target)
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commit(new, out, overwrite=True, doing="test")
+    assert (out / "deep" / "data").read_text() == {"before": "old", "after": "new"}[step]
+    monkeypatch.undo()
+    commit(write_store(tmp_path / "newer", "newer"), out, overwrite=True, doing="test")
+    assert (out / "deep" / "data").read_text() == "newer"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_old_result_that_cannot_be_deleted_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_store(tmp_path / "out.zarr")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for text in ("new", "newer"):
+        new = write_store(tmp_path / "new", text)
+        monkeypatch.setattr(shutil, "rmtree", refuse)
+        commit(new, out, overwrite=True, doing="test")
+        monkeypatch.undo()
+        assert (out / "deep" / "data").read_text() == text
+    # what could not be deleted is never taken for a store that was lost
+    remove(out)
+    check_output(out, overwrite=False, doing="test")
+    assert not out.exists()
+    found = sorted(path.read_text() for path in tmp_path.glob(".*/*/deep/data"))
+    assert found == ["new", "old"]
+
+
+def test_a_write_protected_result_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = write_store(tmp_path / "out.zarr")
+    access = os.access
+    # root may write anywhere: what the system would say to others
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "deep")
+    with (
+        pytest.raises(OutputError, match=r"cannot be deleted at .*, got .*deep without"),
+        staged(out, overwrite=True, doing="test"),
+    ):
+        pass
+    (tmp_path / "link.zarr").symlink_to(out)
+    check_output(tmp_path / "link.zarr", overwrite=True, doing="test")
+    monkeypatch.setattr(os, "access", access)
+    check_output(out, overwrite=True, doing="test")
+    assert names(tmp_path) == ["link.zarr", "out.zarr"]
 
 
 def test_an_overwrite_killed_between_its_renames_loses_nothing(tmp_path: Path) -> None:

@@ -225,11 +225,3 @@ def test_perturbing_turns_vectors_as_a_whole() -> None:
     assert abs(length.mean() / 9.8 - 1) < 0.03
     tilt = np.arccos(np.clip(changed[:, 0, 2] / length[:, 0], -1, 1))
     assert 0.1 < tilt.mean() < 0.35  # two of three components of 0.15 rad each
-
-
-def test_wilson_holds_the_share_and_narrows() -> None:
-    for share in (0.0, 0.3, 1.0):
-        low, high = suit.wilson(share, 50, 1.645)
-        tight = suit.wilson(share, 5000, 1.645)
-        assert 0 <= low <= share <= high <= 1
-        assert tight[1] - tight[0] < high - low

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mmbind_data.spec import Recording
+from rawdata.pictures import png
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 LABELS = {"g00": "fist", "g06": "swipe down", "g11": "rotate counter-clockwise"}
@@ -147,7 +147,7 @@ def _modality(name: str, clip: Clip, code: float) -> tuple[list[bytes], np.ndarr
     if name == "ir":
         images[:, 30:33, 31:34] += np.arange(9).reshape(3, 3)
         squares[:, 10, 10] += 4
-        contents = [_png(image.astype(np.uint16)) for image in images]
+        contents = [png(image.astype(np.uint16)) for image in images]
         return contents, squares
     metres = images / 16384
     reduced = squares / 16384
@@ -194,12 +194,6 @@ def _squares(n_frames: int, code: float) -> np.ndarray:
     """(n_frames, 57, 74) whole numbers."""
     frame, row, column = np.ogrid[:n_frames, :57, :74]
     return np.asarray(2000.0 + 300 * int(code) + 64 * frame + 8 * (row // 4) + column // 4)
-
-
-def _png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def npz(image: np.ndarray, name: str = "arr_0") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,3 +65,32 @@ def assert_same(got: Sequence[Recording], expected: Sequence[Recording]) -> None
             "gaps",
         ):
             assert getattr(mine, field) == getattr(theirs, field), (mine.key, field)
+
+
+def read_placed(
+    dataset_id: str,
+    root: Path,
+    preset: str,
+    modalities: Sequence[str],
+    placements: Sequence[str],
+) -> list[Recording]:
+    """What a reader makes of a raw folder at some placements, whatever the preset takes."""
+    reader = load_reader(dataset_id)
+    found = reader.find(scan(root), preset).units
+    units = [replace(unit, placements=tuple(placements)) for unit in found]
+    return [one for unit in units for one in reader.read(unit, modalities, preset)]
+
+
+def stream(recording: Recording, modality: str) -> np.ndarray:
+    """Values of a modality that is no point cloud."""
+    values = recording.streams[modality]
+    assert isinstance(values, np.ndarray)
+    return values
+
+
+def totals(recordings: Sequence[Recording]) -> Counter[str]:
+    """Remarks of all recordings, added up."""
+    counts: Counter[str] = Counter()
+    for one in recordings:
+        counts.update(one.counts)
+    return counts

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mmbind_data.spec import Recording
+from rawdata.pictures import png
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 SUBJECTS, GESTURES, TRIALS = (1, 2, 10), (1, 2, 11), (1, 2)
@@ -89,9 +88,3 @@ def csv_text(joints: np.ndarray) -> str:
     """One row per frame, without a header."""
     rows = joints.reshape(len(joints), -1)
     return "".join(",".join(f"{value:.2f}" for value in row) + "\n" for row in rows)
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()

@@ -14,6 +14,7 @@ import scipy.io
 from PIL import Image
 
 from mmbind_data.spec import Recording
+from rawdata.pictures import png
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 FOLDERS = ("SUNRGBD", "SUNRGBDtoolbox")
@@ -201,12 +202,6 @@ def rotated(millimetres: np.ndarray) -> np.ndarray:
 def jpeg(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=100, subsampling=0)
-    return stream.getvalue()
-
-
-def png(values: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -174,7 +174,7 @@ def test_skeletons_are_relative_to_the_root_joint(world: World, recentre: str) -
 def test_lengths_of_two_sources_become_the_longer_one(tmp_path: Path) -> None:
     a = write_small_store(tmp_path / "a.zarr", frames={"acc": 24, "skeleton": 12})
     short = {"acc": 16, "gyro": 16}
-    b = write_small_store(tmp_path / "b.zarr", dataset_id="other", frames=short)
+    b = write_small_store(tmp_path / "b.zarr", dataset_id="other", frames=short, rate_hz=100 / 3)
     bind([a, b], tmp_path / "ab.zarr", shared="acc", options=BindOptions(embed="raw"))
     bound = open_bound(tmp_path / "ab.zarr")
     rows = gather_bound(bound)

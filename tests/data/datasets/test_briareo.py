@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import inspect
-import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from rawdata import briareo as raw
-from rawdata.compare import read_all
+from rawdata.compare import read_all, stream
+from rawdata.pictures import png
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import briareo, load_descriptor
@@ -40,18 +39,6 @@ def read_one(root: Path, modalities: tuple[str, ...] = EVERY, **options: str) ->
     unit = next(unit for unit in find(root, **options).units if unit.key in (PLACE, EARLY))
     (recording,) = briareo.read(unit, modalities, "default")
     return recording
-
-
-def array(recording: Recording, modality: str) -> np.ndarray:
-    values = recording.streams[modality]
-    assert isinstance(values, np.ndarray)
-    return values
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def test_subjects_splits_and_labels(tmp_path: Path) -> None:
@@ -96,7 +83,7 @@ def test_options_are_those_of_the_descriptor() -> None:
 
 def test_invalid_frames_lie_on_the_line_between_valid_ones(tmp_path: Path) -> None:
     make(tmp_path, raw.Clip(PLACE, n_frames=8, invalid=(0, 3, 4, 7)))
-    got = array(read_one(tmp_path), "skeleton")
+    got = stream(read_one(tmp_path), "skeleton")
     assert got.shape == (8, 21, 3)
     np.testing.assert_array_equal(got[0], got[1])
     np.testing.assert_array_equal(got[7], got[6])
@@ -106,10 +93,10 @@ def test_invalid_frames_lie_on_the_line_between_valid_ones(tmp_path: Path) -> No
 
 def test_one_valid_frame_is_repeated(tmp_path: Path) -> None:
     truth = make(tmp_path, raw.Clip(PLACE, invalid=(0, 1, 3, 4, 5)))
-    got = array(read_one(tmp_path), "skeleton")
+    got = stream(read_one(tmp_path), "skeleton")
     assert got.shape == (6, 21, 3)
     assert (got == got[0]).all()
-    np.testing.assert_allclose(got, array(truth.recordings["default"][0], "skeleton"), rtol=1e-6)
+    np.testing.assert_allclose(got, stream(truth.recordings["default"][0], "skeleton"), rtol=1e-6)
 
 
 def test_clip_without_any_valid_frame_has_no_skeleton(tmp_path: Path) -> None:
@@ -126,8 +113,8 @@ def test_modalities_keep_step_where_files_are_missing(tmp_path: Path) -> None:
     missing = {"ir": (0, 1), "depth": (5,)}
     make(tmp_path, raw.Clip(PLACE, EVERY, missing=missing))
     for modality in EVERY:
-        assert len(array(read_one(tmp_path, (modality,)), modality)) == 6
-    ir, depth = (array(read_one(tmp_path), name) for name in ("ir", "depth"))
+        assert len(stream(read_one(tmp_path, (modality,)), modality)) == 6
+    ir, depth = (stream(read_one(tmp_path), name) for name in ("ir", "depth"))
     np.testing.assert_array_equal(ir[0], ir[2])
     np.testing.assert_array_equal(depth[5], depth[4])
     assert (np.diff(ir[2:, 20, 20]) == 64).all()
@@ -135,7 +122,7 @@ def test_modalities_keep_step_where_files_are_missing(tmp_path: Path) -> None:
 
 def test_missing_frame_takes_the_earlier_of_two_neighbours(tmp_path: Path) -> None:
     make(tmp_path, raw.Clip(PLACE, ("ir",), missing={"ir": (2,)}))
-    ir = array(read_one(tmp_path), "ir")
+    ir = stream(read_one(tmp_path), "ir")
     np.testing.assert_array_equal(ir[2], ir[1])
 
 
@@ -148,7 +135,7 @@ def test_modality_with_few_frames_is_refused(tmp_path: Path) -> None:
 
 def test_frames_are_ordered_by_number(tmp_path: Path) -> None:
     make(tmp_path, raw.Clip(PLACE, ("ir",), 12), raw.Clip("test/032/g06/00", ("ir",)))
-    ir = array(read_one(tmp_path), "ir")
+    ir = stream(read_one(tmp_path), "ir")
     np.testing.assert_array_equal(np.diff(ir[:, 20, 20]), 64)
 
 
@@ -157,7 +144,7 @@ def test_gz_and_npz_give_the_same_depth(tmp_path: Path) -> None:
     early, public = read_all("briareo", tmp_path)
     assert early.raw_files[0] == f"{EARLY}/depth/000_z.gz"
     # the writer's clips differ in the constant of their number only
-    early_depth, public_depth = array(early, "depth"), array(public, "depth")
+    early_depth, public_depth = stream(early, "depth"), stream(public, "depth")
     seen = early_depth > 0
     np.testing.assert_array_equal(seen, public_depth > 0)
     np.testing.assert_allclose((public_depth - early_depth)[seen], 300 / 16384, rtol=1e-4)
@@ -169,7 +156,7 @@ def test_gz_and_npz_give_the_same_depth(tmp_path: Path) -> None:
 def test_block_sets_the_size(tmp_path: Path, block: str, shape: tuple[int, int]) -> None:
     make(tmp_path, raw.Clip(PLACE, ("ir", "depth"), 2))
     one = read_one(tmp_path, block=block)
-    assert {array(one, name).shape for name in ("ir", "depth")} == {(2, *shape)}
+    assert {stream(one, name).shape for name in ("ir", "depth")} == {(2, *shape)}
 
 
 def test_ir_of_0_is_dark_and_depth_of_0_is_missing(tmp_path: Path) -> None:
@@ -180,8 +167,8 @@ def test_ir_of_0_is_dark_and_depth_of_0_is_missing(tmp_path: Path) -> None:
     (root / "ir" / "000_ir.png").write_bytes(png(pixels.astype(np.uint16)))
     (root / "depth" / "000_z.npz").write_bytes(raw.npz(pixels / 1000))
     one = read_one(tmp_path)
-    assert array(one, "ir")[0, 0, 0] == 600
-    assert array(one, "depth")[0, 0, 0] == pytest.approx(0.9)
+    assert stream(one, "ir")[0, 0, 0] == 600
+    assert stream(one, "depth")[0, 0, 0] == pytest.approx(0.9)
 
 
 def test_notes_and_unrecognised_files(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -14,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 from rawdata import briareo
 from rawdata import dhg as raw
-from rawdata.compare import assert_same, read_all
+from rawdata.compare import assert_same, read_all, stream
+from rawdata.pictures import png
 from rawdata.truth import Truth
 
 from mmbind_data.binding import BindOptions, bind
@@ -48,18 +47,6 @@ def read_one(root: Path, modalities: tuple[str, ...] = BOTH, **options: str) -> 
     return recording
 
 
-def array(recording: Recording, modality: str) -> np.ndarray:
-    values = recording.streams[modality]
-    assert isinstance(values, np.ndarray)
-    return values
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def test_releases_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
     """Two sequences of one name in one folder: one of each release."""
     place = ("dhg", 1, 1, 1, 1)
@@ -74,7 +61,7 @@ def test_releases_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
     assert (one.subject, other.subject) == ("1", "shrec17_1")
     assert (one.key, other.key) == (f"dhg/{FIRST}", f"shrec17/{FIRST}")
     assert (one.extra["release"], other.extra["release"]) == ("dhg", "shrec17")
-    assert len(array(one, "skeleton")) < len(other.streams["skeleton"])  # only one is cut
+    assert len(stream(one, "skeleton")) < len(other.streams["skeleton"])  # only one is cut
 
 
 def test_class_numbers_in_both_conventions(tmp_path: Path) -> None:
@@ -109,7 +96,7 @@ def test_options_are_those_of_the_descriptor() -> None:
 def test_images_are_ordered_by_number_not_by_text(tmp_path: Path) -> None:
     for place in (DHG, SHREC):
         truth = make(tmp_path / place[0], place, depth=(place,))
-        got = array(read_all("dhg", truth.root)[0], "depth")
+        got = stream(read_all("dhg", truth.root)[0], "depth")
         assert len(got) > 5
         np.testing.assert_allclose(np.diff(got[:, 30, 30]), 0.003, rtol=1e-4)
 
@@ -123,9 +110,9 @@ def test_truncation_counts_from_0_from_1_or_not_at_all(
     truth = make(tmp_path, DHG, depth=(DHG,))
     whole = np.loadtxt(truth.root / "DHG2016" / FIRST / "skeleton_world.txt").reshape(-1, 22, 3)
     got = read_one(truth.root, truncation=truncation)
-    np.testing.assert_allclose(array(got, "skeleton")[0], whole[first], rtol=1e-6)
-    np.testing.assert_allclose(array(got, "skeleton")[-1], whole[last], rtol=1e-6)
-    assert len(array(got, "depth")) == len(array(got, "skeleton"))
+    np.testing.assert_allclose(stream(got, "skeleton")[0], whole[first], rtol=1e-6)
+    np.testing.assert_allclose(stream(got, "skeleton")[-1], whole[last], rtol=1e-6)
+    assert len(stream(got, "depth")) == len(stream(got, "skeleton"))
     assert f"DHG2016/{FIRST}/depth_{first + 1}.png" in got.raw_files
     assert (f"DHG2016/{FIRST}/depth_{first}.png" in got.raw_files) is False
 
@@ -184,13 +171,13 @@ def test_palm_can_be_left_out(tmp_path: Path) -> None:
     truth = make(tmp_path, SHREC)
     whole, without = read_one(truth.root), read_one(truth.root, joints="21")
     kept = [0, *range(2, 22)]
-    np.testing.assert_array_equal(array(without, "skeleton"), array(whole, "skeleton")[:, kept])
+    np.testing.assert_array_equal(stream(without, "skeleton"), stream(whole, "skeleton")[:, kept])
 
 
 def test_block_sets_the_size(tmp_path: Path) -> None:
     truth = make(tmp_path, SHREC, depth=(SHREC,))
     sizes = {block: read_one(truth.root, block=block) for block in ("4", "8", "16")}
-    shapes = [array(one, "depth").shape[1:] for one in sizes.values()]
+    shapes = [stream(one, "depth").shape[1:] for one in sizes.values()]
     assert shapes == [(120, 160), (60, 80), (30, 40)]
 
 
@@ -281,7 +268,7 @@ def test_span_0_is_refused_when_counted_from_1(tmp_path: Path) -> None:
     (tmp_path / CUTS).write_bytes(b"1 1 1 1 0 5\n")
     with pytest.raises(RawLayoutError, match="counted from1, got 0 to 5"):
         read_one(tmp_path, truncation="from1")
-    assert len(array(read_one(tmp_path), "skeleton")) == 6
+    assert len(stream(read_one(tmp_path), "skeleton")) == 6
 
 
 @pytest.mark.parametrize(("lost", "left"), [(4, "0-3, 5-"), (0, "1-")])
@@ -374,7 +361,7 @@ def test_real_clip_has_the_known_numbers(real_data: Path) -> None:
         "release": "shrec17", "fingers": "one finger", "label14": "1", "label28_dhg": "1",
         "label28_shrec17": "1", "split": "test",
     }  # fmt: skip
-    joints = array(one, "skeleton")
+    joints = stream(one, "skeleton")
     assert joints.shape == (95, 22, 3)
     np.testing.assert_allclose(joints[0, 0], [0.49394463, -0.41033334, 0.591467], rtol=1e-6)
     np.testing.assert_allclose(joints[-1, -1], [0.48106477, -0.34789555, 0.532121], rtol=1e-6)
@@ -388,7 +375,7 @@ def test_real_bones_are_those_of_a_hand(real_data: Path) -> None:
     """Checks unit and joint order: names of the descriptor, lengths in mm."""
     names = load_descriptor("dhg").streams["skeleton"].channels[0].names
     assert names is not None
-    joints = array(read_one(real_data / "shrec17"), "skeleton")
+    joints = stream(read_one(real_data / "shrec17"), "skeleton")
     expected = {
         ("wrist", "palm"): 62,
         ("palm", "index_base"): 97,
@@ -462,7 +449,7 @@ def test_real_derived_depth_is_in_millimetres_where_the_hands_are(real_data: Pat
         assert (video.dtype, video.shape) == (np.uint16, (32, 50, 50))
         medians.append(int(np.median(video[video > 0])))
     assert medians == [375, 375, 375, 352, 400, 312, 449, 438]
-    joints = array(read_one(real_data / "shrec17"), "skeleton")
+    joints = stream(read_one(real_data / "shrec17"), "skeleton")
     assert joints[..., 2].min() - 0.05 < np.median(medians) / 1000 < joints[..., 2].max()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from rawdata import gr4dhci as raw
-from rawdata.compare import assert_same, read_all
+from rawdata.compare import assert_same, read_all, stream
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import gr4dhci, load_descriptor
@@ -26,7 +26,7 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     SkeletonFiles,
     load_mapping,
 )
-from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
 from mmbind_data.spec import Recording
 
@@ -46,12 +46,6 @@ def find(root: Path, **options: str) -> RawListing:
 
 def read_unit(unit: Unit, *modalities: str) -> Recording:
     return next(gr4dhci.read(unit, modalities or BOTH, "default"))
-
-
-def stream(recording: Recording, name: str) -> np.ndarray:
-    values = recording.streams[name]
-    assert isinstance(values, np.ndarray)
-    return values
 
 
 def told(root: Path, mapping: dict[str, Any], files: dict[str, bytes]) -> Path:
@@ -543,13 +537,6 @@ def test_no_text_of_a_mapping_escapes_as_another_error(content: str) -> None:
     held = content.encode("utf-8", errors="surrogatepass")
     with contextlib.suppress(RawLayoutError):
         load_mapping(RawFile(FILE, Path("raw"), None, len(held), content=held))
-
-
-def test_unknown_names_are_answered_with_the_close_one(truth: Truth) -> None:
-    with pytest.raises(UsageError, match=r"got skelton\. Did you mean skeleton\?"):
-        read_unit(find(truth.root).units[0], "skelton")
-    with pytest.raises(UsageError, match=r"got defalt\. Did you mean default\?"):
-        gr4dhci.find(scan(truth.root), "defalt")
 
 
 def test_user_points_at_one_subject(truth: Truth) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import re
+import shutil
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from rawdata import mmfi as raw
 from rawdata.compare import assert_same
+from rawdata.pictures import png
 from rawdata.truth import FORMS, Truth
 
 from mmbind_data.convert import convert
@@ -377,11 +379,21 @@ def test_segments_without_their_table_are_refused(truth: Truth) -> None:
     assert len(find(truth.root).units) == 12
 
 
-def test_unknown_names_are_answered_with_the_close_one(shared_truth: Truth) -> None:
-    with pytest.raises(UsageError, match=r"got segment\. Did you mean segments"):
-        find(shared_truth.root, "segment")
-    with pytest.raises(UsageError, match=r"got wifi\. Did you mean wifi_csi"):
-        read_first(shared_truth.root, "wifi")
+def test_a_sequence_without_a_sample_says_why(truth: Truth, tmp_path: Path) -> None:
+    """One frame of 297 is none at all; the remark must not go with the recording."""
+    frames = sorted((truth.root / FIRST / "wifi-csi").glob("frame*.mat"))
+    kept = tmp_path / "one" / FIRST / "wifi-csi" / frames[0].name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(frames[0].read_bytes())
+    reason = "wifi_csi left out of a recording: a frame is missing and none is near: 1"
+    with pytest.raises(RawLayoutError, match=f"no sample .* got none; {reason}"):
+        convert("mmfi", tmp_path / "one", tmp_path / "o.zarr", modalities=["wifi_csi"])
+    # another sequence has frames: the remark is among the notes
+    other = tmp_path / "one" / raw.SEQUENCES[1] / "wifi-csi"
+    shutil.copytree(truth.root / FIRST / "wifi-csi", other)
+    made = convert("mmfi", tmp_path / "one", tmp_path / "o.zarr", modalities=["wifi_csi"])
+    assert made.info.n_samples == 1
+    assert reason in made.notes
 
 
 def test_segments_keep_overlaps_order_and_single_frames(shared_truth: Truth) -> None:
@@ -452,12 +464,6 @@ def test_row_without_segments_is_refused(tmp_path: Path) -> None:
 def npy(values: object) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(values), allow_pickle=True)
-    return stream.getvalue()
-
-
-def png(values: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

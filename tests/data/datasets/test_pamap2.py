@@ -7,7 +7,6 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rawdata import pamap2 as raw
-from rawdata.compare import assert_same
+from rawdata.compare import assert_same, read_placed, stream, totals
 from rawdata.pamap2 import Piece
 from rawdata.truth import Truth
 
@@ -38,25 +37,11 @@ def read(
     modalities: Sequence[str] = INERTIAL,
     placements: Sequence[str] = ("hand",),
 ) -> list[Recording]:
-    units = [replace(unit, placements=tuple(placements)) for unit in find(root, preset).units]
-    return [one for unit in units for one in pamap2.read(unit, modalities, preset)]
+    return read_placed("pamap2", root, preset, modalities, placements)
 
 
 def write(root: Path, *pieces: Piece, name: str = P101) -> Truth:
     return raw.write(root, rng=np.random.default_rng(3), files={name: pieces})
-
-
-def stream(recording: Recording, name: str) -> np.ndarray:
-    values = recording.streams[name]
-    assert isinstance(values, np.ndarray)
-    return values
-
-
-def totals(recordings: Sequence[Recording]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for one in recordings:
-        counts.update(one.counts)
-    return counts
 
 
 @pytest.mark.parametrize("preset", list(raw.KEEPS))

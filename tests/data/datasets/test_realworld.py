@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rawdata import realworld as raw
-from rawdata.compare import assert_same, read_all
+from rawdata.compare import assert_same, read_all, stream
 from rawdata.realworld import Take
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import load_descriptor, realworld
-from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
 from mmbind_data.spec import Recording
 
@@ -36,12 +36,6 @@ CSV = {
 def truth(tmp_path: Path) -> Truth:
     """One recording of three sensors."""
     return raw.write(tmp_path / "raw", rng=np.random.default_rng(3), takes=(WALK,))
-
-
-def stream(recording: Recording, name: str) -> np.ndarray:
-    values = recording.streams[name]
-    assert isinstance(values, np.ndarray)
-    return values
 
 
 def find(root: Path, preset: str = "default", **options: str) -> RawListing:
@@ -452,13 +446,6 @@ def test_damaged_bytes_never_escape_as_another_error(at: int, change: int, cut: 
     with contextlib.suppress(RawLayoutError), np.errstate(over="ignore"):
         for one in realworld.read(unit, ["acc"], "default"):
             assert stream(one, "acc").dtype == np.float32
-
-
-def test_unknown_names_are_answered_with_the_close_one(truth: Truth) -> None:
-    with pytest.raises(UsageError, match=r"got papr\. Did you mean paper\?"):
-        find(truth.root, "papr")
-    with pytest.raises(UsageError, match=r"got giro\. Did you mean gyro\?"):
-        read_first(truth.root, ("giro",))
 
 
 def test_writer_varies_what_must_not_matter(tmp_path: Path) -> None:

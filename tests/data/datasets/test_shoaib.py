@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rawdata import shoaib as raw
-from rawdata.compare import assert_same
+from rawdata.compare import assert_same, read_placed, stream, totals
 from rawdata.shoaib import Run
 from rawdata.truth import Truth
 
@@ -36,25 +34,11 @@ def read(
     modalities: Sequence[str] = EVERY,
     placements: Sequence[str] = ("wrist",),
 ) -> list[Recording]:
-    units = [replace(unit, placements=tuple(placements)) for unit in find(root, preset).units]
-    return [one for unit in units for one in shoaib.read(unit, modalities, preset)]
+    return read_placed("shoaib", root, preset, modalities, placements)
 
 
 def write(root: Path, *runs: Run) -> Truth:
     return raw.write(root, rng=np.random.default_rng(3), files={1: runs})
-
-
-def stream(recording: Recording, name: str) -> np.ndarray:
-    values = recording.streams[name]
-    assert isinstance(values, np.ndarray)
-    return values
-
-
-def totals(recordings: Sequence[Recording]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for one in recordings:
-        counts.update(one.counts)
-    return counts
 
 
 @pytest.mark.parametrize("preset", raw.PRESETS)

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from rawdata import sun_rgbd as raw
 from rawdata.compare import assert_same, read_all
+from rawdata.pictures import png
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import load_descriptor, sun_rgbd, sun_rgbd_semseg
-from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import RawFile, RawListing, scan
 from mmbind_data.spec import Recording
 
@@ -214,7 +215,7 @@ def cells(*paths: object) -> np.ndarray:
 
 GREY = np.arange(240 * 320).reshape(240, 320)
 JPEG = raw.jpeg(raw.image_ramp(0, (240, 320)))
-PNG = raw.png(raw.rotated(raw.depth_ramp(0, (240, 320))))
+PNG = png(raw.rotated(raw.depth_ramp(0, (240, 320))))
 LISTS = mat(alltrain=cells("/x/SUNRGBD/" + FIRST), alltest=cells("/x/SUNRGBD/" + B3DO))
 IMAGE, DEPTH = f"SUNRGBD/{FIRST}/image/NYU0001.jpg", f"SUNRGBD/{FIRST}/depth/NYU0001.png"
 SCENE, CAMERA = f"SUNRGBD/{FIRST}/scene.txt", f"SUNRGBD/{FIRST}/intrinsics.txt"
@@ -225,11 +226,11 @@ BAD_FILES = {
     "image grey": (IMAGE, raw.jpeg(GREY.astype(np.uint8)), r"mode RGB, got mode L"),
     "depth empty": (DEPTH, b"", r"empty file"),
     "depth cut": (DEPTH, PNG[: len(PNG) // 2], r"unreadable image"),
-    "depth of 8 bits": (DEPTH, raw.png(GREY.astype(np.uint8)), r"mode I;16, got mode L"),
-    "depth of colours": (DEPTH, raw.png(raw.image_ramp(0, (240, 320))), r"mode I;16, got mode RGB"),
+    "depth of 8 bits": (DEPTH, png(GREY.astype(np.uint8)), r"mode I;16, got mode L"),
+    "depth of colours": (DEPTH, png(raw.image_ramp(0, (240, 320))), r"mode I;16, got mode RGB"),
     "depth of another size": (
         DEPTH,
-        raw.png(np.zeros((240, 321), np.uint16)),
+        png(np.zeros((240, 321), np.uint16)),
         r"another size .*size of the image, 240 x 320, got 240 x 321",
     ),
     "no label": (SCENE, b"", r"empty file"),
@@ -306,12 +307,6 @@ def test_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_toolbox_alone_is_no_dataset(truth: Truth) -> None:
     with pytest.raises(RawLayoutError, match=r"nothing that belongs to it .*SUNRGBD\.zip"):
         find(truth.root / "SUNRGBDtoolbox")
-
-
-def test_unknown_preset_is_answered(truth: Truth) -> None:
-    unit = find(truth.root).units[0]
-    with pytest.raises(UsageError, match="Did you mean paper"):
-        list(sun_rgbd.read(unit, EVERY, "papr"))
 
 
 DAMAGED = {IMAGE: JPEG, DEPTH: PNG, CAMERA: b"529.5 0 365 0 529.5 265 0 0 1\n", raw.SPLIT: LISTS}

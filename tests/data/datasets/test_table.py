@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,31 @@ def test_csv_columns_units_and_groups(tmp_path: Path) -> None:
     assert "6 of 8 files match the descriptor: 6 recordings" in made.notes
     assert any("plan.xlsx" in note for note in made.notes)
     assert not any("README" in note for note in made.notes)
+
+
+def test_names_in_paths_become_numbers_where_the_descriptor_says(tmp_path: Path) -> None:
+    for name in ("s1/sit_0_170_1.5", "s1/sit_1_8_2", "s2/sit_0_x_3"):
+        write_csv(tmp_path / "raw" / f"{name}.csv", ramp(1, 0))
+    pattern = "{subject}/{label}_{trial}_{height}_{grip}.csv"
+
+    def document(**types: str) -> str:
+        return changed(path=pattern, column_types=types)
+
+    with pytest.raises(
+        RawLayoutError, match=r"column height at .*s2/sit_0_x_3.*: expected integer .*, got 'x'"
+    ):
+        own(tmp_path, document(height="integer"))
+    (tmp_path / "raw" / "s2" / "sit_0_x_3.csv").unlink()
+    table = open_store(own(tmp_path, document(height="integer", grip="number"))).samples()
+    assert table["height"].to_pylist()[::2] == [170, 8]
+    assert table["grip"].to_pylist()[::2] == [1.5, 2.0]
+    shutil.rmtree(tmp_path / "own.zarr")
+    # not said: text, though all of these are numbers
+    texts = open_store(own(tmp_path, document())).samples()["height"].to_pylist()
+    assert texts[::2] == ["170", "8"]
+    for name in ("subject", "hieght"):
+        with pytest.raises(FormatError, match=rf"column_types '{name}'.*\(grip, height\)"):
+            own(tmp_path, document(**{name: "integer"}))
 
 
 def test_every_kind_of_file_gives_the_same_values(tmp_path: Path) -> None:
