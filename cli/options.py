@@ -88,8 +88,12 @@ def source_paths(texts: Sequence[str]) -> dict[str, Path]:
     return places
 
 
-def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any]) -> Config:
+def read_config(
+    model: type[Config], path: str | None, changes: Mapping[str, Any], base: Config | None = None
+) -> Config:
     """A configuration from its defaults, then a JSON file, then the options of the command line.
+
+    With ``base``, that configuration stands in for the defaults.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def read_config(model: type[Config], path: str | None, changes: Mapping[str, Any
             document[name] = {**document.get(name, {}), **value}
         else:
             document[name] = value
-    defaults = model().model_dump(mode="json")
+    defaults = (base or model()).model_dump(mode="json")
     for name, value in document.items():
         nested = isinstance(value, dict) and isinstance(defaults.get(name), dict)
         defaults[name] = {**defaults[name], **value} if nested else value

@@ -14,7 +14,20 @@ from .output import Report, Screen, reported
 @click.command("train")
 @click.argument("data", type=click.Path())
 @click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the run.")
-@click.option("--method", default="mmbind", show_default=True, help="lower_bound, mim, mmbind, ...")
+@click.option(
+    "--method",
+    default="mmbind",
+    show_default=True,
+    metavar="NAME",
+    help="lower_bound, unimodal, mim, mpm, cmg, dcm, imagebind, mmbind or upper_bound.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(["default", "paper", "published"]),
+    default="default",
+    show_default=True,
+    help="Soft targets; eq. 3 as printed; what the paper's code does.",
+)
 @click.option("--steps", type=click.IntRange(min=0), help="Optimiser steps.  [default: 700]")
 @click.option("--epochs", type=click.IntRange(min=0), help="Passes over the samples instead.")
 @click.option("--batch", type=click.IntRange(min=2), help="Rows per step.  [default: 64]")
@@ -30,7 +43,7 @@ def command(
     dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
 ) -> Report:  # fmt: skip
     """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
-    from mmbind_train.config import TrainConfig
+    from mmbind_train.config import TrainConfig, recipe
     from mmbind_train.train import plan_training, train
 
     length = {name: chosen[name] for name in ("steps", "epochs")}
@@ -44,7 +57,7 @@ def command(
         changes["budget"]["batch"] = chosen["batch"]
     if chosen["encoder"] is not None:
         changes["network"]["variant"] = chosen["encoder"]
-    settings = read_config(TrainConfig, config, changes)
+    settings = read_config(TrainConfig, config, changes, recipe(chosen["recipe"]))
     places = source_paths(source)
     if dry_run:
         counts = plan_training(data, method=method, config=settings, sources=places)

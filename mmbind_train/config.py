@@ -52,6 +52,10 @@ class NetworkOptions(Model):
     width: int = Field(default=32, ge=8, multiple_of=8, description="first layer's channels")
     feature_dim: int = Field(default=128, ge=8, description="length of a feature h")
     embedding_dim: int = Field(default=128, ge=2, description="F: length of an embedding z")
+    dummy_value: float = Field(
+        default=0.0,
+        description="what a dummy input holds, standardised; the published MM-Fi code has -1.1",
+    )
     prompt: bool = Field(
         default=False, description="append the presence mask to every feature (method mpm)"
     )
@@ -168,12 +172,26 @@ class TrainConfig(Model):
     )
 
 
-AS_PUBLISHED: dict[str, object] = {
-    "loss": ARTEFACT,
-    "pairs": PairOptions(targets="hard", weights="published", shared_input=False),
-    "mask_same_sample": False,
-    "augmentation": NO_AUGMENTATION,
-}
+def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
+    """A named way to train: ours, the paper's text, or what the paper's public code does.
+
+    ``paper``: eq. 3 as printed, one row per pair, weighted. ``published``: the code's loss (pooled
+    denominator, dummies as views), its weights, pseudo rows without the shared modality, no
+    augmentation. The networks are chosen apart (`NetworkOptions.variant`); a dummy input other
+    than zero, which the code has for MM-Fi, is `NetworkOptions.dummy_value`.
+
+    Source: paper 5.2; shared/facts/reference-utd-pamap2-cross.md 4.
+    """
+    if name == "paper":
+        return TrainConfig(loss=PAPER, pairs=PairOptions(targets="hard"))
+    if name == "published":
+        return TrainConfig(
+            loss=ARTEFACT,
+            pairs=PairOptions(targets="hard", weights="published", shared_input=False),
+            mask_same_sample=False,
+            augmentation=NO_AUGMENTATION,
+        )
+    return TrainConfig()
 
 
 class EvaluateConfig(Model):

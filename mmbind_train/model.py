@@ -38,6 +38,7 @@ class AdaptiveModel(nn.Module):
         self.n_prompt = len(modalities) if options.prompt else 0
         self.dim = max(self.dims.values()) + self.n_prompt
         self.embedding_dim = options.embedding_dim
+        self.dummy_value = options.dummy_value
         self.encoders = nn.ModuleDict(
             {
                 name: build_encoder(
@@ -116,7 +117,8 @@ class AdaptiveModel(nn.Module):
     def _dummy(self, name: str, values: Tensor) -> Tensor:
         """Feature of a zero input, shape (1, dim): the same for every row that lacks a modality."""
         with _fixed_statistics(self.encoders[name]):
-            feature: Tensor = self.encoders[name](torch.zeros_like(values[:1]))
+            dummy = torch.full_like(values[:1], self.dummy_value)
+            feature: Tensor = self.encoders[name](dummy)
         return feature
 
     def embed(self, features: Tensor) -> Tensor:

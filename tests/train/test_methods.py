@@ -16,12 +16,21 @@ from mmbind_data.binding import bind
 from mmbind_data.errors import OutputError, UsageError
 from mmbind_data.layout import open_any, open_bound, open_store
 from mmbind_data.partition import partition
-from mmbind_train.config import Budget, NetworkOptions, PairOptions, TrainConfig
+from mmbind_train.config import (
+    ARTEFACT,
+    PAPER,
+    Budget,
+    NetworkOptions,
+    PairOptions,
+    TrainConfig,
+    recipe,
+)
 from mmbind_train.generated import with_generated
 from mmbind_train.inputs import standardise
 from mmbind_train.methods import METHODS, one_modality_rows
 from mmbind_train.runs import METRICS, RunInfo, load_run
 from mmbind_train.stages import Translate
+from mmbind_train.targets import published_weights
 from mmbind_train.train import count_samples, plan_training, pretrain, read_rows, train
 from mmbind_train.training import Training
 
@@ -205,6 +214,37 @@ def test_ablations_and_published_switches(world: World) -> None:
     assert rows_of(rows=("incomplete",))[0] == {"incomplete": 36}
     assert rows_of(shared_input=False)[1] == {"acc": 36, "gyro": 54, "skeleton": 54}
     assert plain.weight[plain.kind == "pseudo"].std() > 0
+
+
+def test_recipes_of_the_paper_and_of_its_code(world: World) -> None:
+    paper, published = recipe("paper"), recipe("published")
+    assert (paper.loss, paper.pairs.targets) == (PAPER, "hard")
+    assert published.loss == ARTEFACT
+    small = {"budget": SMALL.budget, "network": SMALL.network}
+    counts = trained(world, "mmbind", published.model_copy(update=small)).stages[0]
+    assert counts.n_rows == {"incomplete": 36, "pseudo": 36}
+    assert counts.n_present == {"acc": 36, "gyro": 54, "skeleton": 54}
+
+
+def test_published_weights_by_hand(world: World) -> None:
+    rows = trained(world, "mmbind").rows
+    similarity = np.array([0.99, 0.5, 0.0, -0.2], np.float32)
+    pseudo = rows.select(np.flatnonzero(rows.kind == "pseudo")[:4])
+    found = published_weights(replace(pseudo, similarity=similarity))
+    # shared/facts/reference-utd-pamap2-cross.md 4.2: 0.99 -> 0.995, 0.5 -> 0.653
+    np.testing.assert_allclose(found, [0.995, 0.653, 0, 0], atol=5e-4)
+    assert (published_weights(rows.select(rows.kind == "incomplete")) == 1).all()
+
+
+def test_a_dummy_of_another_value_enters_the_encoder(world: World) -> None:
+    data = open_any(world.bound)
+    rows = read_rows(data, "mim", SMALL)
+    losses = []
+    for value in (0.0, -1.1):
+        network = SMALL.network.model_copy(update={"dummy_value": value})
+        config = SMALL.model_copy(update={"network": network})
+        losses.append(pretrain(rows, data, "mim", config, steps=1).stages[0].final_loss)
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("budget", [Budget(steps=12, batch=16), Budget(epochs=2, batch=16)])

@@ -1,0 +1,68 @@
+"""The graph of pairs against a loop over the table, and what it makes of one partner."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from smallstores import World
+
+from mmbind_data.layout import open_any
+from mmbind_train.batches import Rows, gather_bound
+from mmbind_train.targets import own_rows, pair_graph
+
+
+@pytest.fixture(scope="module")
+def rows(world: World) -> Rows:
+    bound = open_any(world.bound)
+    assert bound.info.kind == "bound"
+    return gather_bound(bound)  # type: ignore[arg-type]
+
+
+def naive_graph(rows: Rows, own: Rows, steps: int) -> np.ndarray:
+    """The same by loops over dictionaries of sample codes."""
+    nodes = [int(codes.max()) for codes in own.sample]
+    weight = {(a, b): 0.0 for a in nodes for b in nodes}
+    for kind, codes, share in zip(rows.kind, rows.sample, rows.weight, strict=True):
+        if kind != "pseudo":
+            continue
+        for p in codes:
+            for q in codes:
+                if p >= 0 and q >= 0 and p != q:
+                    weight[int(p), int(q)] += float(share)
+                    weight[int(q), int(p)] += float(share)
+
+    def shares(matrix: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        total = {a: sum(matrix[a, b] for b in nodes) for a in nodes}
+        return {(a, b): matrix[a, b] / (total[a] or 1) for a in nodes for b in nodes}
+
+    one = shares(weight)
+    reached = dict(one)
+    if steps == 2:
+        far = {(a, b): sum(one[a, c] * one[c, b] for c in nodes) for a in nodes for b in nodes}
+        for key, value in shares(far).items():
+            reached[key] += value
+    return np.array([[0 if a == b else reached[a, b] for b in nodes] for a in nodes])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_graph_is_the_table(rows: Rows, steps: int) -> None:
+    own = own_rows(rows)
+    graph = pair_graph(rows, own, steps=steps).toarray()
+    np.testing.assert_allclose(graph, naive_graph(rows, own, steps), atol=1e-6)
+
+
+def test_one_step_links_the_sources_and_two_steps_link_within(rows: Rows) -> None:
+    own = own_rows(rows)
+    side = own.present[:, list(rows.modalities).index("gyro")]
+    same = side[:, None] == side[None, :]
+    assert (pair_graph(rows, own, steps=1).toarray()[same] == 0).all()
+    two = pair_graph(rows, own, steps=2).toarray()
+    assert (two[same] > 0).any()
+    assert (np.diag(two) == 0).all()
+
+
+def test_own_rows_hold_every_sample_once(rows: Rows) -> None:
+    own = own_rows(rows)
+    codes = own.sample.max(axis=1)
+    assert len(np.unique(codes)) == len(codes) == 36
+    assert (own.weight == 1).all()
