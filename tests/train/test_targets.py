@@ -15,7 +15,7 @@ from mmbind_train.targets import own_rows, pair_graph
 def rows(world: World) -> Rows:
     bound = open_any(world.bound)
     assert bound.info.kind == "bound"
-    return gather_bound(bound)  # type: ignore[arg-type]
+    return gather_bound(bound)
 
 
 def naive_graph(rows: Rows, own: Rows, steps: int) -> np.ndarray:
