@@ -124,7 +124,7 @@ def mmbind(training: Training) -> None:
     averaged = (training.rows.kind == "mean").any()  # its partners are one sample already
     if pairs.targets == "soft" and not training.labelled and not averaged:
         rows = own_rows(training.rows)
-        graph = pair_graph(training.rows, rows, steps=pairs.steps)
+        graph = pair_graph(training.rows, rows)
         training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
         return
     kinds = {*pairs.rows, *(("mean",) if "pseudo" in pairs.rows else ())}

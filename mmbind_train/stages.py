@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +21,7 @@ from .config import LossOptions, TrainConfig
 from .inputs import Batch, same_sample
 from .model import AdaptiveModel, Classifier
 from .objectives import soft_info_nce, weighted_info_nce
+from .targets import PairGraph
 
 
 class Objective(nn.Module):
@@ -85,12 +85,12 @@ class SoftContrast(Objective):
     Parameters
     ----------
     model, rows, config
-    graph : sparse array, shape (n_rows, n_rows)
-        Weights of pairs of rows; each row is its own partner with weight 1 besides.
+    graph : PairGraph
+        Pairs of the rows; each row is its own partner with weight 1 besides.
     """
 
     def __init__(
-        self, model: AdaptiveModel, rows: Rows, config: TrainConfig, graph: sparse.csr_array
+        self, model: AdaptiveModel, rows: Rows, config: TrainConfig, graph: PairGraph
     ) -> None:
         super().__init__(model, rows)
         self.config = config
@@ -102,7 +102,7 @@ class SoftContrast(Objective):
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy between targets and similarities."""
-        partners = self.graph[chosen][:, chosen].toarray()
+        partners = self.graph.among(chosen, steps=self.config.pairs.steps)
         return _soft_loss(outputs, self.rows, chosen, partners, self.config)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 
@@ -13,8 +15,48 @@ def own_rows(rows: Rows) -> Rows:
     return rows.select(rows.kind == "incomplete")
 
 
-def pair_graph(rows: Rows, own: Rows, *, steps: int = 2) -> sparse.csr_array:
-    """Weights of the pairs between source samples, as a symmetric graph.
+@dataclass(frozen=True)
+class PairGraph:
+    """Source samples that are pseudo-paired, and how much.
+
+    Attributes
+    ----------
+    shares : scipy.sparse.csr_array, shape (n, n), float32
+        Row i: how sample i's weight is shared among its partners, both directions of a pair
+        counted; sums to 1, or to 0 without partners.
+    columns : scipy.sparse.csc_array, shape (n, n), float32
+        The same, for reading columns.
+    """
+
+    shares: sparse.csr_array
+    columns: sparse.csc_array
+
+    def among(self, chosen: np.ndarray, *, steps: int = 2) -> np.ndarray:
+        """How much some samples are partners of each other.
+
+        Parameters
+        ----------
+        chosen : ndarray of int, shape (B,)
+        steps : {1, 2}
+            2: what two steps along the pairs reach counts as well, as much as one step. It links
+            samples of one source, which no pair does.
+
+        Returns
+        -------
+        ndarray, shape (B, B), float32
+            The diagonal is 0.
+        """
+        own, others = self.shares[chosen], self.columns[:, chosen]
+        block = own[:, chosen].toarray()
+        if steps == 2:
+            block = block + (own @ others).toarray()
+        np.fill_diagonal(block, 0)
+        found: np.ndarray = block
+        return found
+
+
+def pair_graph(rows: Rows, own: Rows) -> PairGraph:
+    """Read the pairs off the training rows.
 
     Parameters
     ----------
@@ -22,14 +64,6 @@ def pair_graph(rows: Rows, own: Rows, *, steps: int = 2) -> sparse.csr_array:
         Of a bound store, pseudo rows among them. The weights of an anchor's partners share 1.
     own : Rows, n of them
         From `own_rows`: what the graph's nodes count.
-    steps : {1, 2}
-        2: what two steps along the pairs reach counts as well, as much as one step. It links
-        samples of one source, which no pair does.
-
-    Returns
-    -------
-    scipy.sparse.csr_array, shape (n, n), float32
-        The diagonal is empty.
     """
     n_codes = int(rows.sample.max(initial=-1)) + 1
     pseudo = rows.select(rows.kind == "pseudo")
@@ -44,11 +78,11 @@ def pair_graph(rows: Rows, own: Rows, *, steps: int = 2) -> sparse.csr_array:
     entries = (np.concatenate(shares), (np.concatenate(anchors), np.concatenate(partners)))
     node = own.sample.max(axis=1)  # an incomplete row holds one sample
     graph = sparse.coo_array(entries, shape=(n_codes, n_codes)).tocsr()[node][:, node]
-    one = _shares(graph + graph.T)
-    reached = one if steps == 1 else one + _shares(one @ one)
-    reached.setdiag(0)
-    reached.eliminate_zeros()
-    return reached.astype(np.float32)
+    graph = graph + graph.T
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    shared = sparse.diags_array(1 / np.where(degree > 0, degree, 1)) @ graph
+    shared = shared.astype(np.float32)
+    return PairGraph(shared.tocsr(), shared.tocsc())
 
 
 def published_weights(rows: Rows) -> np.ndarray:
@@ -61,9 +95,3 @@ def published_weights(rows: Rows) -> np.ndarray:
     positive = similarity > 0
     logs = np.log(similarity, where=positive, out=np.zeros(len(rows), np.float32))
     return np.where(positive, 1 + logs / 2, 0).astype(np.float32)
-
-
-def _shares(graph: sparse.csr_array) -> sparse.csr_array:
-    """Divide each row by its sum; a row without entries stays empty."""
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    return (sparse.diags_array(1 / np.where(degree > 0, degree, 1)) @ graph).tocsr()
