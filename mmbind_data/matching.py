@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from .bind_options import BindOptions, Progress
+from .bind_options import DEFAULT_TOP_K, BindOptions, Progress
 from .comparable import why_incomparable
 from .derive import derive, find_derivation
 from .elastic import elastic_signals, reranked
@@ -85,7 +86,7 @@ def match_sensor(
     -----
     Source: MMBind paper, section 5.1, eq. 1 and 2; hubness correction and warping are ours.
     """
-    _check_rule(options, modality.kind, (len(sides[0]), len(sides[1])))
+    options = _fitted(options, modality.kind, (len(sides[0]), len(sides[1])))
     embedded = _embed(values, modality, options, progress)
     vectors, n = embedded.vectors, len(sides[0])
     groups = groups_of(sides, options.group_by)
@@ -164,9 +165,15 @@ def _match_on_index(
     return matches, Embedded(embedded.vectors, {**embedded.config, **told}, embedded.weights)
 
 
-def _check_rule(options: BindOptions, kind: str, n: tuple[int, int]) -> None:
-    """Refuse a rule that cannot be followed, or a part of it that would be passed over."""
+def _fitted(options: BindOptions, kind: str, n: tuple[int, int]) -> BindOptions:
+    """Refuse a rule that cannot be followed, or a part of it that would be passed over.
+
+    The default number of partners means as many as there are, up to that.
+    """
     rule, warps = options.rule, options.warps(kind)
+    if rule.top_k == DEFAULT_TOP_K:
+        most = min(*n, options.candidates) if warps else min(n)
+        rule = replace(rule, top_k=max(1, min(rule.top_k, most)))
     step = "Give --rerank none, or leave it out." if warps else ""
     for option, idle, expected, got in (
         ("--top-k", rule.top_k > min(n), f"at most the {min(n)} samples of a side", rule.top_k),
@@ -183,6 +190,7 @@ def _check_rule(options: BindOptions, kind: str, n: tuple[int, int]) -> None:
             next_step = step if option != "--top-k" else ""
             what = "a rule that cannot be followed"
             raise UsageError(problem("bind", what, option, expected, str(got), next_step))
+    return replace(options, rule=rule)
 
 
 def _embed(

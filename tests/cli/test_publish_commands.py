@@ -93,7 +93,7 @@ def test_hydrate_and_train_from_it(
     given = sources(workshop)
     out = tmp_path / "deep" / "hydrated.zarr"
     rehearsed = mmbind("hydrate", bundle, "-o", out, *given, "--dry-run")
-    assert rehearsed.stdout == "would attach utd-mhad-A, utd-mhad-B to 64 rows\n"
+    assert rehearsed.stdout == "would attach utd-mhad-A, utd-mhad-B to 352 rows\n"
     assert not out.parent.exists()
     outcome = mmbind("hydrate", bundle, "-o", out, *given, "--json")
     assert outcome.exit_code == 0, outcome
