@@ -176,8 +176,8 @@ def console(card: str) -> list[list[str]]:
         (),
         ("--recipe", "paper", "--steps", "3", "--seed", "4"),
         ("--embed", "raw", "--rerank", "none", "--match", "mutual", "--top-k", "3", "--weights",
-         "softmax", "--metric", "euclidean", "--temperature", "0.3"),
-        ("--candidates", "5", "--min-similarity", "-0.5", "--max-reuse", "9", "--pca", "4"),
+         "softmax", "--metric", "euclidean", "--temperature", "0.3", "--pca", "4"),
+        ("--candidates", "5", "--min-similarity", "-0.5", "--max-reuse", "9"),
     ],
 )  # fmt: skip
 def test_the_cards_commands_make_it_anew(
