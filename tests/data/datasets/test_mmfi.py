@@ -194,7 +194,9 @@ def test_frames_are_found_by_number_not_by_position(tmp_path: Path) -> None:
     for number in (4, 9, 11, 10, 2):
         np.full((1, 5), float(number)).tofile(folder / f"frame{number:03d}.bin")
     unit = find(tmp_path, "paper").units[0]
-    assert list(mmfi.read(unit, ["radar"], "paper")) == []  # frames 17 to 30: none is near
+    (empty,) = mmfi.read(unit, ["radar"], "paper")  # frames 17 to 30: none is near
+    assert empty.streams == {}
+    assert list(empty.counts.values()) == [1]
     np.full((1, 5), 20.0).tofile(folder / "frame020.bin")
     np.full((1, 5), 29.0).tofile(folder / "frame029.bin")
     unit = find(tmp_path, "paper").units[0]
