@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from isal import isal_zlib
+
 from mmbind_data.errors import RawLayoutError, problem
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -146,16 +148,17 @@ def read_member(container: Path, nest: tuple[Span, ...], span: Span, place: str)
         raise _corrupt(place, "a stored or deflated member", got, "Unpack the zip first.")
     content = packed
     if span.method == zipfile.ZIP_DEFLATED:
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflate = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # zlib, at almost twice the speed
         try:
             # one byte more than promised shows a member that is larger than its directory says
             content = inflate.decompress(packed, span.size + 1)
-        except zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # its stub names an instance
             raise _corrupt(place, "an intact member", str(error)) from error
     if len(content) != span.size:
         raise _corrupt(place, f"{span.size} bytes", f"{len(content)} bytes")
-    if zlib.crc32(content) != span.crc:
-        raise _corrupt(place, f"CRC {span.crc:08x}", f"CRC {zlib.crc32(content):08x}")
+    crc = isal_zlib.crc32(content)
+    if crc != span.crc:
+        raise _corrupt(place, f"CRC {span.crc:08x}", f"CRC {crc:08x}")
     return content
 
 
