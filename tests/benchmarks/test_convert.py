@@ -111,16 +111,36 @@ class Converting:
     out: Path
     workers: int = 1
     script: Path | None = None
+    preset: str = "default"
 
     def tidy(self) -> None:
         shutil.rmtree(self.out, ignore_errors=True)
 
     def __call__(self) -> None:
         if self.script is None:
-            convert(self.name, self.raw, self.out, workers=self.workers)
-            return
-        command = [sys.executable, str(self.script), self.name, str(self.raw), str(self.out)]
-        subprocess.run([*command, str(self.workers)], check=True)
+            convert(self.name, self.raw, self.out, workers=self.workers, preset=self.preset)
+        else:
+            assert self.start().wait() == 0
+
+    def start(self) -> subprocess.Popen[bytes]:
+        given = (self.script, self.name, self.raw, self.out, self.workers, self.preset)
+        return subprocess.Popen([sys.executable, *map(str, given)])
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two conversions at once."""
+
+    first: Converting
+    second: Converting
+
+    def tidy(self) -> None:
+        self.first.tidy()
+        self.second.tidy()
+
+    def __call__(self) -> None:
+        started = [self.first.start(), self.second.start()]
+        assert [one.wait() for one in started] == [0, 0]
 
 
 def converted(name: str, raw: Path, workers: int = 1) -> Converting:
@@ -314,34 +334,49 @@ CONVERT = """
 import json, sys
 from mmbind_data.convert import convert
 if __name__ == "__main__":
-    name, raw, out, workers = sys.argv[1:]
-    convert(name, raw, out, workers=int(workers))
+    name, raw, out, workers, preset = sys.argv[1:]
+    convert(name, raw, out, workers=int(workers), preset=preset)
 """
 
 
 def test_two_workers_are_faster_than_one(
     folder: Path, pamap2: Path, motionsense: Path, tmp_path: Path
 ) -> None:
-    subjects = folder / "subjects" / "Protocol"
-    subjects.mkdir(parents=True)
-    for number in range(101, 109):  # one file under eight names: the disk holds it once
-        (subjects / f"subject{number}.dat").hardlink_to(next(pamap2.rglob("*.dat")))
-    script, out = tmp_path / "convert.py", tmp_path / "out.zarr"
-    script.write_text(CONVERT)  # a process of its own: the start of Python is in both figures
+    """Against what two cores of this machine give: two separate conversions at once."""
+    every = folder / "every"
+    for session, numbers in (
+        ("Protocol", range(101, 109)),
+        ("Optional", (101, 105, 106, 108, 109)),
+    ):
+        (every / session).mkdir(parents=True)
+        for number in numbers:  # one file under thirteen names: the disk holds it once
+            name = every / session / f"subject{number}.dat"
+            name.hardlink_to(next(pamap2.rglob("*.dat")))
+    script = tmp_path / "convert.py"
+    script.write_text(CONVERT)  # a process of its own: the start of Python is in all figures
     speedups = {}
-    for name, raw in (("pamap2", subjects.parent), ("motionsense", motionsense)):
+    for name, raw, preset in (("pamap2", every, "all"), ("motionsense", motionsense, "default")):
+        outs = [tmp_path / "first.zarr", tmp_path / "second.zarr"]
+        single, other = (Converting(name, raw, out, 1, script, preset) for out in outs)
         best = compare(
             f"{name}, the start of Python included; {os.cpu_count()} cores",
-            {f"--workers {n}": Converting(name, raw, out, n, script) for n in (1, 2)},
+            {
+                "--workers 1": single,
+                "--workers 2": Converting(name, raw, outs[0], 2, script, preset),
+                "--workers 1 twice at once": Both(single, other),
+            },
         )
-        one, two = best.values()
+        one, two, both = best.values()
+        possible = 2 * one.wall / both.wall
         speedups[name] = one.wall / two.wall
         overhead = two.cpu / one.cpu
         print(f"  {speedups[name]:.2f} times as fast; CPU time times {overhead:.2f}")
+        print(f"  two separate conversions at once: {possible:.2f} times as fast as in turn")
         if name == "pamap2":
-            foreign, pamap2_overhead = max(one.foreign, two.foreign), overhead
+            foreign, pamap2_overhead = max(one.foreign, two.foreign, both.foreign), overhead
+            goal = 1.6 * min(1.0, possible / 2)
     if foreign < QUIET:
-        assert speedups["pamap2"] >= 1.6
+        assert speedups["pamap2"] >= goal
     # on a busy box: the work that a second worker adds must leave room for 1.6 on two free cores
     assert pamap2_overhead <= 2 / 1.6
 
