@@ -20,6 +20,7 @@ from .output import Report, Screen, notes, reported
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--config", type=click.Path(), help="JSON with every option.")
 @reported
 def command(
@@ -28,6 +29,7 @@ def command(
     """Fine-tune RUN on few labels of C, once per seed; then read T, once, and score it."""
     from mmbind_train.config import EvaluateConfig
     from mmbind_train.evaluate import evaluate
+    from mmbind_train.hardware import choose_hardware
 
     if chosen["labels_per_class"] is not None and chosen["label_fraction"] is not None:
         message = "--labels-per-class and --label-fraction cannot be given together"
@@ -40,8 +42,11 @@ def command(
     if chosen["steps"] is not None:
         changes["budget"] = {"steps": chosen["steps"], "epochs": None}
     settings = read_config(EvaluateConfig, config, changes)
+    hardware = choose_hardware(chosen["device"], doing="evaluate")
     with screen.progress("fine-tune") as progress:
-        result = evaluate(run, finetune, test, config=settings, progress=progress)
+        result = evaluate(
+            run, finetune, test, config=settings, progress=progress, hardware=hardware
+        )
     spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
     line = (
         f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .options import read_config, source_paths
-from .output import Report, Screen, reported
+from .output import Report, Screen, notes, reported
 
 
 @click.command("train")
@@ -35,6 +36,16 @@ from .output import Report, Screen, reported
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--config", type=click.Path(), help="JSON with every option, also those of the loss.")
 @click.option("--source", multiple=True, metavar="ID=PATH", help="Where a source lies now.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of features; auto: bfloat16 on CUDA devices that have it.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the encoders (needs C++).")
+@click.option("--tensorboard", is_flag=True, help="Event files for TensorBoard in the run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be trained on, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the run.")
 @reported
@@ -44,6 +55,8 @@ def command(
 ) -> Report:  # fmt: skip
     """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
     from mmbind_train.config import TrainConfig, recipe
+    from mmbind_train.hardware import choose_hardware
+    from mmbind_train.processes import join_processes
     from mmbind_train.train import plan_training, train
 
     length = {name: chosen[name] for name in ("steps", "epochs")}
@@ -63,6 +76,12 @@ def command(
         counts = plan_training(data, method=method, config=settings, sources=places)
         line = "would train on " + ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
         return Report({"n_rows": counts}, [line])
+    processes = join_processes(chosen["device"])
+    hardware = choose_hardware(
+        chosen["device"], chosen["precision"], compiled=chosen["compiled"], processes=processes
+    )
+    screen = screen if processes.first else Screen(quiet=True)
+    told: list[str] = []
     with screen.progress(f"train {method}") as progress:
         info = train(
             data,
@@ -72,7 +91,13 @@ def command(
             sources=places,
             overwrite=overwrite,
             progress=progress,
+            hardware=hardware,
+            tensorboard=chosen["tensorboard"],
+            tell=told.append,
         )
+    processes.leave()
+    if not processes.first:
+        sys.exit(0)  # the first process tells what came out
     result = {
         "path": out,
         "method": info.method,
@@ -83,4 +108,6 @@ def command(
     }
     loss = "" if info.final_loss is None else f", loss {info.final_loss:.3f}"
     rows = ", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no"
-    return Report(result, [f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"])
+    return Report(
+        result, [f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"], notes(told)
+    )

@@ -16,9 +16,10 @@ from typing import Literal
 
 import filelock
 
-from .errors import MMBindError, OutputError, problem
+from .errors import MMBindError, OutputError, TrainingError, problem
 
 SYNC_THREADS = 16
+RESULT, KEPT = "result", "kept"
 Kind = Literal["store", "run", "bundle"]
 DOCUMENTS: Mapping[Kind, str] = {
     "store": "zarr.json",
@@ -176,6 +177,42 @@ def staged(
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
                 raise failed(out, error, doing=doing) from error
             raise
+
+
+@contextmanager
+def resumable(
+    out: Path, *, overwrite: bool, doing: str, replaces: Kind = "store"
+) -> Iterator[tuple[Path, Path]]:
+    """Give a folder for the result and one that outlives a failure, to go on from.
+
+    Both may hold what an earlier call left. On success the first becomes ``out`` and the second is
+    removed. After a training that diverged both are: it would diverge again.
+
+    Parameters are those of `check_output`.
+
+    Raises
+    ------
+    OutputError
+        See `check_output` and `claimed`; or writing failed.
+    """
+    check_output(out, overwrite=overwrite, doing=doing, replaces=replaces)
+    folder = staging_path(out)
+    result, kept = folder / RESULT, folder / KEPT
+    with claimed(out, doing=doing):
+        try:
+            make_folder(result, doing=doing)
+            make_folder(kept, doing=doing)
+            yield result, kept
+            commit(result, out, overwrite=overwrite, doing=doing, replaces=replaces)
+        except BaseException as error:
+            step = f"What is done is kept in {folder}: run the same command to go on."
+            if isinstance(error, TrainingError) or not (kept.is_dir() and any(kept.iterdir())):
+                remove(folder)
+                step = ""
+            if isinstance(error, OSError) and not isinstance(error, MMBindError):
+                raise failed(out, error, doing=doing, next_step=step) from error
+            raise
+        remove(folder)
 
 
 def failed(out: Path, error: OSError, *, doing: str, next_step: str = "") -> OutputError:

@@ -18,6 +18,7 @@ from .finetune import Pretrained
 from .finetune import finetune as finetune_once
 from .fit import Progress
 from .guard import check_disjoint
+from .hardware import CPU_ALONE, Hardware
 from .runs import RunInfo, load_classifier, load_run
 from .scoring import SeedResult, score
 
@@ -48,6 +49,7 @@ def evaluate(
     config: EvaluateConfig | None = None,
     progress: Progress | None = None,
     paper_statistic: bool = False,
+    hardware: Hardware = CPU_ALONE,
 ) -> Result:
     """Fine-tune a run on the labelled store C once per seed, then test all on the store T.
 
@@ -64,6 +66,8 @@ def evaluate(
         them, which is what the published code reports. Nothing else depends on it: all other
         figures are the same with and without. It looks at the test while training goes on, so it
         is no fair figure; it serves to be held beside the paper's.
+    hardware : Hardware
+        Its device; always in float32, as few labels leave nothing to save.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     info, model = load_run(Path(run))
+    model = model.to(hardware.device)
     pretrained = Pretrained(info, model, load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
     roles = {"pretrain": info.subjects} | {

@@ -17,6 +17,7 @@ from .batches import Rows, measure_statistics
 from .classifier import carry_classes, start_at_means
 from .config import EvaluateConfig, Space
 from .fit import Group, Progress, fit
+from .hardware import Hardware
 from .inputs import make_batch
 from .model import AdaptiveModel, Classifier
 from .runs import RunInfo
@@ -78,7 +79,7 @@ def finetune(
     if config.statistics == "finetune":
         statistics = measure_statistics(chosen)
     rng = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
+    with Hardware(pretrained.model.device).fork_rng():
         torch.manual_seed(seed)
         begun = _begin(pretrained, chosen, statistics, config, seed)
         model, classifier = begun.model.train(), begun.classifier.train()

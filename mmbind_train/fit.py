@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from mmbind_data.errors import TrainingError, problem
 
 from .batches import row_batches
+from .checkpoint import Checkpoint
 from .config import Budget
+from .logs import Clock, Log
 
 Progress = Callable[[int, int, str], None]
 LOG_EVERY = 10
@@ -38,9 +40,10 @@ def fit(
     budget: Budget,
     seed: int,
     stage: str,
-    log: Path | None = None,
+    log: Log | None = None,
     progress: Progress | None = None,
     after_step: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> float | None:
     """Minimise a loss with AdamW: linear warm-up, then half a cosine down to zero.
 
@@ -60,17 +63,87 @@ def fit(
         Of the order of rows. Dropout uses torch's global generator: seed that before.
     stage : str
         Name of the stage in the log and in progress reports.
-    log : Path, optional
-        metrics.jsonl, appended to: every tenth step and the last.
+    log : Log, optional
+        Gets every tenth step and the last.
     progress : callable (done, total, text), optional
     after_step : callable (step), optional
         Called when a step is done, from 1 on; it must leave the networks as they are.
+    checkpoint : Checkpoint, optional
+        Where to go on from, and what to save to; the losses are the same with and without.
 
     Returns
     -------
     float or None
         Mean loss over the last tenth of the steps; None without steps.
     """
+    optimiser = _optimiser(groups, budget)
+    if n_steps == 0 or optimiser is None:
+        return None
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
+    )
+    losses, clock = _Losses(stage, n_steps, budget.learning_rate), Clock()
+    begun = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
+    batches = itertools.islice(row_batches(n_rows, budget.batch, seed), begun, None)
+    for step in range(begun + 1, n_steps + 1):
+        chosen = next(batches)
+        loss = loss_of(chosen)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        rate = schedule.get_last_lr()[0]
+        schedule.step()
+        losses.add(step, loss.detach())
+        speed = clock.count(len(chosen))
+        if log is not None and (step % LOG_EVERY == 0 or step == n_steps):
+            log.write(
+                stage=stage, step=step, loss=losses.read(), learning_rate=rate, samples_per_s=speed
+            )
+        if progress is not None:
+            progress(step, n_steps, f"{stage} loss {losses.known:.3f}, {speed:.0f} samples/s")
+        if after_step is not None:
+            after_step(step)
+        if checkpoint is not None and checkpoint.due(step, n_steps):
+            losses.read()
+            checkpoint.save(step, optimiser, schedule, losses.last)
+    losses.read()
+    return float(np.mean(losses.last))
+
+
+class _Losses:
+    """The losses of the last tenth of the steps.
+
+    They are read from a device every few steps only: reading one waits until it is computed.
+    """
+
+    def __init__(self, stage: str, n_steps: int, learning_rate: float) -> None:
+        self.stage, self.n_steps, self.learning_rate = stage, n_steps, learning_rate
+        self.last: deque[float] = deque(maxlen=max(1, n_steps // 10))
+        self.waiting: list[tuple[int, Tensor]] = []
+        self.known = math.nan
+
+    def add(self, step: int, loss: Tensor) -> None:
+        self.waiting.append((step, loss))
+        if loss.device.type == "cpu" or len(self.waiting) == LOG_EVERY or step == 1:
+            self.read()
+
+    def read(self) -> float:
+        """The newest loss; refuse one that is no number."""
+        for step, loss in self.waiting:
+            self.known = float(loss)
+            self.last.append(self.known)
+            if not math.isfinite(self.known):
+                raise TrainingError(
+                    problem(f"go on with the {self.stage} training", "the loss is no number",
+                            f"step {step} of {self.n_steps}", "a finite loss", str(self.known),
+                            f"Lower the learning rate ({self.learning_rate:g}).")
+                )  # fmt: skip
+        self.waiting.clear()
+        return self.known
+
+
+def _optimiser(groups: Sequence[Group], budget: Budget) -> torch.optim.Optimizer | None:
+    """AdamW over all that learns; None: nothing does."""
     learning = [
         {
             "params": [value for module in group.modules for value in module.parameters()],
@@ -79,43 +152,12 @@ def fit(
         for group in groups
         if group.rate > 0
     ]
-    if n_steps == 0 or not learning:
+    if not learning:
         return None
-    optimiser = torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
-    )
-    losses, batches = [], row_batches(n_rows, budget.batch, seed)
-    for step in range(1, n_steps + 1):
-        loss = loss_of(next(batches))
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        rate = schedule.get_last_lr()[0]
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                problem(f"go on with the {stage} training", "the loss is no number",
-                        f"step {step} of {n_steps}", "a finite loss", str(losses[-1]),
-                        f"Lower the learning rate ({budget.learning_rate:g}).")
-            )  # fmt: skip
-        if log is not None and (step % LOG_EVERY == 0 or step == n_steps):
-            write_metrics(log, stage=stage, step=step, loss=losses[-1], learning_rate=rate)
-        if progress is not None:
-            progress(step, n_steps, f"{stage} loss {losses[-1]:.3f}")
-        if after_step is not None:
-            after_step(step)
-    return float(np.mean(losses[-max(1, n_steps // 10) :]))
+    return torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
 
 
 def learning_rate_factor(step: int, n_steps: int, warmup: int) -> float:
     """Factor on the learning rate in front of step ``step`` (from 0) of ``n_steps``."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     return rise * 0.5 * (1 + math.cos(math.pi * min(step, n_steps) / n_steps))
-
-
-def write_metrics(log: Path, **values: object) -> None:
-    """Append one JSON line."""
-    with log.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(values) + "\n")

@@ -35,6 +35,16 @@ class Batch:
     weight: Tensor
     label: Tensor
 
+    def take(self, places: np.ndarray) -> Batch:
+        """Some rows of the batch."""
+        kept = torch.from_numpy(places)
+        return Batch(
+            inputs={name: one[kept] for name, one in self.inputs.items()},
+            present=self.present[kept],
+            weight=self.weight[kept],
+            label=self.label[kept],
+        )
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory the copy does not wait."""
         if device.type == "cpu":

@@ -109,6 +109,11 @@ class AdaptiveModel(nn.Module):
         mask = present.to(features.dtype).unsqueeze(1).expand(-1, len(self.modalities), -1)
         return torch.cat([features, mask], dim=-1)
 
+    def compile_encoders(self) -> None:
+        """Let torch compile the encoders, for any number of rows; names and weights stay."""
+        for encoder in self.encoders.values():
+            encoder.compile(dynamic=True)
+
     @property
     def device(self) -> torch.device:
         """Where the network's weights lie."""

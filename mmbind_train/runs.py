@@ -1,4 +1,4 @@
-"""The run folder: run.json, model.safetensors, metrics.jsonl."""
+"""The run folder: run.json, model.safetensors, and the logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from .model import AdaptiveModel, Classifier
 RUN = "run.json"
 WEIGHTS = "model.safetensors"
 CLASSIFIER = "classifier.safetensors"
-METRICS = "metrics.jsonl"
 
 
 class DataInfo(Model):
@@ -42,6 +41,15 @@ class StageInfo(Model):
     n_present: dict[str, int]
     labels: bool
     final_loss: float | None
+
+
+class HardwareInfo(Model):
+    """What a run was trained on, and how."""
+
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    compiled: bool
+    processes: int
 
 
 class RunInfo(Model):
@@ -67,6 +75,9 @@ class RunInfo(Model):
     steps: int
     final_loss: float | None
     versions: dict[str, str]
+    hardware: HardwareInfo | None = Field(
+        default=None, description="null in runs of earlier releases"
+    )
 
 
 def save_run(

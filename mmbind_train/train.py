@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,16 +11,20 @@ import torch
 
 from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store, open_any
-from mmbind_data.staging import check_output, staged
+from mmbind_data.staging import check_output, resumable
 
 from .batches import Rows, gather_bound, gather_store, measure_statistics
+from .checkpoint import EVERY, Checkpoints, open_checkpoints
 from .config import TrainConfig
+from .fingerprint import cell_key, code_digest
 from .fit import Progress
 from .guard import check_bound
+from .hardware import CPU_ALONE, Hardware, choose_hardware
 from .labels import bound_by_label, with_anchor_labels
+from .logs import Log, check_tensorboard
 from .methods import METHODS, Method, check_method
 from .model import AdaptiveModel
-from .runs import METRICS, DataInfo, RunInfo, save_run
+from .runs import DataInfo, HardwareInfo, RunInfo, save_run
 from .training import Training
 
 
@@ -33,15 +37,22 @@ def train(
     sources: Mapping[str, Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    hardware: Hardware | None = None,
+    tensorboard: bool = False,
+    checkpoint_every: int = EVERY,
+    tell: Callable[[str], None] | None = None,
 ) -> RunInfo:
     """Pre-train a network on a store and write the run.
+
+    An interrupted training leaves a hidden folder beside the run; the same call goes on from its
+    last checkpoint, with the losses and weights that it would have had anyway.
 
     Parameters
     ----------
     data : path
         A bound store; for upper_bound a converted store; for lower_bound either.
     out : path
-        The run's folder: run.json, model.safetensors, metrics.jsonl.
+        The run's folder: run.json, model.safetensors, metrics.jsonl, timing.jsonl.
     method : str
         A key of `METHODS`.
     config : TrainConfig, optional
@@ -50,6 +61,14 @@ def train(
         Where the sources of a bound store lie now.
     overwrite : bool
     progress : callable (done, total, text), optional
+    hardware : Hardware, optional
+        As `choose_hardware` finds it by default. Of several processes the first one writes the run.
+    tensorboard : bool
+        Also write event files.
+    checkpoint_every : int
+        Steps.
+    tell : callable (text), optional
+        Told whether a checkpoint was found, and whether it is of use.
 
     Returns
     -------
@@ -71,31 +90,61 @@ def train(
     check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
     rows = read_rows(opened, method, config)
     steps = config.budget.n_steps(count_samples(rows)) if METHODS[method].pretrain else 0
-    with staged(out, overwrite=overwrite, doing="train", replaces="run") as folder:
-        (folder / METRICS).touch()
+    hardware = hardware or choose_hardware()
+    if tensorboard:
+        check_tensorboard()
+    processes, key = hardware.processes, _key(opened, method, config, steps, hardware)
+    processes.wait()  # all have seen that nothing stands in the way
+    if not processes.first:
+        others = Checkpoints(out, checkpoint_every, Log(out), key, processes)
         training = pretrain(
-            rows, opened, method, config, steps=steps, log=folder / METRICS, progress=progress
+            rows, opened, method, config, steps=steps, hardware=hardware, checkpoints=others
         )
-        info = RunInfo(
-            method=method,
-            config=config,
-            data=DataInfo(
-                path=str(data), kind=opened.info.kind, content_digest=opened.info.content_digest
-            ),
-            modalities=dict(rows.modalities),
-            statistics=dict(training.statistics),
-            subjects=dict(rows.subjects),
-            stretched=dict(rows.stretched),
-            n_rows=dict(training.stages[-1].n_rows) if training.stages else {},
-            stages=tuple(training.stages),
-            classes=rows.label_names if training.classifier else (),
-            space="feature" if training.classifier else METHODS[method].space,
-            steps=steps,
-            final_loss=training.stages[-1].final_loss if training.stages else None,
-            versions={name: version(name) for name in ("mmbind", "torch", "numpy")},
+        processes.wait()
+        return describe(training, opened, method, str(data))
+    with resumable(out, overwrite=overwrite, doing="train", replaces="run") as (folder, kept):
+        log = Log(folder, tensorboard)
+        checkpoints, found = open_checkpoints(
+            kept, key, log, every=checkpoint_every, processes=processes
         )
+        if found and tell is not None:
+            tell(found)
+        training = pretrain(
+            rows, opened, method, config, steps=steps, hardware=hardware, log=log,
+            progress=progress, checkpoints=checkpoints,
+        )  # fmt: skip
+        log.close()
+        info = describe(training, opened, method, str(data))
         save_run(folder, info, training.model, training.classifier)
+    processes.wait()
     return info
+
+
+def describe(training: Training, data: Store | Bound, method: str, path: str) -> RunInfo:
+    """What run.json says of a training that is done."""
+    rows, hardware, stages = training.rows, training.hardware, training.stages
+    return RunInfo(
+        method=method,
+        config=training.config,
+        data=DataInfo(path=path, kind=data.info.kind, content_digest=data.info.content_digest),
+        modalities=dict(rows.modalities),
+        statistics=dict(training.statistics),
+        subjects=dict(rows.subjects),
+        stretched=dict(rows.stretched),
+        n_rows=dict(stages[-1].n_rows) if stages else {},
+        stages=tuple(stages),
+        classes=rows.label_names if training.classifier else (),
+        space="feature" if training.classifier else METHODS[method].space,
+        steps=training.steps,
+        final_loss=stages[-1].final_loss if stages else None,
+        versions={name: version(name) for name in ("mmbind", "torch", "numpy")},
+        hardware=HardwareInfo(
+            device=str(hardware.device),
+            precision="bfloat16" if hardware.bfloat16 else "float32",
+            compiled=hardware.compiled,
+            processes=hardware.processes.count,
+        ),
+    )
 
 
 def pretrain(
@@ -105,22 +154,28 @@ def pretrain(
     config: TrainConfig,
     *,
     steps: int,
-    log: Path | None = None,
+    hardware: Hardware = CPU_ALONE,
+    log: Log | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Make a network for the rows and take it through the method's stages."""
-    with torch.random.fork_rng(devices=[]):
+    with hardware.fork_rng():
         torch.manual_seed(config.seed)
         training = Training(
             rows=rows,
             shared=data.info.shared if isinstance(data, Bound) else (),
-            model=AdaptiveModel(rows.modalities, config.network),
+            model=AdaptiveModel(rows.modalities, config.network).to(hardware.device),
             statistics=measure_statistics(rows),
             config=config,
             steps=steps,
+            hardware=hardware,
             log=log,
             progress=progress,
+            checkpoints=checkpoints,
         )
+        if hardware.compiled:
+            training.model.compile_encoders()
         stages = METHODS[method].pretrain
         if stages is not None:
             stages(training)
@@ -198,6 +253,18 @@ def known_method(method: str) -> Method:
                     suggest(method, METHODS))
         )  # fmt: skip
     return METHODS[method]
+
+
+def _key(
+    data: Store | Bound, method: str, config: TrainConfig, steps: int, hardware: Hardware
+) -> str:
+    """Equal for trainings whose results must be equal: a checkpoint of another one is of no use."""
+    digests = [data.info.content_digest]
+    if isinstance(data, Bound):
+        digests += [one.content_digest for one in data.info.sources]
+    options = config.model_dump(mode="json")
+    how = [str(hardware.device), hardware.bfloat16, hardware.compiled, hardware.processes.count]
+    return cell_key("training", method, options, digests, steps, how, code_digest(__name__))
 
 
 def _for_method(config: TrainConfig, method: Method) -> TrainConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +12,12 @@ from torch import Tensor
 from mmbind_data.scale import Statistics
 
 from .batches import Rows
+from .checkpoint import Checkpoints
 from .config import TrainConfig
 from .fit import Group, Progress, fit
+from .hardware import CPU_ALONE, Hardware
 from .inputs import make_batch
+from .logs import Log
 from .model import AdaptiveModel, Classifier
 from .runs import StageInfo
 from .stages import Classify, Objective
@@ -36,7 +38,10 @@ class Training:
     config : TrainConfig
     steps : int
         Optimiser steps of all stages together, the same for every method.
+    hardware : Hardware
     log, progress : as in `fit`
+    checkpoints : Checkpoints, optional
+        Where the stages are saved and taken up again.
     stages : list of StageInfo
         What has been done so far.
     """
@@ -47,8 +52,10 @@ class Training:
     statistics: Mapping[str, Statistics]
     config: TrainConfig
     steps: int
-    log: Path | None = None
+    hardware: Hardware = CPU_ALONE
+    log: Log | None = None
     progress: Progress | None = None
+    checkpoints: Checkpoints | None = None
     stages: list[StageInfo] = field(default_factory=list)
     classifier: Classifier | None = None
 
@@ -84,13 +91,18 @@ class Training:
         if not labels:
             rows = objective.rows = rows.without_labels()
         rng = torch.Generator().manual_seed(self.config.seed + len(self.stages))
-        device = self.model.device
+        hardware, processes, number = self.hardware, self.hardware.processes, len(self.stages)
 
         def loss_of(chosen: np.ndarray) -> Tensor:
             batch = make_batch(rows, chosen, self.statistics, self.config.augmentation, rng)
-            return objective.loss(objective(batch.to(device)), chosen)
+            if processes.count > 1:
+                batch = batch.take(processes.share(len(chosen)))
+            with hardware.autocast():
+                outputs = network(batch.to(hardware.device))
+            return objective.loss(processes.gather(outputs.float(), len(chosen)), chosen)
 
-        objective.to(device).train()
+        objective.to(hardware.device)
+        network = processes.together(objective).train()
         kept = [self.model.encoders[one].eval() for one in frozen]
         loss = fit(
             _groups(objective, set(map(id, kept))),
@@ -102,6 +114,7 @@ class Training:
             stage=name,
             log=self.log,
             progress=self.progress,
+            checkpoint=self.checkpoints and self.checkpoints.stage(number, objective, rng),
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier

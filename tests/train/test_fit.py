@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import nn
 from mmbind_data.errors import FormatError, IntegrityError
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.fit import Group, fit, learning_rate_factor
+from mmbind_train.logs import METRICS, TIMING, Log
 from mmbind_train.model import AdaptiveModel, Classifier
-from mmbind_train.runs import METRICS, RUN, WEIGHTS, RunInfo, load_run
+from mmbind_train.runs import RUN, WEIGHTS, RunInfo, load_run
 from mmbind_train.train import train
 
 MODALITIES = {name: modality(name, 16) for name in ("acc", "gyro", "skeleton")}
@@ -45,17 +47,21 @@ def test_the_loop_solves_least_squares_and_logs(tmp_path: Path) -> None:
         budget=Budget(steps=305, batch=16, learning_rate=0.05),
         seed=0,
         stage="line",
-        log=tmp_path / "m.jsonl",
+        log=Log(tmp_path),
         progress=lambda done, total, text: seen.append((done, total, text)),
     )
     assert final is not None
     assert final < 1e-3
     assert line.weight.detach().squeeze().tolist() == pytest.approx([1, -2, 0.5], abs=0.02)
-    lines = [json.loads(text) for text in (tmp_path / "m.jsonl").read_text().splitlines()]
+    lines = [json.loads(text) for text in (tmp_path / METRICS).read_text().splitlines()]
     assert [one["step"] for one in lines] == [*range(10, 301, 10), 305]
     assert lines[0].keys() == {"stage", "step", "loss", "learning_rate"}
     assert [done for done, _, _ in seen] == list(range(1, 306))
-    assert seen[-1][1:] == (305, f"line loss {lines[-1]['loss']:.3f}")
+    assert seen[-1][1] == 305
+    assert re.fullmatch(rf"line loss {lines[-1]['loss']:.3f}, \d+ samples/s", seen[-1][2])
+    timing = [json.loads(text) for text in (tmp_path / TIMING).read_text().splitlines()]
+    assert [one["step"] for one in timing] == [one["step"] for one in lines]
+    assert all(one["samples_per_s"] > 0 for one in timing)
 
 
 def test_schedule_rises_then_falls_to_zero() -> None:
@@ -147,7 +153,7 @@ def test_a_run_loads_back_to_identical_outputs(world: World, tmp_path: Path) -> 
         model.embed(model.features(inputs, here)), other.embed(other.features(inputs, here))
     )
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(
-        [METRICS, WEIGHTS, RUN]
+        [METRICS, TIMING, WEIGHTS, RUN]
     )
 
 

@@ -27,8 +27,9 @@ from mmbind_train.config import (
 )
 from mmbind_train.generated import with_generated
 from mmbind_train.inputs import standardise
+from mmbind_train.logs import METRICS
 from mmbind_train.methods import METHODS, one_modality_rows
-from mmbind_train.runs import METRICS, RunInfo, load_run
+from mmbind_train.runs import RunInfo, load_run
 from mmbind_train.stages import Translate
 from mmbind_train.targets import published_weights
 from mmbind_train.train import count_samples, plan_training, pretrain, read_rows, train
