@@ -59,18 +59,7 @@ def command(
     from mmbind_train.processes import join_processes
     from mmbind_train.train import plan_training, train
 
-    length = {name: chosen[name] for name in ("steps", "epochs")}
-    if all(value is not None for value in length.values()):
-        message = "--steps and --epochs cannot be given together"
-        raise click.UsageError(message)
-    changes: dict[str, Any] = {"seed": seed, "budget": {}, "network": {}}
-    if any(value is not None for value in length.values()):
-        changes["budget"] |= length
-    if chosen["batch"] is not None:
-        changes["budget"]["batch"] = chosen["batch"]
-    if chosen["encoder"] is not None:
-        changes["network"]["variant"] = chosen["encoder"]
-    settings = read_config(TrainConfig, config, changes, recipe(chosen["recipe"]))
+    settings = read_config(TrainConfig, config, _changes(seed, chosen), recipe(chosen["recipe"]))
     places = source_paths(source)
     if dry_run:
         counts = plan_training(data, method=method, config=settings, sources=places)
@@ -111,3 +100,19 @@ def command(
     return Report(
         result, [f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"], notes(told)
     )
+
+
+def _changes(seed: int, chosen: dict[str, Any]) -> dict[str, Any]:
+    """What the options change in the configuration."""
+    length = {name: chosen[name] for name in ("steps", "epochs")}
+    if all(value is not None for value in length.values()):
+        message = "--steps and --epochs cannot be given together"
+        raise click.UsageError(message)
+    changes: dict[str, Any] = {"seed": seed, "budget": {}, "network": {}}
+    if any(value is not None for value in length.values()):
+        changes["budget"] |= length
+    if chosen["batch"] is not None:
+        changes["budget"]["batch"] = chosen["batch"]
+    if chosen["encoder"] is not None:
+        changes["network"]["variant"] = chosen["encoder"]
+    return changes

@@ -70,7 +70,7 @@ class Checkpoint:
             "losses": list(losses),
             "augmentation": self.rng.get_state(),
             "random": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             "logs": self.log.sizes(),
         }
         fresh = self.path.with_suffix(".new")

@@ -91,7 +91,7 @@ def fit(
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
-        rate = schedule.get_last_lr()[0]
+        rate = float(schedule.get_last_lr()[0])
         schedule.step()
         losses.add(step, loss.detach())
         speed = clock.count(len(chosen))

@@ -74,7 +74,7 @@ class Log:
         if self._events is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._events = SummaryWriter(str(self.folder / TENSORBOARD))  # type: ignore[no-untyped-call]
+            self._events = SummaryWriter(str(self.folder / TENSORBOARD))
         return self._events
 
 

@@ -22,6 +22,7 @@ from .guard import check_bound
 from .hardware import CPU_ALONE, Hardware, choose_hardware
 from .labels import bound_by_label, with_anchor_labels
 from .logs import Log, check_tensorboard
+from .memory import check_memory
 from .methods import METHODS, Method, check_method
 from .model import AdaptiveModel
 from .runs import DataInfo, HardwareInfo, RunInfo, save_run
@@ -88,9 +89,10 @@ def train(
     if isinstance(opened, Bound):
         inputs += [opened.source(one.source_id).path for one in opened.info.sources]
     check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
+    hardware = hardware or choose_hardware()
+    check_memory(opened, config.inputs, processes=hardware.processes.count)
     rows = read_rows(opened, method, config)
     steps = config.budget.n_steps(count_samples(rows)) if METHODS[method].pretrain else 0
-    hardware = hardware or choose_hardware()
     if tensorboard:
         check_tensorboard()
     processes, key = hardware.processes, _key(opened, method, config, steps, hardware)

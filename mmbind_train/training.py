@@ -104,6 +104,9 @@ class Training:
         objective.to(hardware.device)
         network = processes.together(objective).train()
         kept = [self.model.encoders[one].eval() for one in frozen]
+        checkpoint = None
+        if self.checkpoints is not None:
+            checkpoint = self.checkpoints.stage(number, objective, rng)
         loss = fit(
             _groups(objective, set(map(id, kept))),
             loss_of,
@@ -114,7 +117,7 @@ class Training:
             stage=name,
             log=self.log,
             progress=self.progress,
-            checkpoint=self.checkpoints and self.checkpoints.stage(number, objective, rng),
+            checkpoint=checkpoint,
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier

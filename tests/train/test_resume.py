@@ -12,7 +12,7 @@ from smallstores import World
 
 from mmbind_data.errors import OutputError, TrainingError
 from mmbind_data.staging import staging_path
-from mmbind_train import fit, runs
+from mmbind_train import runs
 from mmbind_train.checkpoint import Checkpoint
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
 from mmbind_train.logs import METRICS, TIMING
@@ -39,13 +39,13 @@ def stop_behind(monkeypatch: pytest.MonkeyPatch, n_steps: int, error: BaseExcept
         done += 1
         real(loss)
 
-    monkeypatch.setattr(fit.torch.autograd, "backward", backward)
+    monkeypatch.setattr(torch.autograd, "backward", backward)
 
 
 def run(world: World, out: Path, method: str = "mmbind", **extra: Any) -> RunInfo:
     data = world.AB if method == "upper_bound" else world.bound
-    extra = {"config": CONFIG, "checkpoint_every": 20} | extra
-    return train(data, out, method=method, **extra)
+    settings: dict[str, Any] = {"config": CONFIG, "checkpoint_every": 20} | extra
+    return train(data, out, method=method, **settings)
 
 
 def files(out: Path) -> list[bytes]:
