@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import read_config, source_paths
 from .output import Report, Screen, notes, reported
+
+if TYPE_CHECKING:
+    from mmbind_train.runs import RunInfo
 
 
 @click.command("train")
@@ -87,6 +90,10 @@ def command(
     processes.leave()
     if not processes.first:
         sys.exit(0)  # the first process tells what came out
+    return _report(out, info, told)
+
+
+def _report(out: str, info: RunInfo, told: list[str]) -> Report:
     result = {
         "path": out,
         "method": info.method,
@@ -97,9 +104,8 @@ def command(
     }
     loss = "" if info.final_loss is None else f", loss {info.final_loss:.3f}"
     rows = ", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no"
-    return Report(
-        result, [f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"], notes(told)
-    )
+    line = f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"
+    return Report(result, [line], notes(told))
 
 
 def _changes(seed: int, chosen: dict[str, Any]) -> dict[str, Any]:

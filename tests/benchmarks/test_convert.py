@@ -350,8 +350,8 @@ def test_two_workers_are_faster_than_one(
     ):
         (every / session).mkdir(parents=True)
         for number in numbers:  # one file under thirteen names: the disk holds it once
-            name = every / session / f"subject{number}.dat"
-            name.hardlink_to(next(pamap2.rglob("*.dat")))
+            link = every / session / f"subject{number}.dat"
+            link.hardlink_to(next(pamap2.rglob("*.dat")))
     script = tmp_path / "convert.py"
     script.write_text(CONVERT)  # a process of its own: the start of Python is in all figures
     speedups = {}
