@@ -13,6 +13,7 @@ import click
 from pydantic import BaseModel, ValidationError
 
 from mmbind_data.errors import UsageError, problem
+from mmbind_data.places import place_of
 
 if TYPE_CHECKING:
     from mmbind_data.bind_options import BindOptions
@@ -84,7 +85,7 @@ def source_paths(texts: Sequence[str]) -> dict[str, Path]:
         if not (source_id and equals and path):
             message = f"--source {text!r}: expected ID=PATH"
             raise click.UsageError(message)
-        places[source_id] = Path(path)
+        places[source_id] = place_of(path)
     return places
 
 

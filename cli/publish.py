@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,26 +37,32 @@ def command(
     bound: str, bundle: str, permissions: tuple[str, ...], sources: tuple[str, ...],
     dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
 ) -> Report:  # fmt: skip
-    """Publish BOUND as the folder BUNDLE: card, catalogue entry, credits, sums, report, store.
+    """Publish BOUND as BUNDLE: card, catalogue entry, credits, sums, report, store.
+
+    BUNDLE is a folder, s3://bucket/prefix or hf://datasets/owner/name.
 
     The strictest source decides whether its data may be in it. This is not legal advice.
     """
     from mmbind_data.layout import open_bound
     from mmbind_data.licences import DISCLAIMER
     from mmbind_data.publish import plan_bundle, publish, rehearse
+    from mmbind_data.publish_remote import is_address, publish_remote
 
     opened = open_bound(bound, sources=source_paths(sources))
     if dry_run:
         options = {"permissions": permissions, "overwrite": overwrite, **chosen}
-        return _rehearsed(bundle, rehearse(opened, bundle, **options))
+        place = None if is_address(bundle) else Path(bundle)
+        return _rehearsed(bundle, rehearse(opened, place, **options), overwrite=overwrite)
     plan = plan_bundle(opened, permissions=permissions, **chosen)
     with screen.progress("publish") as progress:
-        info = publish(plan, bundle, overwrite=overwrite, progress=progress)
+        send = publish_remote if is_address(bundle) else publish
+        info = send(plan, bundle, overwrite=overwrite, progress=progress)
     return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes([DISCLAIMER]))
 
 
-def _rehearsed(bundle: str, found: Rehearsal) -> Report:
+def _rehearsed(bundle: str, found: Rehearsal, *, overwrite: bool) -> Report:
     from mmbind_data.licences import decision_document, told
+    from mmbind_data.publish_remote import is_address, rehearse_remote
 
     result: dict[str, Any] = {"decision": decision_document(found.decision), "bundle": None}
     lines = told(found.decision)
@@ -64,7 +71,14 @@ def _rehearsed(bundle: str, found: Rehearsal) -> Report:
                  "message": found.refusal or ""}  # fmt: skip
         return Report(result, lines, [issue], exit_code=REFUSED)
     result["bundle"] = _result(bundle, found.plan.bundle)
-    return Report(result, [f"would publish to {bundle}: {_line(found.plan.bundle)}", *lines])
+    lines = [f"would publish to {bundle}: {_line(found.plan.bundle)}", *lines]
+    if is_address(bundle):
+        files = rehearse_remote(found.plan, bundle, overwrite=overwrite)
+        result["files"] = [{"path": one.path, "bytes": one.bytes} for one in files]
+        total = sum(one.bytes for one in files)
+        lines += [f"would send {len(files)} files, {total} bytes:"]
+        lines += [f"  {one.bytes:>12}  {one.path}" for one in files]
+    return Report(result, lines)
 
 
 def _result(path: str, info: BundleInfo) -> dict[str, Any]:

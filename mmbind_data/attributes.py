@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .errors import FormatError, problem
+from .places import place_of
 from .spec import BOUND_SPEC, DATASET_SPEC, SPEC_VERSION, BoundInfo, DatasetInfo
 
 ROOT = "zarr.json"
@@ -26,7 +27,7 @@ def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
     FormatError
         Nothing there, not a store of mmbind, or of a specification that this version cannot read.
     """
-    path = Path(path)
+    path = place_of(path)
     attributes = _root_attributes(path)
     spec, version = attributes.get("spec"), attributes.get("spec_version")
     models: dict[Any, type[DatasetInfo] | type[BoundInfo]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from .errors import FormatError, problem
+from .places import place_of
 from .spec import BundleInfo
 
 BUNDLE = "bundle.json"
@@ -14,7 +15,7 @@ BUNDLE = "bundle.json"
 
 def is_bundle(path: str | Path) -> bool:
     """Whether a folder is a bundle, whatever its state."""
-    return (Path(path) / BUNDLE).is_file()
+    return (place_of(path) / BUNDLE).is_file()
 
 
 def read_bundle(path: str | Path) -> BundleInfo:
@@ -25,7 +26,7 @@ def read_bundle(path: str | Path) -> BundleInfo:
     FormatError
         No bundle there, or of a specification that this version cannot read.
     """
-    place = Path(path) / BUNDLE
+    place = place_of(path) / BUNDLE
     try:
         return BundleInfo.model_validate_json(place.read_bytes())
     except ValidationError as error:
@@ -47,7 +48,7 @@ def store_place(path: str | Path) -> Path:
     FormatError
         The bundle is broken, or names a store outside of itself.
     """
-    path = Path(path)
+    path = place_of(path)
     if not is_bundle(path):
         return path
     name = read_bundle(path).store

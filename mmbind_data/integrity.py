@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .places import files_below
 from .rawfiles import RawFile
 from .spec import Manifest, ManifestEntry
 
@@ -109,9 +110,7 @@ def file_digest(path: Path) -> str:
 
 def store_files(root: Path, own: tuple[str, str] = (MANIFEST, SUMS)) -> Iterator[str]:
     """Relative POSIX paths of all files below ``root``, sorted, without the manifest's own two."""
-    for path in sorted(path.relative_to(root).as_posix() for path in root.rglob("*")):
-        if path not in own and (root / path).is_file():
-            yield path
+    yield from (path for path in sorted(files_below(root)) if path not in own)
 
 
 def manifest_lines(entries: Iterable[ManifestEntry]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from .attributes import ROOT, read_info
 from .bundle_place import store_place
 from .errors import FormatError, IntegrityError, problem, suggest
+from .places import beside, is_remote, place_of, zarr_place
 from .points import Clouds
 from .spec import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
 
@@ -193,7 +194,7 @@ class Store:
         """The Zarr root, opened for reading."""
         import zarr
 
-        return zarr.open_group(self.path, mode="r")
+        return zarr.open_group(zarr_place(self.path), mode="r")
 
     def _known(self, modality: str) -> str:
         if modality not in self.info.modalities:
@@ -292,9 +293,7 @@ class Bound:
                         f"Run mmbind hydrate --source {source_id}=STORE. {way_out}")
             )  # fmt: skip
         inside = self.info.mode == "self-contained"
-        place = (
-            self.path / INNER / source_id if inside else self.path.resolve().parent / source.path
-        )
+        place = self.path / INNER / source_id if inside else beside(self.path, source.path)
         place = self.overrides.get(source_id, place)
         if not (place / ROOT).is_file():
             raise FormatError(
@@ -315,13 +314,14 @@ def open_store(path: str | Path) -> Store:
     FormatError
         Nothing there, or it is not a converted store.
     """
+    path = place_of(path)
     info = read_info(path)
     if isinstance(info, BoundInfo):
         raise FormatError(
             problem("open a converted store", "wrong kind of store", path, DATASET_SPEC,
                     BOUND_SPEC, "Give the output of mmbind convert or mmbind partition.")
         )  # fmt: skip
-    return Store(Path(path), info)
+    return Store(path, info)
 
 
 def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> Bound:
@@ -346,7 +346,7 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
             problem("open a bound store", "wrong kind of store", path, BOUND_SPEC, DATASET_SPEC,
                     "Make one with mmbind bind.")
         )  # fmt: skip
-    bound = Bound(Path(path), info, dict(sources or {}))
+    bound = Bound(path, info, dict(sources or {}))
     known = [source.source_id for source in info.sources]
     for source_id in bound.overrides:
         if source_id not in known:
@@ -390,7 +390,7 @@ def read_table(path: Path) -> pa.Table:
         text = problem("read a store", "table missing", path, "a Parquet file", "no such file")
         raise IntegrityError(text)
     try:
-        return pq.read_table(path)
+        return pq.read_table(pa.BufferReader(path.read_bytes()) if is_remote(path) else path)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
             problem("read a store", "unreadable table", path, "a Parquet file", str(error))

@@ -72,10 +72,10 @@ class Rehearsal:
 
 
 def rehearse(
-    bound: Bound, out: str | Path, *, permissions: Sequence[str | Path] = (),
+    bound: Bound, out: str | Path | None, *, permissions: Sequence[str | Path] = (),
     overwrite: bool = False, **chosen: Any,
 ) -> Rehearsal:  # fmt: skip
-    """Decide all, write nothing; options are those of `plan_bundle`.
+    """Decide all, write nothing; options are those of `plan_bundle`; ``out`` is None for no folder.
 
     Raises
     ------
@@ -87,7 +87,8 @@ def rehearse(
         plan = plan_bundle(bound, permissions=permissions, **chosen)
     except LicenceError as error:
         return Rehearsal(decision, None, str(error))
-    check_publication(plan, Path(out), overwrite=overwrite)
+    if out is not None:
+        check_publication(plan, Path(out), overwrite=overwrite)
     return Rehearsal(decision, plan, None)
 
 
@@ -183,6 +184,17 @@ def check_publication(plan: Plan, out: Path, *, overwrite: bool) -> None:
     bound = plan.bound
     stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
     check_output(out, overwrite=overwrite, doing="publish", inputs=stores, replaces="bundle")
+    check_store(plan)
+
+
+def check_store(plan: Plan) -> None:
+    """Refuse a store that is damaged.
+
+    Raises
+    ------
+    FormatError, IntegrityError
+    """
+    bound = plan.bound
     problems = validate(bound.path, level="values", sources=bound.overrides)
     errors = [one for one in problems if one.severity == "error"]
     if errors:

@@ -17,6 +17,7 @@ from typing import Literal
 import filelock
 
 from .errors import MMBindError, OutputError, TrainingError, problem
+from .places import is_remote
 
 SYNC_THREADS = 16
 RESULT, KEPT = "result", "kept"
@@ -58,6 +59,8 @@ def check_output(
     """
     place = out.resolve()
     for path in inputs:
+        if is_remote(path):
+            continue
         if place == Path(path).resolve() or Path(path).resolve() in place.parents:
             expected, got = "a path outside the inputs", f"{out} within {path}"
             what = "the output is one of the inputs, or lies inside one"

@@ -23,6 +23,7 @@ from .integrity import (
     store_files,
 )
 from .layout import PAIRS, Bound, open_any
+from .places import place_of
 from .problems import Problem
 from .references import named_uids, sample_digest
 from .spec import Manifest
@@ -58,7 +59,7 @@ def verify(
     FormatError
         There is neither a bundle nor a store.
     """
-    root = Path(path)
+    root = place_of(path)
     bundled = is_bundle(root) or (root / BUNDLE_OWN[0]).is_file()
     if not bundled and not any((root / name).is_file() for name in (ROOT, MANIFEST, SUMS)):
         raise FormatError(

@@ -84,7 +84,7 @@ def train(
     FormatError, IntegrityError, OutputError
     """
     out, config = Path(out), _for_method(config or TrainConfig(), known_method(method))
-    opened = open_any(Path(data), sources=sources)
+    opened = open_any(data, sources=sources)
     inputs = [opened.path]
     if isinstance(opened, Bound):
         inputs += [opened.source(one.source_id).path for one in opened.info.sources]
@@ -196,7 +196,7 @@ def plan_training(
     Parameters and errors are those of `train`.
     """
     config = _for_method(config or TrainConfig(), known_method(method))
-    opened = open_any(Path(data), sources=sources)
+    opened = open_any(data, sources=sources)
     if METHODS[method].pretrain is None:
         read_rows(opened, method, config)
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -98,3 +100,32 @@ def contained_bundle(bound_store: Path, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp("contained") / "bundle"
     make_bundle(bound_store, out, allowed=True)
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of a service on this machine that answers as S3 does."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket; credentials stand in the environment, as they do for AWS's own tools."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLEKEYONE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not/a/real/secret+123456")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    system = s3fs.S3FileSystem()
+    system.mkdir("shelf")
+    yield "shelf"
+    system.invalidate_cache()
+    system.rm("shelf", recursive=True)

@@ -41,6 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "shortlist",
             "licences",
             "permissions",
+            "places",
             "similarity",
             "suitability",
             "time_binding",
@@ -127,7 +128,16 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset(
         f"mmbind_data.{name}"
-        for name in ("bundle_facts", "credits", "card", "croissant", "publish")
+        for name in (
+            "bundle_facts",
+            "credits",
+            "card",
+            "croissant",
+            "publish",
+            "publish_remote",
+            "upload_s3",
+            "upload_hub",
+        )
     ),
     frozenset({"mmbind_train"}),
     frozenset({"mmbind_cli"}),

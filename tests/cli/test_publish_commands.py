@@ -203,3 +203,23 @@ def test_the_cards_commands_make_it_anew(
     assert rebuilt["content_digest"] == made.document["result"]["content_digest"]
     hydrated = open_bound(tmp_path / "hydrated.zarr").info
     assert hydrated.content_digest == rebuilt["content_digest"]
+
+
+def test_publish_to_a_bucket_and_read_from_it(
+    mmbind: Mmbind, workshop: Workshop, bucket: str
+) -> None:
+    address = f"s3://{bucket}/b"
+    dry = mmbind("publish", workshop.store("bound"), address, "--dry-run", "--json").document
+    outcome = mmbind("publish", workshop.store("bound"), address)
+    assert outcome.exit_code == 0, outcome
+    info = mmbind("info", address, "--json").document["result"]
+    assert (info["kind"], info["mode"]) == ("bound", "index-only")
+    assert mmbind("validate", address, "--level", "values").exit_code == 0
+    assert mmbind("verify", address, "--deep").exit_code == 0
+    sent = {one["path"] for one in dry["result"]["files"]}
+    assert {"MANIFEST.json", "README.md", "bound.zarr/meta/pairs.parquet"} < sent
+    again = mmbind("publish", workshop.store("bound"), address)
+    assert_refused(again, 4, address, "--overwrite")
+    assert "secret" not in again.stderr + outcome.stderr + outcome.stdout
+    other = mmbind("publish", workshop.store("bound"), "ftp://place/b")
+    assert_refused(other, 2, "ftp://", "s3://bucket/prefix")
