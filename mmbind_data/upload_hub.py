@@ -124,7 +124,7 @@ def upload_to_hub(
 
 def _api() -> Any:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     return HfApi(library_name="mmbind")

@@ -42,7 +42,7 @@ class SmallHub(ThreadingHTTPServer):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.large[value["oid"]]
-            if value.get("path") == self.flip:
+            if self.flip and value.get("path") == self.flip:
                 files[value["path"]] = bytes(
                     [files[value["path"]][0] ^ 1, *files[value["path"]][1:]]
                 )
