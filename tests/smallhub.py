@@ -120,7 +120,8 @@ class _Answers(BaseHTTPRequestHandler):
             name = f"{asked['organization']}/{asked['name']}"
             exists = name in hub.repositories
             hub.repositories.setdefault(name, {".gitattributes": b"*.parquet filter=lfs\n"})
-            hub.private.setdefault(name, bool(asked.get("private")))
+            hidden = asked.get("private") or asked.get("visibility") == "private"
+            hub.private.setdefault(name, bool(hidden))
             url = f"{hub.address}/datasets/{name}"
             self.answer({"url": url, "name": name, "id": name}, 409 if exists else 200)
         elif path.endswith("/preupload/main"):
