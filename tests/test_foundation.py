@@ -42,8 +42,8 @@ def test_the_example_runs(real_data: Path, tmp_path: Path, script: dict[str, Any
     names = bound.info.modalities
     assert len({row[f"{name}.source"] for row in last for name in names} - {None}) == 3
     card = (tmp_path / "out" / "bundle" / "README.md").read_text()
-    assert "MotionSense" in card
-    assert "UTD" in card
+    assert card.splitlines()[0] == "---"
+    assert "# utd-mhad + motionsense, bound by acc, gyro" in card
 
 
 @pytest.mark.parametrize(
