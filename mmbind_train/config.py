@@ -164,6 +164,7 @@ class TrainConfig(Model):
     )
     dropout: float = Field(default=0.2, ge=0, lt=1, description="in front of a classifier")
     temperature: float = Field(default=0.07, gt=0)
+    learn_temperature: bool = Field(default=False, description="begin with it and learn it")
     mask_same_sample: bool = Field(
         default=True, description="rows that hold the same source sample are no negatives"
     )

@@ -7,6 +7,7 @@ are the whole batch however many processes share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -47,14 +48,69 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
-class Contrast(Objective):
+class Temperature(nn.Module):
+    """A temperature that is learnt: embeddings divided by its square root, the loss's is then 1.
+
+    It is part of the forward pass, so that several processes share its gradient. Bounded from below
+    by 0.01, as in Radford et al.: CLIP (2021), section 2.5.
+
+    Parameters
+    ----------
+    start : float
+    """
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Embeddings whose inner products are divided by the temperature."""
+        scaled: Tensor = z * (self.log_scale.clamp(max=math.log(100)) / 2).exp()
+        return scaled
+
+
+class Contrasting(Objective):
+    """Objectives over embeddings; what they have in common is the temperature."""
+
+    def __init__(self, model: AdaptiveModel, rows: Rows, config: TrainConfig) -> None:
+        super().__init__(model, rows)
+        self.config = config
+        if config.learn_temperature:
+            self.beside["temperature"] = Temperature(config.temperature)
+
+    @property
+    def temperature(self) -> float:
+        """What the loss divides inner products by."""
+        return 1.0 if self.config.learn_temperature else self.config.temperature
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings, shape (B, M, F), of unit norm unless the temperature is learnt."""
+        z = self.model.embed(features)
+        if self.config.learn_temperature:
+            z = self.beside["temperature"](z)
+        return z
+
+    def soft_loss(self, z: Tensor, chosen: np.ndarray, partners: np.ndarray) -> Tensor:
+        """`soft_info_nce` of some rows that are partners as given, and of themselves."""
+        target = partners.astype(np.float32)
+        np.fill_diagonal(target, 1)
+        return soft_info_nce(
+            z,
+            torch.from_numpy(self.rows.present[chosen]).to(z.device),
+            torch.from_numpy(self.rows.weight[chosen]).to(z.device),
+            torch.from_numpy(target).to(z.device),
+            temperature=self.temperature,
+            same_modality=self.config.pairs.same_modality,
+        )
+
+
+class Contrast(Contrasting):
     """Agreement of the modalities of a row: weighted InfoNCE, eq. 3."""
 
     def __init__(
         self, model: AdaptiveModel, rows: Rows, config: TrainConfig, loss: LossOptions | None = None
     ) -> None:
-        super().__init__(model, rows)
-        self.config = config
+        super().__init__(model, rows, config)
         self.options = loss or config.loss
 
     def forward(self, batch: Batch) -> Tensor:
@@ -62,7 +118,7 @@ class Contrast(Objective):
         features = self.model.features(
             batch.inputs, batch.present, encode_dummies=self.options.dummy_views
         )
-        return self.model.embed(features)
+        return self.embed(features)
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean over the terms of eq. 3 as the options read it."""
@@ -73,13 +129,13 @@ class Contrast(Objective):
             outputs,
             torch.from_numpy(self.rows.present[chosen]).to(device),
             torch.from_numpy(self.rows.weight[chosen]).to(device),
-            temperature=self.config.temperature,
+            temperature=self.temperature,
             exclude=exclude,
             options=self.options,
         )
 
 
-class SoftContrast(Objective):
+class SoftContrast(Contrasting):
     """Agreement of the modalities of a row and of its partners: `soft_info_nce`.
 
     Parameters
@@ -92,21 +148,20 @@ class SoftContrast(Objective):
     def __init__(
         self, model: AdaptiveModel, rows: Rows, config: TrainConfig, graph: PairGraph
     ) -> None:
-        super().__init__(model, rows)
-        self.config = config
+        super().__init__(model, rows, config)
         self.graph = graph
 
     def forward(self, batch: Batch) -> Tensor:
         """Embeddings, shape (B, M, F)."""
-        return self.model.embed(self.model.features(batch.inputs, batch.present))
+        return self.embed(self.model.features(batch.inputs, batch.present))
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy between targets and similarities."""
         partners = self.graph.among(chosen, steps=self.config.pairs.steps)
-        return _soft_loss(outputs, self.rows, chosen, partners, self.config)
+        return self.soft_loss(outputs, chosen, partners)
 
 
-class Classify(Objective):
+class Classify(Contrasting):
     """Classes from labelled rows: cross entropy of a classifier over whatever a row has.
 
     With ``contrast``, rows of one label are partners besides: `soft_info_nce`, same weight.
@@ -115,8 +170,7 @@ class Classify(Objective):
     def __init__(
         self, model: AdaptiveModel, rows: Rows, config: TrainConfig, *, contrast: bool = False
     ) -> None:
-        super().__init__(model, rows)
-        self.config = config
+        super().__init__(model, rows, config)
         self.contrast = contrast
         self.n_classes = len(rows.label_names)
         self.beside["classifier"] = Classifier(
@@ -136,7 +190,7 @@ class Classify(Objective):
         logits: Tensor = self.classifier(features)
         if not self.contrast:
             return logits
-        return torch.cat([logits, self.model.embed(features).flatten(1)], dim=1)
+        return torch.cat([logits, self.embed(features).flatten(1)], dim=1)
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy over the rows that have a label, and the contrast."""
@@ -149,7 +203,7 @@ class Classify(Objective):
         codes = self.rows.label[chosen]
         partners = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
         z = outputs[:, self.n_classes :].view(len(outputs), len(self.rows.modalities), -1)
-        return entropy + _soft_loss(z, self.rows, chosen, partners, self.config)
+        return entropy + self.soft_loss(z, chosen, partners)
 
 
 class Reconstruct(Objective):
@@ -225,19 +279,3 @@ def _row_errors(decoded: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
 def _mean_of_present(errors: Tensor, present: np.ndarray) -> Tensor:
     counts = torch.from_numpy(present).to(errors.device).sum(dim=0).clamp(min=1)
     return (errors.sum(dim=0) / counts).sum()
-
-
-def _soft_loss(
-    z: Tensor, rows: Rows, chosen: np.ndarray, partners: np.ndarray, config: TrainConfig
-) -> Tensor:
-    """`soft_info_nce` of some rows that are partners as given, and of themselves."""
-    target = partners.astype(np.float32)
-    np.fill_diagonal(target, 1)
-    return soft_info_nce(
-        z,
-        torch.from_numpy(rows.present[chosen]).to(z.device),
-        torch.from_numpy(rows.weight[chosen]).to(z.device),
-        torch.from_numpy(target).to(z.device),
-        temperature=config.temperature,
-        same_modality=config.pairs.same_modality,
-    )

@@ -1,0 +1,78 @@
+"""Objectives as modules: the temperature that is learnt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from smallstores import World
+
+from mmbind_data.layout import open_any
+from mmbind_train.batches import Rows, gather_bound, measure_statistics
+from mmbind_train.config import NetworkOptions, TrainConfig
+from mmbind_train.inputs import make_batch
+from mmbind_train.model import AdaptiveModel
+from mmbind_train.objectives import weighted_info_nce
+from mmbind_train.stages import Contrast, Contrasting, SoftContrast, Temperature
+from mmbind_train.targets import own_rows, pair_graph
+
+START = 0.2
+
+
+@pytest.fixture(scope="module")
+def rows(world: World) -> Rows:
+    bound = open_any(world.bound)
+    assert bound.info.kind == "bound"
+    return gather_bound(bound)
+
+
+def objective(rows: Rows, *, soft: bool, learnt: bool) -> Contrasting:
+    torch.manual_seed(0)
+    config = TrainConfig(temperature=START, learn_temperature=learnt, mask_same_sample=False)
+    own = own_rows(rows) if soft else rows
+    model = AdaptiveModel(rows.modalities, NetworkOptions())
+    if soft:
+        return SoftContrast(model, own, config, pair_graph(rows, own))
+    return Contrast(model, own, config)
+
+
+def loss_of(it: Contrasting, chosen: np.ndarray) -> torch.Tensor:
+    batch = make_batch(it.rows, chosen, measure_statistics(it.rows))
+    return it.loss(it(batch), chosen)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_learnt_temperature_begins_with_the_fixed_one(rows: Rows, soft: bool) -> None:
+    chosen = np.arange(8)
+    fixed, learnt = (
+        loss_of(objective(rows, soft=soft, learnt=yes), chosen) for yes in (False, True)
+    )
+    assert learnt.item() == pytest.approx(fixed.item(), rel=1e-5)
+
+
+def test_its_gradient_is_that_of_the_loss_by_the_temperature(rows: Rows) -> None:
+    it, chosen = objective(rows, soft=False, learnt=True), np.arange(8)
+    temperature = it.beside["temperature"]
+    assert isinstance(temperature, Temperature)
+    (gradient,) = torch.autograd.grad(loss_of(it, chosen), temperature.log_scale)
+    batch = make_batch(rows, chosen, measure_statistics(rows))
+    with torch.no_grad():
+        z = it.model.embed(it.model.features(batch.inputs, batch.present)).double()
+        present, weight = (torch.from_numpy(x[chosen]) for x in (rows.present, rows.weight))
+        high, low = (
+            weighted_info_nce(
+                z, present, weight, temperature=START * np.exp(step), options=it.config.loss
+            )
+            for step in (-1e-4, 1e-4)
+        )
+    assert temperature.log_scale.grad is not None
+    assert temperature.log_scale.grad.item() == pytest.approx((high - low).item() / 2e-4, rel=1e-3)
+
+
+def test_it_stays_above_a_hundredth() -> None:
+    it = Temperature(1e-5)
+    assert it(torch.ones(1)).square().item() == pytest.approx(100)
+
+
+def test_a_fixed_temperature_adds_no_parameter(rows: Rows) -> None:
+    assert not objective(rows, soft=True, learnt=False).beside
