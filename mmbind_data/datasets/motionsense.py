@@ -85,8 +85,18 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
 }
 
 
-def find(files: Sequence[RawFile], preset: str) -> RawListing:
+TURNED = ("acc", "gravity")  # what points the other way than in specific force
+
+
+def find(files: Sequence[RawFile], preset: str, sign: str = "written") -> RawListing:
     """Sort the files into one unit per trial and subject; nothing is opened.
+
+    Parameters
+    ----------
+    files, preset
+        As for every reader.
+    sign : {"written", "specific_force"}
+        Of acceleration and gravity: as iOS writes them, or turned round, as other sensors have it.
 
     Raises
     ------
@@ -110,7 +120,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
                 continue
             if INFO in by_path:
                 unit_files["subjects"] = by_path[INFO]
-            fields = {"subject": str(subject), "label": label, "trial": number}
+            fields = {"subject": str(subject), "label": label, "trial": number, "sign": sign}
             fields["placement"] = "front_pocket"
             units.append(Unit(f"{trial}/sub_{subject}", unit_files, fields))
     if not units:
@@ -147,7 +157,9 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         terms = [
             np.stack([table[column][:n_frames] for column in term], 1) for term in source.terms
         ]
-        streams[name] = (source.scale * sum(terms[1:], terms[0])).astype(np.float32)
+        turned = unit.fields["sign"] == "specific_force" and name in TURNED
+        scale = -source.scale if turned else source.scale
+        streams[name] = (scale * sum(terms[1:], terms[0])).astype(np.float32)
     yield Recording(
         key=unit.key,
         subject=unit.fields["subject"],

@@ -66,6 +66,19 @@ def test_folder_a_alone_can_be_given(tmp_path: Path, form: str) -> None:
     assert_same(read_all("motionsense", inner), truth.recordings["default"])
 
 
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_specific_force_turns_acceleration_and_gravity_round(truth: Truth, preset: str) -> None:
+    names = ("acc", "gyro", *(("gravity", "attitude") if preset == "default" else ()))
+    turned, kept = (
+        motionsense.find(scan(truth.root), preset, **options).units[0]
+        for options in ({"sign": "specific_force"}, {})
+    )
+    one, other = (next(motionsense.read(unit, names, preset)).streams for unit in (turned, kept))
+    for name in names:
+        sign = -1 if name in ("acc", "gravity") else 1
+        np.testing.assert_array_equal(one[name], sign * other[name])
+
+
 def test_zip_without_its_top_folder(tmp_path: Path) -> None:
     truth = raw.write(tmp_path / "raw", rng=np.random.default_rng(3), folders=(A,), info=False)
     with zipfile.ZipFile(tmp_path / f"{A}.zip", "w") as archive:
@@ -93,6 +106,7 @@ def test_fields_are_known_before_reading(truth: Truth) -> None:
         "label": "downstairs",
         "trial": "1",
         "placement": "front_pocket",
+        "sign": "written",
     }
 
 
