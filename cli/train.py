@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     help="Of features; auto: bfloat16 on CUDA devices that have it.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the encoders (needs C++).")
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="For samples; more is read in windows.  [default: what is free, or windows of 1]",
+)
 @click.option("--tensorboard", is_flag=True, help="Event files for TensorBoard in the run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be trained on, write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the run.")
@@ -119,6 +125,8 @@ def _changes(seed: int, chosen: dict[str, Any]) -> dict[str, Any]:
         changes["budget"] |= length
     if chosen["batch"] is not None:
         changes["budget"]["batch"] = chosen["batch"]
+    if chosen["memory"] is not None:
+        changes["memory"] = chosen["memory"]
     if chosen["encoder"] is not None:
         changes["network"]["variant"] = chosen["encoder"]
     return changes

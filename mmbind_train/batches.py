@@ -1,4 +1,4 @@
-"""The training set D_S in memory: every source sample once, and rows that point at samples.
+"""The training set D_S: every source sample once, and rows that point at samples.
 
 Source: paper section 5.2.1. A row without a modality has index -1 there; it enters as zeros.
 """
@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from mmbind_data.comparable import why_unlike
 from mmbind_data.errors import FormatError, IntegrityError, UsageError, problem, suggest
-from mmbind_data.layout import Bound, Store
-from mmbind_data.scale import Recentre, Statistics, centre, measure
+from mmbind_data.layout import READ_BYTES, Bound, Store
+from mmbind_data.scale import Recentre, Statistics, measure
 from mmbind_data.spec import DatasetInfo, Modality, SourceInfo
-from mmbind_data.thinning import InputBounds, bounded, load_thinned
+from mmbind_data.thinning import InputBounds, bounded
+
+from .stored import Part, StoredSamples, sample_bytes
 
 DEFAULT_BOUNDS = InputBounds()
 MEASURED_AT_ONCE = 256  # samples
@@ -34,7 +36,7 @@ class Rows:
         In the order of the columns of `index`; all samples of a modality have its shape.
     values : mapping of name to ndarray, shape (n_samples, *shape), float32
         The modality's unit; skeletons relative to their root if that was asked for; point clouds
-        padded with NaN.
+        padded with NaN. `StoredSamples` are read from disk whenever they are asked for.
     index : ndarray, shape (n_rows, n_modalities), int64
         Row of `values`, -1 = the row lacks the modality.
     sample : ndarray, shape (n_rows, n_modalities or more), int64
@@ -54,7 +56,7 @@ class Rows:
     """
 
     modalities: Mapping[str, Modality]
-    values: Mapping[str, np.ndarray]
+    values: Mapping[str, np.ndarray | StoredSamples]
     index: np.ndarray
     sample: np.ndarray
     kind: np.ndarray
@@ -74,6 +76,28 @@ class Rows:
         present: np.ndarray = self.index >= 0
         return present
 
+    @property
+    def stored(self) -> bool:
+        """Whether samples lie on disk."""
+        return any(isinstance(one, StoredSamples) for one in self.values.values())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`values`, all of them in memory."""
+        return {
+            name: one[np.arange(len(one))] if isinstance(one, StoredSamples) else one
+            for name, one in self.values.items()
+        }
+
+    def held(self) -> Rows:
+        """The same rows, with the samples that they point at in memory and no others."""
+        index, values = np.full_like(self.index, -1), {}
+        for column, name in enumerate(self.modalities):
+            here = self.index[:, column] >= 0
+            used, places = np.unique(self.index[here, column], return_inverse=True)
+            index[here, column] = places
+            values[name] = self.values[name][used]
+        return replace(self, index=index, values=values)
+
     def select(self, chosen: np.ndarray) -> Rows:
         """Keep some rows, given by index or by mask; the samples stay."""
         columns = {name: getattr(self, name)[chosen] for name in ROW_COLUMNS}
@@ -85,7 +109,11 @@ class Rows:
 
 
 def gather_bound(
-    bound: Bound, *, recentre: Recentre = "frame", bounds: InputBounds = DEFAULT_BOUNDS
+    bound: Bound,
+    *,
+    recentre: Recentre = "frame",
+    bounds: InputBounds = DEFAULT_BOUNDS,
+    held: bool = True,
 ) -> Rows:
     """Read the rows of a bound store and each sample that they point at, once.
 
@@ -96,6 +124,8 @@ def gather_bound(
         Skeletons relative to the root joint of every frame, of the first frame, or not.
     bounds : InputBounds
         Larger samples are thinned out while they are read.
+    held : bool
+        False: leave the samples on disk, unless there are means to be made of them.
 
     Returns
     -------
@@ -120,7 +150,7 @@ def gather_bound(
     for column, name in enumerate(names):
         owner = np.array(table[f"{name}.source"].to_pylist(), dtype=object)
         row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
-        blocks, offset = [], 0
+        parts, offset = list[Part](), 0
         for source_id, store in stores.items():
             mine = np.flatnonzero(owner == source_id)
             used, inverse = np.unique(row[mine], return_inverse=True)
@@ -132,11 +162,11 @@ def gather_bound(
                             f"rows 0 to {len(store) - 1} of {source_id}",
                             f"{name}.row {used[0]} to {used[-1]}", "Bind again.")
                 )  # fmt: skip
-            blocks.append(_load(store, name, used, modalities[name], recentre))
+            parts.append(Part(store, used))
             index[mine, column] = offset + inverse
             offset += len(used)
             stretched |= _lengths(source_id, name, store.info.modalities[name], modalities[name])
-        values[name] = np.concatenate(blocks or [np.empty((0, *modalities[name].shape), "f4")])
+        values[name] = StoredSamples(name, modalities[name], recentre, parts)
     rows = Rows(
         modalities=modalities,
         values=values,
@@ -150,7 +180,9 @@ def gather_bound(
         subjects=_subjects(bound.info.sources),
         stretched=stretched,
     )
-    return averaged(rows, table["rank"].to_numpy()) if (rows.kind == "mean").any() else rows
+    if (rows.kind == "mean").any():
+        return averaged(rows.held(), table["rank"].to_numpy())
+    return rows.held() if held else rows
 
 
 def averaged(rows: Rows, rank: np.ndarray) -> Rows:
@@ -173,7 +205,8 @@ def averaged(rows: Rows, rank: np.ndarray) -> Rows:
     member = rows.kind == "mean"
     first = np.flatnonzero(~member | (rank == 0))
     group = np.cumsum(~member | (rank == 0)) - 1
-    index, values = np.full((len(first), len(rows.modalities)), -1, np.int64), dict(rows.values)
+    index = np.full((len(first), len(rows.modalities)), -1, np.int64)
+    values = rows.arrays()
     for column, name in enumerate(rows.modalities):
         own = rows.index[:, column]
         given = np.flatnonzero(own >= 0)
@@ -216,6 +249,7 @@ def gather_store(
     recentre: Recentre = "frame",
     rows: np.ndarray | None = None,
     bounds: InputBounds = DEFAULT_BOUNDS,
+    held: bool = True,
 ) -> Rows:
     """Read a converted store as naturally paired rows.
 
@@ -231,6 +265,8 @@ def gather_store(
         Rows of the store in the order wanted; all by default.
     bounds : InputBounds
         Larger samples are thinned out while they are read.
+    held : bool
+        False: leave the samples on disk.
 
     Returns
     -------
@@ -260,12 +296,15 @@ def gather_store(
         found[name] = like[name] if like and name in like else own
         _check_alike(name, own, found[name], store)
         here = store.present(name)[wanted]
-        values[name] = _load(store, name, wanted[here], found[name], recentre)
-        index.append(np.where(here, np.cumsum(here) - 1, -1))
+        used, places = np.unique(wanted[here], return_inverse=True)
+        values[name] = StoredSamples(name, found[name], recentre, [Part(store, used)])
+        column = np.full(len(wanted), -1, np.int64)
+        column[here] = places
+        index.append(column)
         source_id = store.info.dataset_id
         stretched |= _lengths(source_id, name, store.info.modalities[name], found[name])
-    filled = np.stack(index, axis=1).astype(np.int64)
-    return Rows(
+    filled = np.stack(index, axis=1)
+    gathered = Rows(
         modalities=found,
         values=values,
         index=filled,
@@ -278,6 +317,7 @@ def gather_store(
         subjects=_subjects([store.info]),
         stretched=stretched,
     )
+    return gathered.held() if held else gathered
 
 
 def measure_statistics(rows: Rows) -> dict[str, Statistics]:
@@ -286,23 +326,18 @@ def measure_statistics(rows: Rows) -> dict[str, Statistics]:
     for column, (name, modality) in enumerate(rows.modalities.items()):
         used = np.unique(rows.index[:, column])
         used = used[used >= 0]
-        parts = np.split(used, range(MEASURED_AT_ONCE, len(used), MEASURED_AT_ONCE))
-        values = rows.values[name]
-        found[name] = measure((values[part] for part in parts), modality)
+        found[name] = measure(_blocks(rows.values[name], used, sample_bytes(modality)), modality)
     return found
 
 
-def row_batches(n_rows: int, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """Batches of row numbers without end; the order is a pure function of seed and epoch.
-
-    A last batch that is not full is left out, unless all rows fit into one batch.
-    """
-    epoch = 0
-    while n_rows:
-        order = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        for start in range(0, max(1, n_rows - batch + 1), batch):
-            yield order[start : start + batch]
-        epoch += 1
+def _blocks(
+    values: np.ndarray | StoredSamples, used: np.ndarray, row_bytes: int
+) -> Iterator[np.ndarray]:
+    """Samples in the same blocks wherever they lie; from disk many blocks are read at one go."""
+    step = MEASURED_AT_ONCE * max(1, READ_BYTES // (MEASURED_AT_ONCE * row_bytes))
+    for start in range(0, len(used), step):
+        held = values[used[start : start + step]]
+        yield from np.split(held, range(MEASURED_AT_ONCE, len(held), MEASURED_AT_ONCE))
 
 
 def _common_modality(name: str, stores: Mapping[str, Store], bounds: InputBounds) -> Modality:
@@ -334,13 +369,6 @@ def _check_alike(name: str, own: Modality, common: Modality, store: Store) -> No
         raise FormatError(
             problem("train", f"{name} differs between the stores", store.path, expected, reason)
         )
-
-
-def _load(
-    store: Store, name: str, rows: np.ndarray, common: Modality, recentre: Recentre
-) -> np.ndarray:
-    """Read samples as they enter the network, put skeletons on their root."""
-    return centre(load_thinned(store, name, rows, common), common, recentre)
 
 
 def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:

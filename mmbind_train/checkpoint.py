@@ -20,6 +20,8 @@ from .logs import Log
 from .processes import ALONE, Processes
 
 EVERY = 100  # steps
+FIRST = "stage-00.pt"
+DAMAGE = (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, UnpicklingError)
 Schedule = torch.optim.lr_scheduler.LRScheduler
 
 
@@ -154,6 +156,14 @@ def open_checkpoints(
     return Checkpoints(folder, every, log, key, processes), told
 
 
+def begun_key(folder: Path) -> str | None:
+    """Key of the training that left checkpoints in a folder; None: no readable ones."""
+    try:
+        return str(_read(folder / FIRST)["key"])
+    except DAMAGE:
+        return None
+
+
 def _judge(found: list[Path], key: str, log: Log) -> tuple[str, bool]:
     """What to tell about the files, and whether to go on from them."""
     try:
@@ -166,7 +176,7 @@ def _judge(found: list[Path], key: str, log: Log) -> tuple[str, bool]:
             )
         if log.shorten(last["logs"]):
             return f"goes on behind step {last['step']} of stage {len(found)}", True
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, UnpicklingError):
+    except DAMAGE:
         pass
     return "begins anew: the checkpoint is damaged", False
 

@@ -9,6 +9,10 @@ from pydantic import Field, model_validator
 from mmbind_data.spec import Model
 from mmbind_data.thinning import InputBounds
 
+MEMORY = (
+    "GiB that samples may take in memory; null: all that is free, or 1 if not all samples fit. "
+    "What does not fit is read in windows, whose size decides the order of rows"
+)
 Space = Literal["feature", "embedding"]
 
 
@@ -171,6 +175,7 @@ class TrainConfig(Model):
     recentre: Literal["frame", "first", "none"] = Field(
         default="frame", description="skeletons relative to the root joint of which frame"
     )
+    memory: float | None = Field(default=None, gt=0, description=MEMORY)
 
 
 def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
@@ -228,6 +233,11 @@ class EvaluateConfig(Model):
     statistics: Literal["finetune", "pretrain"] = Field(
         default="finetune", description="which rows the inputs are standardised with"
     )
+    memory: float | None = Field(
+        default=None, gt=0,
+        description="GiB that C, and T, may take in memory; null: all that is free. What does not "
+        "fit is read when it is needed",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_label_budget(self) -> EvaluateConfig:

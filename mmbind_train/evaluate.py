@@ -19,6 +19,7 @@ from .finetune import finetune as finetune_once
 from .fit import Progress
 from .guard import check_disjoint
 from .hardware import CPU_ALONE, Hardware
+from .memory import fits, needed_memory
 from .runs import RunInfo, load_classifier, load_run
 from .scoring import SeedResult, score
 
@@ -97,8 +98,9 @@ def evaluate(
     check_disjoint(roles)
     modalities = choose_modalities(info, stores, config)
     classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
-    rows = _labelled(stores["finetune"], info, modalities, classes)
-    watched = _labelled(stores["test"], info, modalities, classes) if paper_statistic else None
+    wanted = (info, modalities, classes, config.memory)
+    rows = _labelled(stores["finetune"], *wanted)
+    watched = _labelled(stores["test"], *wanted) if paper_statistic else None
     tuned = []
     for number, seed in enumerate(config.seeds):
         report = _shift(progress, number, len(config.seeds))
@@ -106,7 +108,7 @@ def evaluate(
             finetune_once(pretrained, rows, config, seed, progress=report, watched=watched)
         )
     # From here on nothing is learnt or chosen any more: the test store may be read.
-    held_out = _labelled(stores["test"], info, modalities, classes)
+    held_out = _labelled(stores["test"], *wanted)
     scores = tuple(score(one, held_out) for one in tuned)
     accuracy, f1 = ([getattr(s, name) for s in scores] for name in ("accuracy", "macro_f1"))
     return Result(
@@ -180,7 +182,11 @@ def match_labels(
 
 
 def _labelled(
-    store: Store, info: RunInfo, modalities: tuple[str, ...], classes: tuple[str, ...]
+    store: Store,
+    info: RunInfo,
+    modalities: tuple[str, ...],
+    classes: tuple[str, ...],
+    memory: float | None,
 ) -> Rows:
     """Rows of a store that have a label, in the run's shapes, labels as indices into classes."""
     names, codes = store.names("label"), store.column("label")
@@ -199,9 +205,10 @@ def _labelled(
                 "none",
             )
         )
+    bounds = info.config.inputs
     rows = gather_store(
         store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept,
-        bounds=info.config.inputs,
+        bounds=bounds, held=fits(needed_memory(store, bounds), memory),
     )  # fmt: skip
     return _in_columns(rows, info, label[kept], classes)
 

@@ -19,9 +19,11 @@ from .config import EvaluateConfig, Space
 from .fit import Group, Progress, fit
 from .hardware import Hardware
 from .inputs import make_batch
+from .memory import check_memory
 from .model import AdaptiveModel, Classifier
 from .runs import RunInfo
 from .scoring import Tuned, late_epochs
+from .stored import sample_bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def finetune(
         The test rows, for the paper's statistic alone.
     """
     info = pretrained.info
-    chosen = rows.select(choose_labelled(rows.label, config, seed))
+    chosen = _held(rows.select(choose_labelled(rows.label, config, seed)))
     statistics: Mapping[str, Statistics] = info.statistics
     if config.statistics == "finetune":
         statistics = measure_statistics(chosen)
@@ -139,6 +141,16 @@ def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.
             n = max(1, round(config.label_fraction * len(rows)))
         chosen.append(rows[:n])
     return np.sort(np.concatenate(chosen))
+
+
+def _held(chosen: Rows) -> Rows:
+    """The labelled rows in memory; those that lie on disk are few enough for that."""
+    if not chosen.stored:
+        return chosen
+    need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
+    what, way_out = "the labelled samples do not fit into memory", "Take fewer: --labels-per-class."
+    check_memory(need, f"{len(chosen)} rows of C", what, doing="fine-tune", way_out=way_out)
+    return chosen.held()
 
 
 def _begin(

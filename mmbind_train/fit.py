@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from mmbind_data.errors import TrainingError, problem
 
-from .batches import row_batches
 from .checkpoint import Checkpoint
 from .config import Budget
 from .logs import Clock, Log
+from .order import row_batches
 
 Progress = Callable[[int, int, str], None]
 LOG_EVERY = 10
@@ -44,6 +44,7 @@ def fit(
     progress: Progress | None = None,
     after_step: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    order_of: Callable[[int], np.ndarray] | None = None,
 ) -> float | None:
     """Minimise a loss with AdamW: linear warm-up, then half a cosine down to zero.
 
@@ -70,6 +71,8 @@ def fit(
         Called when a step is done, from 1 on; it must leave the networks as they are.
     checkpoint : Checkpoint, optional
         Where to go on from, and what to save to; the losses are the same with and without.
+    order_of : callable, optional
+        As in `row_batches`.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def fit(
     )
     losses, clock = _Losses(stage, n_steps, budget.learning_rate), Clock()
     begun = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
-    batches = itertools.islice(row_batches(n_rows, budget.batch, seed), begun, None)
+    batches = itertools.islice(row_batches(n_rows, budget.batch, seed, order_of), begun, None)
     for step in range(begun + 1, n_steps + 1):
         chosen = next(batches)
         loss = loss_of(chosen)

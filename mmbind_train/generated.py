@@ -35,7 +35,7 @@ def with_generated(rows: Rows, translate: Translate, statistics: Mapping[str, St
         Of kind ``generated``; generated samples stand behind the measured ones in ``values``, in
         the modality's unit, with the code of the sample that they were made from.
     """
-    values, index, sample = dict(rows.values), rows.index.copy(), rows.sample.copy()
+    values, index, sample = rows.arrays(), rows.index.copy(), rows.sample.copy()
     shared = translate.shared
     translate.eval()
     for column, name in enumerate(rows.modalities):

@@ -43,6 +43,8 @@ class Method:
         Whether it is defined only where the shared modality is a sensor.
     space : {"embedding", "feature"}
         What it shapes: what a classifier should read afterwards.
+    whole : bool
+        Whether it must have all samples in memory at once.
     """
 
     pretrain: Callable[[Training], None] | None
@@ -51,6 +53,7 @@ class Method:
     prompt: bool = False
     needs_sensor: bool = False
     space: Space = "embedding"
+    whole: bool = False
 
 
 def unimodal(training: Training) -> None:
@@ -151,7 +154,7 @@ METHODS: Mapping[str, Method] = {
     "unimodal": Method(unimodal, space="feature"),
     "mim": Method(mim),
     "mpm": Method(mim, prompt=True),
-    "cmg": Method(cmg, needs_sensor=True),
+    "cmg": Method(cmg, needs_sensor=True, whole=True),
     "dcm": Method(dcm, needs_sensor=True),
     "imagebind": Method(imagebind, needs_sensor=True),
     "mmbind": Method(mmbind, kinds=("incomplete", "pseudo", "mean")),

@@ -18,6 +18,7 @@ from mmbind_data.spec import Modality, Model
 
 from .config import Space, TrainConfig
 from .model import AdaptiveModel, Classifier
+from .windows import Reading
 
 RUN = "run.json"
 WEIGHTS = "model.safetensors"
@@ -41,6 +42,7 @@ class StageInfo(Model):
     n_present: dict[str, int]
     labels: bool
     final_loss: float | None
+    reading: Reading | None = Field(default=None, description="null: all samples in memory")
 
 
 class HardwareInfo(Model):

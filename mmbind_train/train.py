@@ -11,10 +11,10 @@ import torch
 
 from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store, open_any
-from mmbind_data.staging import check_output, resumable
+from mmbind_data.staging import KEPT, check_output, resumable, staging_path
 
 from .batches import Rows, gather_bound, gather_store, measure_statistics
-from .checkpoint import EVERY, Checkpoints, open_checkpoints
+from .checkpoint import EVERY, Checkpoints, begun_key, open_checkpoints
 from .config import TrainConfig
 from .fingerprint import cell_key, code_digest
 from .fit import Progress
@@ -22,7 +22,7 @@ from .guard import check_bound
 from .hardware import CPU_ALONE, Hardware, choose_hardware
 from .labels import bound_by_label, with_anchor_labels
 from .logs import Log, check_tensorboard
-from .memory import check_memory
+from .memory import check_memory, fits, needed_memory, window_bytes
 from .methods import METHODS, Method, check_method
 from .model import AdaptiveModel
 from .runs import DataInfo, HardwareInfo, RunInfo, save_run
@@ -69,7 +69,8 @@ def train(
     checkpoint_every : int
         Steps.
     tell : callable (text), optional
-        Told whether a checkpoint was found, and whether it is of use.
+        Told whether a checkpoint was found, whether it is of use, and how samples are read that do
+        not fit into memory.
 
     Returns
     -------
@@ -90,12 +91,10 @@ def train(
         inputs += [opened.source(one.source_id).path for one in opened.info.sources]
     check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
     hardware = hardware or choose_hardware()
-    check_memory(opened, config.inputs, processes=hardware.processes.count)
-    rows = read_rows(opened, method, config)
-    steps = config.budget.n_steps(count_samples(rows)) if METHODS[method].pretrain else 0
     if tensorboard:
         check_tensorboard()
-    processes, key = hardware.processes, _key(opened, method, config, steps, hardware)
+    rows, steps, key = _prepare(opened, method, config, hardware, staging_path(out) / KEPT)
+    processes = hardware.processes
     processes.wait()  # all have seen that nothing stands in the way
     if not processes.first:
         others = Checkpoints(out, checkpoint_every, Log(out), key, processes)
@@ -113,7 +112,7 @@ def train(
             tell(found)
         training = pretrain(
             rows, opened, method, config, steps=steps, hardware=hardware, log=log,
-            progress=progress, checkpoints=checkpoints,
+            progress=progress, checkpoints=checkpoints, tell=tell,
         )  # fmt: skip
         log.close()
         info = describe(training, opened, method, str(data))
@@ -160,6 +159,7 @@ def pretrain(
     log: Log | None = None,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Training:
     """Make a network for the rows and take it through the method's stages."""
     with hardware.fork_rng():
@@ -175,6 +175,7 @@ def pretrain(
             log=log,
             progress=progress,
             checkpoints=checkpoints,
+            tell=tell,
         )
         if hardware.compiled:
             training.model.compile_encoders()
@@ -198,14 +199,15 @@ def plan_training(
     config = _for_method(config or TrainConfig(), known_method(method))
     opened = open_any(data, sources=sources)
     if METHODS[method].pretrain is None:
-        read_rows(opened, method, config)
+        read_rows(opened, method, config, held=False)
         return {}
-    training = pretrain(read_rows(opened, method, config), opened, method, config, steps=0)
+    rows = _prepare(opened, method, config)[0]
+    training = pretrain(rows, opened, method, config, steps=0)
     return dict(training.stages[-1].n_rows)
 
 
-def read_rows(data: Store | Bound, method: str, config: TrainConfig) -> Rows:
-    """Read what a method may see of a store, and nothing else.
+def read_rows(data: Store | Bound, method: str, config: TrainConfig, *, held: bool = True) -> Rows:
+    """Read what a method may see of a store, and nothing else; its samples on demand if not held.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def read_rows(data: Store | Bound, method: str, config: TrainConfig) -> Rows:
                         "a converted store",
                         "Make one with mmbind bind, or use --method upper_bound.")
             )  # fmt: skip
-        rows = gather_store(data, recentre=config.recentre, bounds=config.inputs)
+        rows = gather_store(data, recentre=config.recentre, bounds=config.inputs, held=held)
         return rows if config.labels else rows.without_labels()
     if entry.data == "natural":
         raise UsageError(
@@ -230,7 +232,7 @@ def read_rows(data: Store | Bound, method: str, config: TrainConfig) -> Rows:
         )  # fmt: skip
     check_method(method, entry, data.info.shared)
     check_bound(data, method=method)
-    rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs)
+    rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs, held=held)
     if bound_by_label(data):
         rows = with_anchor_labels(rows, data)
     return rows.select(np.isin(rows.kind, entry.kinds))
@@ -257,8 +259,51 @@ def known_method(method: str) -> Method:
     return METHODS[method]
 
 
+def _prepare(
+    data: Store | Bound,
+    method: str,
+    config: TrainConfig,
+    hardware: Hardware = CPU_ALONE,
+    kept: Path | None = None,
+) -> tuple[Rows, int, str]:
+    """Rows, in memory if that is possible; the number of steps; and the key of checkpoints.
+
+    A training that was interrupted goes on as it began, whatever memory is free by now.
+    """
+    entry, processes = METHODS[method], hardware.processes
+    means = isinstance(data, Bound) and data.info.n_rows.get("mean", 0) > 0
+    need, what = needed_memory(data, config.inputs), "the samples do not fit into memory"
+    whole = entry.whole or means
+    if whole:
+        what += f", and {'means' if means else method} must have all of them"
+        check_memory(need, data.path, what, processes=processes.count)
+    rows = read_rows(data, method, config, held=whole)
+    steps = config.budget.n_steps(count_samples(rows)) if entry.pretrain else 0
+    keys = [_key(data, method, config, steps, hardware, held) for held in (False, True)]
+    begun = begun_key(kept) if kept else None
+    if begun in keys:
+        held = begun == keys[True]
+        what += " as they did when this training began"
+    else:
+        held = whole or fits(need, config.memory, processes=processes.count)
+    held = processes.from_first(held)  # what is free may have changed from one to the other
+    if held:
+        check_memory(need, data.path, what, processes=processes.count)
+        return rows.held(), steps, keys[True]
+    if entry.pretrain:
+        window, what = window_bytes(config.memory), "not even a window of samples fits into memory"
+        way_out = "Give less --memory."
+        check_memory(window, data.path, what, processes=processes.count, way_out=way_out)
+    return rows, steps, keys[False]
+
+
 def _key(
-    data: Store | Bound, method: str, config: TrainConfig, steps: int, hardware: Hardware
+    data: Store | Bound,
+    method: str,
+    config: TrainConfig,
+    steps: int,
+    hardware: Hardware,
+    held: bool,
 ) -> str:
     """Equal for trainings whose results must be equal: a checkpoint of another one is of no use."""
     digests = [data.info.content_digest]
@@ -266,7 +311,8 @@ def _key(
         digests += [one.content_digest for one in data.info.sources]
     options = config.model_dump(mode="json")
     how = [str(hardware.device), hardware.bfloat16, hardware.compiled, hardware.processes.count]
-    return cell_key("training", method, options, digests, steps, how, code_digest(__name__))
+    code = code_digest(__name__)
+    return cell_key("training", method, options, digests, steps, how, held, code)
 
 
 def _for_method(config: TrainConfig, method: Method) -> TrainConfig:

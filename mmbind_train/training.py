@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,9 +18,11 @@ from .fit import Group, Progress, fit
 from .hardware import CPU_ALONE, Hardware
 from .inputs import make_batch
 from .logs import Log
+from .memory import window_bytes
 from .model import AdaptiveModel, Classifier
 from .runs import StageInfo
 from .stages import Classify, Objective
+from .windows import Windows
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Training:
     log, progress : as in `fit`
     checkpoints : Checkpoints, optional
         Where the stages are saved and taken up again.
+    tell : callable (text), optional
+        Told how samples are read that do not fit into memory.
     stages : list of StageInfo
         What has been done so far.
     """
@@ -56,6 +60,7 @@ class Training:
     log: Log | None = None
     progress: Progress | None = None
     checkpoints: Checkpoints | None = None
+    tell: Callable[[str], None] | None = None
     stages: list[StageInfo] = field(default_factory=list)
     classifier: Classifier | None = None
 
@@ -92,9 +97,11 @@ class Training:
             rows = objective.rows = rows.without_labels()
         rng = torch.Generator().manual_seed(self.config.seed + len(self.stages))
         hardware, processes, number = self.hardware, self.hardware.processes, len(self.stages)
+        windows = self._windows(rows) if steps else None
 
         def loss_of(chosen: np.ndarray) -> Tensor:
-            batch = make_batch(rows, chosen, self.statistics, self.config.augmentation, rng)
+            held, places = windows.hold(chosen) if windows else (rows, chosen)
+            batch = make_batch(held, places, self.statistics, self.config.augmentation, rng)
             if processes.count > 1:
                 batch = batch.take(processes.share(len(chosen)))
             with hardware.autocast():
@@ -104,9 +111,8 @@ class Training:
         objective.to(hardware.device)
         network = processes.together(objective).train()
         kept = [self.model.encoders[one].eval() for one in frozen]
-        checkpoint = None
-        if self.checkpoints is not None:
-            checkpoint = self.checkpoints.stage(number, objective, rng)
+        saved = self.checkpoints
+        checkpoint = saved.stage(number, objective, rng) if saved is not None else None
         loss = fit(
             _groups(objective, set(map(id, kept))),
             loss_of,
@@ -118,6 +124,7 @@ class Training:
             log=self.log,
             progress=self.progress,
             checkpoint=checkpoint,
+            order_of=windows.order if windows else None,
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
@@ -132,8 +139,19 @@ class Training:
                 ),
                 labels=labels,
                 final_loss=loss,
+                reading=windows.reading if windows else None,
             )
         )
+
+    def _windows(self, rows: Rows) -> Windows | None:
+        """How to read rows that do not fit into memory; None: they are there."""
+        if not rows.stored:
+            return None
+        n_bytes = window_bytes(self.config.memory)
+        windows = Windows(rows, self.config.budget.batch, self.config.seed, n_bytes)
+        if self.tell is not None:
+            self.tell(str(windows.reading))
+        return windows
 
 
 def _groups(objective: Objective, kept: set[int]) -> list[Group]:

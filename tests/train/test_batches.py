@@ -20,10 +20,10 @@ from mmbind_train.batches import (
     gather_bound,
     gather_store,
     measure_statistics,
-    row_batches,
 )
 from mmbind_train.config import Augmentation, Budget, TrainConfig
 from mmbind_train.inputs import make_batch, same_sample, standardise
+from mmbind_train.order import row_batches
 from mmbind_train.train import train
 
 
@@ -43,7 +43,7 @@ def test_each_row_holds_the_samples_that_the_table_names(world: World) -> None:
                 continue
             stored = stores[row[f"{name}.source"]].load(name, np.array([row[f"{name}.row"]]))[0]
             assert np.array_equal(rows.values[name][index], stored)
-    for name, values in rows.values.items():
+    for name, values in rows.arrays().items():
         assert len(values) == len(np.unique(values.reshape(len(values), -1), axis=0)), name
 
 
@@ -151,7 +151,7 @@ def test_dummies_are_zero_behind_standardisation(world: World) -> None:
 def test_statistics_count_only_samples_that_rows_point_at(world: World) -> None:
     rows = gather_store(open_store(world.full), ["gyro"])
     few = rows.select(np.array([3, 8]))
-    expected = rows.values["gyro"][[3, 8]].reshape(-1, 3)
+    expected = rows.arrays()["gyro"][[3, 8]].reshape(-1, 3)
     assert measure_statistics(few)["gyro"].mean == pytest.approx(expected.mean(axis=0), abs=1e-6)
 
 
@@ -168,7 +168,7 @@ def test_skeletons_are_relative_to_the_root_joint(world: World, recentre: str) -
     rows = gather_store(open_store(world.full), ["skeleton"], recentre=recentre)  # type: ignore[arg-type]
     hip = raw[:, :, 1:2] if recentre == "frame" else raw[:, :1, 1:2]
     expected = raw if recentre == "none" else raw - hip
-    assert np.array_equal(rows.values["skeleton"], expected)
+    assert np.array_equal(rows.arrays()["skeleton"], expected)
 
 
 def test_lengths_of_two_sources_become_the_longer_one(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_lengths_of_two_sources_become_the_longer_one(tmp_path: Path) -> None:
     bind([a, b], tmp_path / "ab.zarr", shared="acc", options=BindOptions(embed="raw"))
     bound = open_bound(tmp_path / "ab.zarr")
     rows = gather_bound(bound)
-    assert rows.values["acc"].shape[1:] == (24, 3)
+    assert rows.arrays()["acc"].shape[1:] == (24, 3)
     (key, lengths), *more = rows.stretched.items()
     assert (key.split("/")[1], lengths, more) == ("acc", (16, 24), [])
     table = bound.pairs().to_pylist()
     number = next(i for i, row in enumerate(table) if row["acc.source"] == key.split("/")[0])
     stored = open_store(b).load("acc", np.array([table[number]["acc.row"]]))[0]
     column = list(rows.modalities).index("acc")
-    assert np.array_equal(rows.values["acc"][rows.index[number, column]], stretch(stored, 24))
+    assert np.array_equal(rows.arrays()["acc"][rows.index[number, column]], stretch(stored, 24))
     assert rows.subjects == {"small": tuple("123456"), "other": tuple("123456")}
 
 
@@ -193,7 +193,7 @@ def test_absent_samples_become_dummies(tmp_path: Path) -> None:
     path = write_small_store(tmp_path / "s.zarr", missing={"gyro": (0, 5)})
     rows = gather_store(open_store(path), ["gyro", "acc"])
     assert np.flatnonzero(rows.index[:, 0] < 0).tolist() == [0, 5]
-    assert np.isfinite(rows.values["gyro"]).all()
+    assert np.isfinite(rows.arrays()["gyro"]).all()
     assert rows.present[:, 1].all()
 
 

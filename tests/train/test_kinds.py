@@ -85,7 +85,7 @@ def test_clouds_are_padded_and_their_statistics_count_points_once(tmp_path: Path
     rows = gathered(opened.path, ["radar"], InputBounds(frames=11, points=40))
     points = opened.load_points("radar")
     assert isinstance(points, Clouds)
-    assert np.isnan(rows.values["radar"][0]).all()  # the first sample has no point at all
+    assert np.isnan(rows.arrays()["radar"][0]).all()  # the first sample has no point at all
     measured = measure_statistics(rows)["radar"]
     np.testing.assert_allclose(measured.mean, points.values.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(measured.std, points.values.std(axis=0), rtol=1e-4)
@@ -105,7 +105,7 @@ def test_statistics_do_not_depend_on_how_they_are_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = gathered(write_kind_store(tmp_path / "k.zarr", ["acc"]), ["acc"])
-    whole = measure([rows.values["acc"]], MODALITIES["acc"])
+    whole = measure([rows.arrays()["acc"]], MODALITIES["acc"])
     monkeypatch.setattr("mmbind_train.batches.MEASURED_AT_ONCE", 5)
     split = measure_statistics(rows)["acc"]
     np.testing.assert_allclose(split.mean, whole.mean, rtol=1e-12)
@@ -117,11 +117,11 @@ def test_class_numbers_and_backgrounds_enter_unscaled(tmp_path: Path) -> None:
     rows = gathered(write_kind_store(tmp_path / "k.zarr", names), names)
     statistics = measure_statistics(rows)
     batch = make_batch(rows, np.arange(len(rows)), statistics)
-    assert np.array_equal(batch.inputs["semseg"].numpy(), rows.values["semseg"])
+    assert np.array_equal(batch.inputs["semseg"].numpy(), rows.arrays()["semseg"])
     odd = MODALITIES["semseg"].model_copy(update={"background": 3.0})  # a class as any other
     numbers = batch.inputs["semseg"]
     assert torch.equal(standardise(numbers, odd, statistics["semseg"]), numbers)
-    hole = rows.values["still_depth"] == 0.0
+    hole = rows.arrays()["still_depth"] == 0.0
     assert hole.any()
     assert (batch.inputs["still_depth"].numpy()[hole] == 0).all()
     inside = batch.inputs["still_depth"].numpy()[~hole]

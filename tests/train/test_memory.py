@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from smallstores import World
 
@@ -12,34 +13,50 @@ from mmbind_data.layout import open_any
 from mmbind_data.thinning import InputBounds
 from mmbind_train import memory
 from mmbind_train.config import TrainConfig
-from mmbind_train.memory import check_memory, free_memory, needed_memory
+from mmbind_train.memory import (
+    BESIDE,
+    GIB,
+    check_memory,
+    fits,
+    free_memory,
+    needed_memory,
+    window_bytes,
+)
 from mmbind_train.train import read_rows, train
 
 BOUNDS = InputBounds()
 
 
 @pytest.mark.parametrize(("name", "method"), [("bound", "mmbind"), ("AB", "upper_bound")])
-def test_the_estimate_is_what_is_held_and_the_largest_once_more(
-    world: World, name: str, method: str
-) -> None:
+def test_the_estimate_is_what_is_held(world: World, name: str, method: str) -> None:
     data = open_any(getattr(world, name))
-    held = [one.nbytes for one in read_rows(data, method, TrainConfig()).values.values()]
-    assert needed_memory(data, BOUNDS) == sum(held) + max(held)
+    held = [
+        np.asarray(one).nbytes for one in read_rows(data, method, TrainConfig()).values.values()
+    ]
+    assert needed_memory(data, BOUNDS) == sum(held)
 
 
-def test_data_that_does_not_fit_is_refused_before_it_is_read(
+def test_what_fits_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * (1000 + BESIDE))
+    assert fits(1000, None)
+    assert fits(1000, None, processes=2)
+    assert not fits(1001, None, processes=2)
+    assert fits(1000, 1000 / GIB, processes=9)
+    assert not fits(1001, 1000 / GIB)
+    assert (window_bytes(None), window_bytes(0.5)) == (GIB, GIB // 2)
+
+
+def test_memory_that_is_not_there_is_refused(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = open_any(world.bound)
-    need = needed_memory(data, BOUNDS)
-    check_memory(data, BOUNDS, free=need)
-    with pytest.raises(UsageError, match="do not fit into memory"):
-        check_memory(data, BOUNDS, free=need - 1)
-    with pytest.raises(UsageError, match="do not fit into memory"):
-        check_memory(data, BOUNDS, processes=2, free=2 * need - 1)
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * (1000 + BESIDE))
+    check_memory(1000, "here", "too much", processes=2)
+    with pytest.raises(UsageError, match=r"too much at here: expected at most 0\.5 GiB"):
+        check_memory(1001, "here", "too much", processes=2)
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
-    with pytest.raises(UsageError, match=r"expected at most 0\.0 GiB.*mmbind partition"):
-        train(world.bound, tmp_path / "run")
+    config = TrainConfig(memory=1)  # all of it would fit into that, if it were there
+    with pytest.raises(UsageError, match=r"do not fit into memory.*mmbind partition"):
+        train(world.bound, tmp_path / "run", config=config)
     assert not list(tmp_path.iterdir())
 
 

@@ -152,7 +152,7 @@ def test_unimodal_encoders_learn_apart(world: World) -> None:
     before = trained(world, "unimodal", steps=3).model.state_dict()
     data = open_any(world.bound)
     rows = read_rows(data, "unimodal", SMALL)
-    other = replace(rows, values=dict(rows.values) | {"gyro": rows.values["gyro"][::-1] * 2 + 1})
+    other = replace(rows, values=dict(rows.values) | {"gyro": rows.arrays()["gyro"][::-1] * 2 + 1})
     after = pretrain(other, data, "unimodal", SMALL, steps=3).model.state_dict()
     changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"gyro"}
@@ -190,7 +190,7 @@ def test_cmg_generates_from_the_shared_modality_of_the_same_row(world: World) ->
     names = list(rows.modalities)
     acc, gyro = names.index("acc"), names.index("gyro")
     row = int(np.flatnonzero(rows.index[:, gyro] < 0)[3])
-    value = torch.from_numpy(rows.values["acc"][rows.index[row, acc]][None])
+    value = torch.from_numpy(rows.arrays()["acc"][rows.index[row, acc]][None])
     inputs = {name: torch.zeros(1, *one.shape) for name, one in rows.modalities.items()}
     inputs["acc"] = standardise(value, rows.modalities["acc"], statistics["acc"])
     present = torch.tensor([[name == "acc" for name in names]])
