@@ -19,19 +19,19 @@ from .output import Report, Screen, reported
 def command(
     bundle: str, out: str, sources: tuple[str, ...], dry_run: bool, overwrite: bool, screen: Screen
 ) -> Report:
-    """Attach local conversions to BUNDLE by uid: the result can be trained on.
+    """Attach local conversions to BUNDLE, or an archive of one, by uid: then it can be trained on.
 
     A store may hold more samples than the bundle names, but no other values and no modality more.
     """
-    from mmbind_data.hydrate import hydrate, match_sources
+    from mmbind_data.hydrate import hydrate, rehearse_hydration
 
     del screen
     places = source_paths(sources)
     if dry_run:
-        bound, stores = match_sources(bundle, places)
+        n_rows, stores = rehearse_hydration(bundle, places)
         found = {name: {"path": str(store.path), "content_digest": store.info.content_digest}
                  for name, store in stores.items()}  # fmt: skip
-        line = f"would attach {', '.join(found)} to {sum(bound.info.n_rows.values())} rows"
+        line = f"would attach {', '.join(found)} to {sum(n_rows.values())} rows"
         return Report({"sources": found}, [line])
     info = hydrate(bundle, out, places, overwrite=overwrite)
     result = {

@@ -13,7 +13,7 @@ DIFFERS = 6
 
 
 @click.command("verify")
-@click.argument("path", metavar="BUNDLE|STORE", type=click.Path())
+@click.argument("path", metavar="BUNDLE|STORE|ZIP", type=click.Path())
 @click.option("--deep", "depth", flag_value="deep", help="Hash every file.")
 @click.option("--values", "depth", flag_value="values", help="Decode every value too.")
 @click.option("--source", "sources", multiple=True, metavar="ID=PATH",
@@ -22,7 +22,7 @@ DIFFERS = 6
 def command(path: str, depth: str | None, sources: tuple[str, ...], screen: Screen) -> Report:
     """Tell whether a bundle or a store, with its sources, is what its manifest and digests say.
 
-    By default names and sizes of all files are compared.
+    By default names and sizes of all files are compared. A packed one is verified as it is.
     """
     from mmbind_data.verify import verify
 

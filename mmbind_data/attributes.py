@@ -67,13 +67,9 @@ def _root_attributes(path: Path) -> dict[str, Any]:
         if isinstance(attributes, dict):
             return attributes
         got = "attributes of another shape"
+    step = "Stores are made by mmbind convert, partition and bind."
+    if got == "a file" and path.suffix.lower() == ".zip":
+        step = f"An archive is unpacked first: unzip {path} -d FOLDER."
     raise FormatError(
-        problem(
-            "open a store",
-            "not a store of mmbind",
-            path,
-            f"a folder with {ROOT}",
-            got,
-            "Stores are made by mmbind convert, partition and bind.",
-        )
+        problem("open a store", "not a store of mmbind", path, f"a folder with {ROOT}", got, step)
     )

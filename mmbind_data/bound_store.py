@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from .layout import ENCODER, EVALUATION, META, PAIRS, PROVENANCE, SOURCES
 from .nodes import group_node
 from .pairing_report import PairingReport
 from .pairs import KINDS, Rows, Source, bound_digest
+from .places import link
 from .spec import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
 from .writer import finish_store, write_table
 
@@ -66,8 +66,7 @@ def source_info(source: Source, out: Path) -> SourceInfo:
         subjects=tuple(info.subjects),
         partition=info.partition,
         licence=info.licence,
-        # Resolved, because ".." behind a link leads to the parent of what it points to.
-        path=Path(os.path.relpath(source.store.path.resolve(), out.parent.resolve())).as_posix(),
+        path=link(source.store.path, out),
         convert=rebuild_command(info),
     )
 

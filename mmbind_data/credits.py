@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 from .bundle_facts import Facts
 from .licences import CUSTOM, DISCLAIMER, Rights
@@ -46,8 +47,12 @@ def _tex(text: str) -> str:
 
 
 def licence_texts(facts: Facts) -> dict[str, str]:
-    """Files of LICENSES/ by name: one for each source, and one for the bundle."""
+    """Files of LICENSES/ by name: one for each source, one for the bundle, and whole licences."""
     found = {"BUNDLE.txt": bundle_terms(facts)}
+    for spdx in (facts.bundle.licence, *(one.spdx for one in facts.decision.rights)):
+        text = whole_licence(spdx)
+        if text is not None:
+            found[f"{spdx}.txt"] = text
     for one in facts.decision.rights:
         found[f"{one.source_id}.txt"] = _source_terms(facts, one)
     return found
@@ -71,6 +76,19 @@ def bundle_terms(facts: Facts) -> str:
         if holds:
             lines.append(words)
     return "\n".join([*lines, "", DISCLAIMER, ""])
+
+
+def whole_licence(spdx: str | None) -> str | None:
+    r"""Text of a licence; None where mmbind does not have it: then a reference must do.
+
+    Source: the SPDX licence list, of licences whose texts may be copied by anyone and have no
+    blanks to be filled in by the owner.
+
+    >>> (whole_licence("CC-BY-4.0") or "").partition("\n")[0]
+    'Creative Commons Attribution 4.0 International'
+    """
+    place = files(__package__) / "licence_texts" / f"{spdx}.txt"
+    return place.read_text(encoding="utf-8") if place.is_file() else None
 
 
 def licence_words(licence: str) -> str:
@@ -104,7 +122,8 @@ def _source_terms(facts: Facts, rights: Rights) -> str:
         f"Where that is said: {rights.why}",
     ]
     if rights.spdx is not None:
-        lines.append(f"Text: {licence_url(rights.spdx)}")
+        own = f"{rights.spdx}.txt and " if whole_licence(rights.spdx) else ""
+        lines.append(f"Text: {own}{licence_url(rights.spdx)}")
     page, cited = (facts.fact(rights.dataset_id, name) for name in ("homepage", "citation"))
     lines += [f"Homepage: {page}"] * (page is not None)
     lines += [f"To be cited: {cited}"] * (cited is not None)

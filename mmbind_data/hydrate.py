@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +25,8 @@ from .layout import (
     open_store,
     read_table,
 )
+from .places import link
+from .problems import Problem
 from .published_store import (
     JUDGEMENT,
     LABELS,
@@ -38,6 +39,7 @@ from .published_store import (
 from .references import named_uids, rows_of, sample_digest
 from .spec import BoundInfo, SourceInfo
 from .staging import check_output, staged
+from .unpack import is_archive, unpacked
 from .verify import verify
 from .writer import write_table
 
@@ -60,7 +62,7 @@ def hydrate(
     Parameters
     ----------
     bundle : path
-        A bundle, or the bound store of one.
+        A bundle, the bound store of one, or an archive of either.
     out : path
         The bound store; its mode is linked.
     sources : mapping of source id to path
@@ -82,8 +84,13 @@ def hydrate(
         The bundle is damaged, or a store holds other values under the same uids.
     OutputError
     """
-    out = Path(out)
-    bound, stores = match_sources(bundle, sources)
+    with _matched(bundle, sources) as (bound, stores):
+        return _write(bound, stores, bundle, Path(out), overwrite=overwrite)
+
+
+def _write(
+    bound: Bound, stores: Mapping[str, Store], bundle: str | Path, out: Path, *, overwrite: bool
+) -> BoundInfo:
     places = [store.path for store in stores.values()]
     check_output(out, overwrite=overwrite, doing=DOING, inputs=[bundle, *places])
     table = plain_texts(bound.pairs())
@@ -104,8 +111,8 @@ def hydrate(
             (folder / name).mkdir(parents=True)
         for path in sorted((bound.path / ENCODER).glob("*")):
             if path.name != "zarr.json":
-                shutil.copyfile(path, folder / ENCODER / path.name)
-        shutil.copyfile(bound.path / JUDGEMENT, folder / JUDGEMENT)
+                (folder / ENCODER / path.name).write_bytes(path.read_bytes())
+        (folder / JUDGEMENT).write_bytes((bound.path / JUDGEMENT).read_bytes())
         write_table(folder / PARTNERS, _with_labels(read_table(bound.path / PARTNERS), stores))
         provenance = {"command": DOING, "mmbind": version("mmbind"),
                       "parent": json.loads((bound.path / PROVENANCE).read_text())}  # fmt: skip
@@ -113,15 +120,15 @@ def hydrate(
     return info
 
 
-def match_sources(
+def rehearse_hydration(
     bundle: str | Path, sources: Mapping[str, str | Path]
-) -> tuple[Bound, dict[str, Store]]:
-    """Open a bundle and make sure that the stores given are its sources.
+) -> tuple[dict[str, int], dict[str, Store]]:
+    """Look for every sample that `hydrate` needs, write nothing.
 
     Returns
     -------
-    Bound
-        The bundle's store.
+    dict
+        Number of rows by kind.
     dict of source id to Store
 
     Raises
@@ -129,13 +136,47 @@ def match_sources(
     UsageError, FormatError, IntegrityError
         See `hydrate`.
     """
+    with _matched(bundle, sources) as (bound, stores):
+        return bound.info.n_rows, stores
+
+
+@contextmanager
+def _matched(
+    bundle: str | Path, sources: Mapping[str, str | Path]
+) -> Iterator[tuple[Bound, dict[str, Store]]]:
+    """Open a bundle, or an archive of one as long as it is needed, and the stores given."""
+    if not is_archive(bundle):
+        yield _match_sources(bundle, sources)
+        return
+    with unpacked(bundle, doing=DOING) as (folder, damage):
+        if damage:
+            raise _damaged(bundle, damage[0])
+        bound, stores = _match_sources(folder, sources)
+        inside = [name for name, store in stores.items() if store.path.is_relative_to(folder)]
+        if inside:
+            raise FormatError(
+                problem(DOING, "a store cannot point into an archive", bundle,
+                        "every source, or the bundle as a folder", f"no {', '.join(inside)}",
+                        f"Unpack it first: unzip {bundle} -d FOLDER, or give --source ID=STORE.")
+            )  # fmt: skip
+        yield bound, stores
+
+
+def _damaged(bundle: str | Path, found: Problem) -> IntegrityError:
+    return IntegrityError(
+        problem(DOING, "the bundle is damaged", f"{bundle} {found.where}", "what was published",
+                found.message, found.fix)
+    )  # fmt: skip
+
+
+def _match_sources(
+    bundle: str | Path, sources: Mapping[str, str | Path]
+) -> tuple[Bound, dict[str, Store]]:
+    """The bundle's store, and the stores given, once it is sure that they are its sources."""
     if is_bundle(bundle):
         damaged = verify(bundle, depth="fast")
         if damaged:
-            raise IntegrityError(
-                problem(DOING, "the bundle is damaged", f"{bundle} {damaged[0].where}",
-                        "what was published", damaged[0].message, damaged[0].fix)
-            )  # fmt: skip
+            raise _damaged(bundle, damaged[0])
     bound = open_bound(bundle)
     known = [source.source_id for source in bound.info.sources]
     for source_id in sources:
@@ -156,7 +197,7 @@ def match_sources(
     stores = {}
     for source in bound.info.sources:
         place = sources.get(source.source_id)
-        local = bound.path / INNER / source.source_id if place is None else Path(place)
+        local = bound.path / INNER / source.source_id if place is None else place
         stores[source.source_id] = _check_source(bound, source, open_store(local))
     return bound, stores
 
@@ -217,10 +258,9 @@ def _check_uids(
 
 
 def _attached(source: SourceInfo, store: Store, out: Path) -> SourceInfo:
-    place = os.path.relpath(store.path.resolve(), out.parent.resolve())
     own = store.info.content_digest
     digest = None if own == source.content_digest else own
-    return source.model_copy(update={"path": Path(place).as_posix(), "stored_digest": digest})
+    return source.model_copy(update={"path": link(store.path, out), "stored_digest": digest})
 
 
 def _with_labels(partners: pa.Table, stores: Mapping[str, Store]) -> pa.Table:

@@ -14,7 +14,7 @@ import numpy as np
 from .attributes import ROOT, read_info
 from .bundle_place import store_place
 from .errors import FormatError, IntegrityError, problem, suggest
-from .places import beside, is_remote, place_of, zarr_place
+from .places import beside, parquet_place, place_of, zarr_place
 from .points import Clouds
 from .spec import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
 
@@ -392,7 +392,7 @@ def read_table(path: Path) -> pa.Table:
         text = problem("read a store", "table missing", path, "a Parquet file", "no such file")
         raise IntegrityError(text)
     try:
-        return pq.read_table(pa.BufferReader(path.read_bytes()) if is_remote(path) else path)
+        return pq.read_table(parquet_place(path))
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
             problem("read a store", "unreadable table", path, "a Parquet file", str(error))

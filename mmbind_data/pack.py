@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import IntegrityError, OutputError, problem
+from .places import files_below, is_remote, place_of
 from .staging import claimed, failed, make_folder, staging_path
 from .verify import verify
 
@@ -51,7 +52,7 @@ def pack(
     OutputError
         Something stands at ``out``, or it cannot be written.
     """
-    root, out = Path(path), Path(out)
+    root, out = place_of(path), Path(out)
     files = packed_files(root)
     _check(root, out, overwrite=overwrite)
     make_folder(out.parent, doing=DOING)
@@ -92,7 +93,7 @@ def packed_files(root: Path) -> list[str]:
             problem(DOING, "damaged", f"{root} {found.where}", "what its manifest says",
                     found.message, found.fix)
         )  # fmt: skip
-    return sorted(one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file())
+    return sorted(files_below(root))
 
 
 def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
@@ -107,7 +108,7 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
 
 def _check(root: Path, out: Path, *, overwrite: bool) -> None:
     """Refuse a path that is taken, unless by an archive of ours, or that lies within the input."""
-    if root.resolve() in (out.resolve(), *out.resolve().parents):
+    if not is_remote(root) and root.resolve() in (out.resolve(), *out.resolve().parents):
         what, expected = "the output lies inside the input", "a path outside of it"
         raise OutputError(problem(DOING, what, out, expected, f"{out} within {root}"))
     if not os.path.lexists(out):

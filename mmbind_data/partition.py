@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import UsageError, problem, suggest
-from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE, RAW_FILES, Store, open_store
+from .layout import CODED_COLUMNS, DESCRIPTOR, PROVENANCE, RAW_FILES, Store, open_store, read_table
 from .points import Clouds
 from .spec import DatasetInfo, PartitionInfo
 from .staging import check_output, staged
@@ -226,7 +225,7 @@ def cut(
         info=_describe(store, samples, present),
         columns=columns,
         samples=samples,
-        raw_files=pq.read_table(store.path / RAW_FILES),
+        raw_files=read_table(store.path / RAW_FILES),
         present=present,
         blocks=blocks,
         documents={

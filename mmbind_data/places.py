@@ -28,7 +28,11 @@ CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 
 
 
 def is_remote(path: object) -> bool:
-    """Whether a path, or the text of one, leads to a bucket."""
+    """Whether a path, or the text of one, leads to a bucket.
+
+    >>> is_remote("s3://bucket/a.zarr"), is_remote(Path("a.zarr"))
+    (True, False)
+    """
     return path.startswith(S3) if isinstance(path, str) else not isinstance(path, os.PathLike)
 
 
@@ -134,8 +138,21 @@ def told(doing: str, address: str, kind: type[MMBindError]) -> Iterator[None]:
         ) from error
 
 
+def link(target: Path, out: Path) -> str:
+    """How a result at ``out`` writes down where ``target`` lies: `beside` reads it.
+
+    Relative on one disk, so that both can move together; the address of what lies in a bucket.
+    """
+    if is_remote(target):
+        return str(target)
+    # Resolved, because ".." behind a link leads to the parent of what it points to.
+    return Path(os.path.relpath(target.resolve(), out.parent.resolve())).as_posix()
+
+
 def beside(path: Path, relative: str) -> Path:
-    """What a path relative to the folder of ``path`` leads to."""
+    """What a path relative to the folder of ``path``, or an address, leads to."""
+    if is_remote(relative):
+        return place_of(relative)
     place = path.resolve().parent / relative
     return place.resolve() if is_remote(path) else place
 
@@ -150,6 +167,15 @@ def files_below(root: Path) -> Iterator[str]:
     for path in root.rglob("*"):
         if path.is_file():
             yield path.relative_to(root).as_posix()
+
+
+def parquet_place(path: Path) -> Any:
+    """What pyarrow reads in place of a path: a table in a bucket is fetched whole."""
+    if not is_remote(path):
+        return path
+    import pyarrow as pa
+
+    return pa.BufferReader(path.read_bytes())
 
 
 def zarr_place(path: Path) -> Path | FsspecStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -175,4 +174,4 @@ def _write_encoders(folder: Path, bound: Bound, *, weights: bool) -> None:
             kept = {name: config[name] for name in config if weights or name not in STATISTICS}
             write_json(folder / ENCODER / path.name, kept)
         elif weights and path.suffix == ".safetensors":
-            shutil.copyfile(path, folder / ENCODER / path.name)
+            (folder / ENCODER / path.name).write_bytes(path.read_bytes())

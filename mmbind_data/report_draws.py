@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .layout import PAIRS, Bound, Store
+from .places import parquet_place
 from .report_tables import Judged, Samples
 
 OUTCOMES = ("right", "wrong", "not judged")
@@ -146,7 +147,7 @@ def _rows_about(bound: Bound, uids: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the table of pairs with these anchors, read batch by batch."""
     wanted = pa.array(uids, type=pa.string())
     found: list[dict[str, Any]] = []
-    with pq.ParquetFile(bound.path / PAIRS) as file:
+    with pq.ParquetFile(parquet_place(bound.path / PAIRS)) as file:
         for batch in file.iter_batches():
             mask = pc.is_in(batch.column("anchor_uid").cast(pa.string()), value_set=wanted)
             found += batch.filter(mask).to_pylist()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from .errors import IntegrityError, problem
 from .layout import EVALUATION, PAIRS, Bound, Store
+from .places import parquet_place
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def read_columns(path: Path, columns: Sequence[str] | None) -> pa.Table:
         The file is missing or broken.
     """
     try:
-        return pq.read_table(path, columns=columns)
+        return pq.read_table(parquet_place(path), columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, "a Parquet table", error) from error
 

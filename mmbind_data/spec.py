@@ -272,7 +272,10 @@ class SourceInfo(Model):
     partition: PartitionInfo | None = None
     licence: Licence
     path: str = Field(
-        description="relative to the folder that holds the bound store; of a published one: none"
+        description=(
+            "relative to the folder that holds the bound store, or an address s3://bucket/prefix; "
+            "of a published one: the name that its convert command gives it"
+        )
     )
     convert: str = Field(description="the command that makes the store anew")
     stored_digest: str | None = Field(

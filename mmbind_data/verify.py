@@ -27,6 +27,7 @@ from .places import place_of
 from .problems import Problem
 from .references import named_uids, sample_digest
 from .spec import Manifest
+from .unpack import is_archive, unpacked
 from .validate import validate
 
 Depth = Literal["fast", "deep", "values"]
@@ -41,7 +42,8 @@ def verify(
     Parameters
     ----------
     path : path
-        A bundle, a converted store, or a bound store, with the stores it refers to.
+        A bundle, a converted store, or a bound store, with the stores it refers to; or an archive
+        of one of these, which is unpacked into a temporary folder.
     depth : {"fast", "deep", "values"}
         fast: every file is there with its size, nothing else is; sources are the right ones by
         their attributes. deep: sha256 of every file too. values: every value is decoded too, and
@@ -59,6 +61,10 @@ def verify(
     FormatError
         There is neither a bundle nor a store.
     """
+    if is_archive(path):
+        with unpacked(path, doing="verify") as (folder, damage):
+            found = damage or verify(folder, depth=depth, sources=sources)
+            return [_renamed(one, str(folder), str(path)) for one in found]
     root = place_of(path)
     bundled = is_bundle(root) or (root / BUNDLE_OWN[0]).is_file()
     if not bundled and not any((root / name).is_file() for name in (ROOT, MANIFEST, SUMS)):
@@ -75,6 +81,11 @@ def verify(
         return list(_check_contents(root, depth, sources or {}, bundled=bundled))
     except (FormatError, IntegrityError) as error:
         return [Problem("unreadable", "error", str(path), str(error), AGAIN)]
+
+
+def _renamed(found: Problem, folder: str, path: str) -> Problem:
+    where, message = (text.replace(folder, path) for text in (found.where, found.message))
+    return replace(found, where=where, message=message)
 
 
 def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Problem]:

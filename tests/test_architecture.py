@@ -124,7 +124,15 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset(
         f"mmbind_data.{name}"
-        for name in ("published_store", "data_version", "recipe", "verify", "hydrate", "pack")
+        for name in (
+            "published_store",
+            "data_version",
+            "recipe",
+            "verify",
+            "hydrate",
+            "pack",
+            "unpack",
+        )
     ),
     frozenset(
         f"mmbind_data.{name}"

@@ -50,6 +50,8 @@ def test_wheel_holds_every_module_and_document(wheel: Path) -> None:
                 expected.add(f"{package.replace('.', '/')}/{path.name}")
     templates = (ROOT / "mmbind_data" / "template").glob("*.template")
     expected |= {f"mmbind_data/template/{path.name}" for path in templates}
+    texts = (ROOT / "mmbind_data" / "licence_texts").glob("*.txt")
+    expected |= {f"mmbind_data/licence_texts/{path.name}" for path in texts}
     protocols = (ROOT / "mmbind_train" / "protocols").glob("*.json")
     expected |= {f"mmbind_train/protocols/{path.name}" for path in protocols}
     with zipfile.ZipFile(wheel) as archive:

@@ -13,8 +13,9 @@ import pytest
 import zarr
 from bundles import contents
 
-from mmbind_data.errors import IntegrityError, OutputError
-from mmbind_data.layout import open_store
+from mmbind_data.errors import FormatError, IntegrityError, OutputError
+from mmbind_data.hydrate import hydrate
+from mmbind_data.layout import open_bound, open_store
 from mmbind_data.pack import pack
 from mmbind_data.verify import verify
 
@@ -86,3 +87,86 @@ def test_refusals(index_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=r"README.md"):
         pack(copy, tmp_path / "c.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.zip", "copy", "own.zip"]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder for temporary files: nothing may stay in it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_an_archive_is_verified_as_it_is(
+    index_bundle: Path, utd_store: Path, tmp_path: Path, temporary: Path
+) -> None:
+    for number, root in enumerate((index_bundle, utd_store)):
+        out = tmp_path / f"{number}.zip"
+        pack(root, out)
+        for depth in ("fast", "deep", "values"):
+            assert verify(out, depth=depth) == []
+        content = out.read_bytes()
+        with zipfile.ZipFile(out) as archive:
+            entries = archive.infolist()
+        for entry in entries:  # one bit in the middle of each file
+            place = entry.header_offset + 30 + len(entry.filename) + entry.file_size // 2
+            out.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            assert [one.where for one in verify(out)] == [entry.filename]
+        out.write_bytes(content[: len(content) // 2])
+        with pytest.raises(FormatError, match=rf"archive cannot be read at {out}"):
+            verify(out)
+    assert not list(temporary.glob("mmbind-unpack-*"))
+
+
+def rewrite(archive: Path, out: Path, change: dict[str, bytes | None], below: str = "") -> Path:
+    """The archive with other files, each with the checksum that it has."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
+        kept = {name: source.read(name) for name in source.namelist()}
+        for name, content in {**kept, **change}.items():
+            if content is not None:
+                target.writestr(below + name, content, zipfile.ZIP_DEFLATED)
+    return out
+
+
+def test_what_another_program_packed(index_bundle: Path, tmp_path: Path, temporary: Path) -> None:
+    archive = tmp_path / "b.zip"
+    pack(index_bundle, archive)
+    # compressed, and with a folder around it
+    assert verify(rewrite(archive, tmp_path / "own.zip", {}, "my-bundle/"), depth="deep") == []
+    changed = rewrite(archive, tmp_path / "changed.zip", {"README.md": b"#", "CITATION.bib": None})
+    assert [(one.code, one.where) for one in verify(changed)] == [
+        ("file-missing", "CITATION.bib"), ("file-changed", "README.md")]  # fmt: skip
+    for name in ("../escaped", "/escaped", "a/../../escaped", "..\\escaped"):
+        with pytest.raises(FormatError, match="a file that must not be in it"):
+            verify(rewrite(archive, tmp_path / "hostile.zip", {name: b"x"}))
+    (tmp_path / "thesis.zip").write_bytes(b"years of work")
+    with pytest.raises(FormatError, match="archive cannot be read"):
+        verify(tmp_path / "thesis.zip")
+    with pytest.raises(FormatError, match=r"unzip .*b\.zip -d FOLDER"):
+        open_bound(archive)
+    assert not list(temporary.glob("mmbind-unpack-*"))
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_an_archive_is_hydrated(
+    index_bundle: Path, contained_bundle: Path, node_stores: tuple[Path, Path], bound_store: Path,
+    tmp_path: Path, temporary: Path,
+) -> None:  # fmt: skip
+    places = dict(zip(("utd-mhad-a", "utd-mhad-b"), node_stores, strict=True))
+    wanted = open_bound(bound_store).info.content_digest
+    for name, bundle in (("index", index_bundle), ("contained", contained_bundle)):
+        archive, out = tmp_path / f"{name}.zip", tmp_path / f"{name}.zarr"
+        pack(bundle, archive)
+        assert hydrate(archive, out, places).content_digest == wanted
+        assert verify(out, depth="values") == []
+        damaged = rewrite(archive, tmp_path / f"bad-{name}.zip", {"README.md": b"#"})
+        with pytest.raises(IntegrityError, match=rf"damaged at {damaged} README\.md"):
+            hydrate(damaged, tmp_path / "x.zarr", places)
+    # a store cannot point into the archive that lies beside it
+    with pytest.raises(FormatError, match=r"no utd-mhad-b.*unzip .*contained\.zip -d FOLDER"):
+        hydrate(archive, tmp_path / "x.zarr", {"utd-mhad-a": node_stores[0]})
+    with pytest.raises(FormatError, match=rf"not every source is given at {tmp_path}/index\.zip"):
+        hydrate(tmp_path / "index.zip", tmp_path / "x.zarr", {})
+    assert not (tmp_path / "x.zarr").exists()
+    assert not list(temporary.glob("mmbind-unpack-*"))

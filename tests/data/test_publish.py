@@ -347,7 +347,15 @@ def test_non_commercial_use_is_told_to_catalogues(tmp_path: Path) -> None:
     assert "DUO_0000046" in document["usageInfo"][0]
     assert document["license"] == "https://creativecommons.org/licenses/by-nc/4.0/"
     assert document["datePublished"] == "2026-05-06"
-    assert "No commercial use." in (tmp_path / "out/LICENSES/BUNDLE.txt").read_text()
+    assert "No commercial use." in (out / "LICENSES/BUNDLE.txt").read_text()
+    # the whole text of the licence lies beside what is said of each source
+    assert sorted(path.name for path in (out / "LICENSES").iterdir()) == [
+        "BUNDLE.txt", "CC-BY-NC-4.0.txt", "a.txt", "b.txt"]  # fmt: skip
+    whole = (out / "LICENSES/CC-BY-NC-4.0.txt").read_text()
+    assert whole.startswith("Creative Commons Attribution-NonCommercial 4.0 International\n")
+    assert "NonCommercial means not primarily intended for or directed towards" in whole
+    assert "Text: CC-BY-NC-4.0.txt and https://creativecommons.org" in (
+        out / "LICENSES/a.txt").read_text()  # fmt: skip
 
 
 @pytest.mark.parametrize(
