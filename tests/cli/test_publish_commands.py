@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import s3fs
 from bundles import contents, write_permission
 
 from mmbind_data.layout import open_bound
@@ -205,21 +206,105 @@ def test_the_cards_commands_make_it_anew(
     assert hydrated.content_digest == rebuilt["content_digest"]
 
 
-def test_publish_to_a_bucket_and_read_from_it(
-    mmbind: Mmbind, workshop: Workshop, bucket: str
+SECRETS = (b"AKIDEXAMPLEKEYONE", b"not/a/real/secret", b"not%2Fa%2Freal", b"127.0.0.1")
+
+
+def test_a_bucket_from_publish_to_train(
+    mmbind: Mmbind, workshop: Workshop, bucket: str, tmp_path: Path
 ) -> None:
-    address = f"s3://{bucket}/b"
-    dry = mmbind("publish", workshop.store("bound"), address, "--dry-run", "--json").document
-    outcome = mmbind("publish", workshop.store("bound"), address)
-    assert outcome.exit_code == 0, outcome
-    info = mmbind("info", address, "--json").document["result"]
-    assert (info["kind"], info["mode"]) == ("bound", "index-only")
-    assert mmbind("validate", address, "--level", "values").exit_code == 0
-    assert mmbind("verify", address, "--deep").exit_code == 0
-    sent = {one["path"] for one in dry["result"]["files"]}
+    """Each command on addresses; the key to the bucket is in nothing that they print or write."""
+    shelf, address = f"s3://{bucket}/data", f"s3://{bucket}/b"
+    system = s3fs.S3FileSystem()
+    for name in ("A", "B", "bound"):
+        system.put(str(workshop.store(name)), f"{bucket}/data/{name}.zarr", recursive=True)
+    far = [w for node in "AB" for w in ("--source", f"utd-mhad-{node}={shelf}/{node}.zarr")]
+    bound = f"{shelf}/bound.zarr"
+    dry = mmbind("publish", bound, address, "--dry-run", "--json")
+    printed = [dry]
+    for command in (
+        ("info", f"{shelf}/A.zarr"),
+        ("validate", f"{shelf}/A.zarr", "--level", "values"),
+        ("validate", bound, "--level", "values"),
+        ("train", bound, "-o", tmp_path / "run", "--steps", 1),
+        ("bind", "--shared", "acc", "--embed", "raw", f"{shelf}/A.zarr", f"{shelf}/B.zarr",
+         "-o", tmp_path / "near.zarr"),
+        ("diff", tmp_path / "near.zarr", bound),
+        ("partition", f"{shelf}/A.zarr", tmp_path / "part.zarr", "--modalities", "acc"),
+        ("report", bound, "-o", tmp_path / "report.html"),
+        ("publish", bound, address),
+        ("verify", address, "--deep"),
+        ("info", address),
+        ("hydrate", address, "-o", tmp_path / "hydrated.zarr", *far),
+        ("verify", tmp_path / "hydrated.zarr", "--deep"),
+        ("diff", tmp_path / "hydrated.zarr", workshop.store("bound")),
+        ("pack", address, "-o", tmp_path / "b.zip"),
+        ("verify", tmp_path / "b.zip", "--deep"),
+    ):  # fmt: skip
+        printed.append(mmbind(*command))
+        assert printed[-1].exit_code == 0, (command, printed[-1])
+    sent = {one["path"] for one in dry.document["result"]["files"]}
+    names = {name.removeprefix(f"{bucket}/b/") for name in system.find(f"{bucket}/b/")}
+    assert names == sent
     assert {"MANIFEST.json", "README.md", "bound.zarr/meta/pairs.parquet"} < sent
-    again = mmbind("publish", workshop.store("bound"), address)
-    assert_refused(again, 4, address, "--overwrite")
-    assert "secret" not in again.stderr + outcome.stderr + outcome.stdout
-    other = mmbind("publish", workshop.store("bound"), "ftp://place/b")
-    assert_refused(other, 2, "ftp://", "s3://bucket/prefix")
+    printed.append(mmbind("publish", bound, address))
+    assert_refused(printed[-1], 4, address, "--overwrite")
+    # where it lay is told, how to get in is not
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert bound in json.dumps(run)
+    written = [(one, one.read_bytes()) for one in tmp_path.rglob("*") if one.is_file()]
+    written += [(name, system.cat_file(name)) for name in system.find(bucket)]
+    written += [(one, (one.stdout + one.stderr).encode()) for one in printed]
+    assert len(written) > 100
+    for name, content in written:
+        assert not any(secret in content for secret in SECRETS), name
+    for address in (f"s3://AKIDEXAMPLEKEYONE:not/a/real/secret@{bucket}/b", "ftp://place/b"):
+        other = mmbind("publish", bound, address)
+        assert_refused(other, 2, "s3://bucket/prefix")
+        assert "secret" not in other.stderr
+
+
+def test_a_packed_bundle(mmbind: Mmbind, workshop: Workshop, bundle: Path, tmp_path: Path) -> None:
+    out, archive = tmp_path / "hydrated.zarr", tmp_path / "b.zip"
+    assert mmbind("pack", bundle, "-o", archive).exit_code == 0
+    assert mmbind("verify", archive, "--deep").stdout == f"{archive}: intact (deep)\n"
+    dry = mmbind("hydrate", archive, "-o", out, *sources(workshop), "--dry-run")
+    assert dry.stdout == "would attach utd-mhad-A, utd-mhad-B to 352 rows\n"
+    assert mmbind("hydrate", archive, "-o", out, *sources(workshop)).exit_code == 0
+    assert mmbind("diff", out, bundle).exit_code == 0
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 3] ^= 1
+    archive.write_bytes(bytes(content))
+    damaged = mmbind("verify", archive, "--json")
+    assert damaged.exit_code == 6
+    (found,) = damaged.document["result"]["problems"]
+    assert found["code"] == "file-changed"
+    assert found["where"] in contents(bundle)
+    again = mmbind("hydrate", archive, "-o", tmp_path / "x.zarr", *sources(workshop))
+    assert_refused(again, 6, found["where"], "Fetch it again")
+    assert_refused(mmbind("info", archive), 4, f"unzip {archive} -d FOLDER")
+
+
+def test_terms_that_exclude_one_another(
+    mmbind: Mmbind, workshop: Workshop, place: Path, tmp_path: Path
+) -> None:
+    """Share alike meets no commercial use: nothing but the pairs can be published."""
+    given = []
+    for node, licence in (("A", "CC-BY-SA-4.0"), ("B", "CC-BY-NC-4.0")):
+        file = write_permission(tmp_path / f"{node}.json", f"utd-mhad-{node}", licence)
+        given += ["--permission", file]
+    bound = workshop.store("bound")
+    outcome = mmbind("publish", bound, place / "b", *given)
+    assert_refused(outcome, 5, "utd-mhad-A (CC-BY-SA-4.0) wants all of it under its own licence",
+                   "utd-mhad-B (CC-BY-NC-4.0) does not allow")  # fmt: skip
+    dry = mmbind("publish", bound, place / "b", *given, "--dry-run")
+    assert dry.exit_code == 5
+    assert "conflict: utd-mhad-A (CC-BY-SA-4.0)" in dry.stdout
+    assert list(place.iterdir()) == []
+    out = tmp_path / "b"
+    assert mmbind("publish", bound, out, *given, "--mode", "index-only").exit_code == 0
+    kept = {name for name in contents(out) if name.startswith(("LICENSES", "PERMISSIONS"))}
+    assert kept == {
+        "LICENSES/BUNDLE.txt", "LICENSES/CC-BY-NC-4.0.txt", "LICENSES/CC-BY-SA-4.0.txt",
+        "LICENSES/utd-mhad-A.txt", "LICENSES/utd-mhad-B.txt",
+        "PERMISSIONS/A.json", "PERMISSIONS/B.json",
+    }  # fmt: skip
