@@ -31,7 +31,7 @@ def command(
         n_rows, stores = rehearse_hydration(bundle, places)
         found = {name: {"path": str(store.path), "content_digest": store.info.content_digest}
                  for name, store in stores.items()}  # fmt: skip
-        line = f"would attach {', '.join(found)} to {sum(n_rows.values())} rows"
+        line = f"would attach {', '.join(found)} to {n_rows} rows"
         return Report({"sources": found}, [line])
     info = hydrate(bundle, out, places, overwrite=overwrite)
     result = {

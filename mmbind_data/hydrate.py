@@ -122,13 +122,13 @@ def _write(
 
 def rehearse_hydration(
     bundle: str | Path, sources: Mapping[str, str | Path]
-) -> tuple[dict[str, int], dict[str, Store]]:
+) -> tuple[int, dict[str, Store]]:
     """Look for every sample that `hydrate` needs, write nothing.
 
     Returns
     -------
-    dict
-        Number of rows by kind.
+    int
+        Number of rows.
     dict of source id to Store
 
     Raises
@@ -137,7 +137,7 @@ def rehearse_hydration(
         See `hydrate`.
     """
     with _matched(bundle, sources) as (bound, stores):
-        return bound.info.n_rows, stores
+        return sum(bound.info.n_rows.values()), stores
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mmbind_data.bundle_place import read_bundle
+from mmbind_data.convert import convert
 from mmbind_data.errors import UsageError
 from mmbind_data.layout import open_bound
 
@@ -26,12 +27,17 @@ def test_the_example_runs(real_data: Path, tmp_path: Path, script: dict[str, Any
     document = json.loads((FOLDER / "foundation.json").read_text())
     document["sources"][1]["subjects"] = ["1"]
     document["train"]["steps"] = 2
+    # one of them is converted already: it is declared by where it lies
+    convert("utd-mhad", real_data / "utd-mhad", tmp_path / "worn.zarr", subjects=["2"],
+            modalities=["gyro", "acc"])  # fmt: skip
+    document["sources"][2] = {"id": "worn", "store": "worn.zarr"}
     declared = tmp_path / "small.json"
     declared.write_text(json.dumps(document))
     result = script["build"](declared, real_data, tmp_path / "out")
     # neither licence says that data may be passed on
     assert result["mode"] == "index-only"
     assert set(result["hops"]) == {0, 1}
+    assert list(result["seconds"]) == ["convert", "bind", "publish", "hydrate", "verify", "train"]
     bundle = read_bundle(tmp_path / "out" / "bundle")
     assert bundle.name == "wearable-foundation"
     assert bundle.content_digest == result["content_digest"]
@@ -48,7 +54,11 @@ def test_the_example_runs(real_data: Path, tmp_path: Path, script: dict[str, Any
 
 @pytest.mark.parametrize(
     ("change", "got"),
-    [({"hops": ["acc"]}, "3 sources and 1 hops"), ({"hop": ["acc"]}, "Extra inputs")],
+    [
+        ({"hops": ["acc"]}, "3 sources and 1 hops"),
+        ({"hop": ["acc"]}, "Extra inputs"),
+        ({"sources": [{"id": "x"}]}, "x: give either dataset or store"),
+    ],
 )
 def test_bad_declarations_are_told(
     tmp_path: Path, script: dict[str, Any], change: dict[str, Any], got: str

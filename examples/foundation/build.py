@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mmbind_data.binding import bind
 from mmbind_data.convert import convert
@@ -23,6 +26,7 @@ from mmbind_data.errors import IntegrityError, MMBindError, UsageError, problem
 from mmbind_data.hydrate import hydrate
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.publish import plan_bundle, publish
+from mmbind_data.spec import SourceInfo
 from mmbind_data.verify import verify
 from mmbind_train.config import Budget, TrainConfig
 from mmbind_train.train import train
@@ -35,15 +39,24 @@ class Declared(BaseModel):
 
 
 class Source(Declared):
-    """A conversion: which people and modalities of which dataset."""
+    """A conversion: which people and modalities of which dataset; or a store that is there."""
 
     id: str
-    dataset: str
+    dataset: str | None = None
+    store: str | None = None
     preset: str = "default"
     subjects: tuple[str, ...] | None = None
     modalities: tuple[str, ...] | None = None
     placements: tuple[str, ...] | None = None
     options: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> Self:
+        """Refuse a source that is converted and there already, or neither."""
+        if (self.dataset is None) == (self.store is None):
+            message = f"{self.id}: give either dataset or store"
+            raise ValueError(message)
+        return self
 
 
 class Publish(Declared):
@@ -75,7 +88,8 @@ def build(document: Path, data: Path, out: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``mode``, ``n_rows``, ``hops`` (rows by hop), ``content_digest``, ``final_loss``.
+        ``mode``, ``n_rows``, ``hops`` (rows by hop), ``content_digest``, ``final_loss``, and
+        ``seconds`` of each step.
 
     Raises
     ------
@@ -83,21 +97,28 @@ def build(document: Path, data: Path, out: Path) -> dict[str, Any]:
     """
     declared = read_declaration(document)
     home, bundle, away = out / "home", out / "bundle", out / "away"
-    stores = [_convert(one, data, home / f"{one.id}.zarr") for one in declared.sources]
-    bind(stores, home / "bound.zarr", shared=declared.hops)
+    work, seconds = away / "work" / "foundation.zarr", dict[str, float]()
+    with timed(seconds, "convert"):
+        stores = [_make(one, document, data, home / f"{one.id}.zarr") for one in declared.sources]
+    with timed(seconds, "bind"):
+        bind(stores, home / "bound.zarr", shared=declared.hops)
     bound = open_bound(home / "bound.zarr")
-    permissions = [document.parent / name for name in declared.publish.permissions]
-    plan = plan_bundle(bound, mode=declared.publish.mode, permissions=permissions,
-                       name=declared.name)  # fmt: skip
-    published = publish(plan, bundle)
-    local = _move(declared, bound.info.sources, home, away / "archive")
-    hydrated = hydrate(bundle, away / "work" / "foundation.zarr", local)
-    found = [*verify(bundle, depth="values"), *verify(away / "work" / "foundation.zarr")]
+    with timed(seconds, "publish"):
+        permissions = [document.parent / name for name in declared.publish.permissions]
+        plan = plan_bundle(bound, mode=declared.publish.mode, permissions=permissions,
+                           name=declared.name)  # fmt: skip
+        published = publish(plan, bundle)
+    with timed(seconds, "hydrate"):
+        local = _move(stores, bound.info.sources, away / "archive")
+        hydrated = hydrate(bundle, work, local)
+    with timed(seconds, "verify"):
+        found = [*verify(bundle, depth="values"), *verify(work)]
     if found or hydrated.content_digest != published.content_digest:
         got = f"{found[0].where}: {found[0].message}" if found else "another content digest"
         raise IntegrityError(problem("build", "damaged on the way", out, "the same content", got))
-    config = TrainConfig(budget=Budget(steps=declared.train.steps))
-    run = train(away / "work" / "foundation.zarr", away / "run", config=config)
+    with timed(seconds, "train"):
+        config = TrainConfig(budget=Budget(steps=declared.train.steps))
+        run = train(work, away / "run", config=config)
     hops = bound.pairs()["hop"].to_pylist()
     return {
         "mode": published.mode,
@@ -105,7 +126,17 @@ def build(document: Path, data: Path, out: Path) -> dict[str, Any]:
         "hops": {hop: hops.count(hop) for hop in sorted(set(hops))},
         "content_digest": published.content_digest,
         "final_loss": run.final_loss,
+        "seconds": seconds,
     }
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Tell how long a step took, and keep it."""
+    begin = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - begin, 1)
+    sys.stderr.write(f"{step}: {seconds[step]} s\n")
 
 
 def read_declaration(document: Path) -> Foundation:
@@ -124,16 +155,20 @@ def read_declaration(document: Path) -> Foundation:
         first = error.errors()[0]
         got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     else:
+        got = f"{len(declared.sources)} sources and {len(declared.hops)} hops"
         if len(declared.hops) == len(declared.sources) - 1 > 0:
             return declared
-        got = f"{len(declared.sources)} sources and {len(declared.hops)} hops"
     raise UsageError(problem("build", "the declaration cannot be used", document, expected, got))
 
 
-def _convert(source: Source, data: Path, out: Path) -> Path:
-    raw = data / source.dataset
+def _make(source: Source, document: Path, data: Path, out: Path) -> Path:
+    """The source's store: converted, or where it lies, seen from the declaration."""
+    if source.store is not None:
+        return open_store(document.parent / source.store).path
+    name = str(source.dataset)
+    raw = data / name
     return convert(
-        source.dataset,
+        name,
         raw if raw.exists() else raw.with_suffix(".zip"),
         out,
         preset=source.preset,
@@ -144,12 +179,12 @@ def _convert(source: Source, data: Path, out: Path) -> Path:
     ).path
 
 
-def _move(declared: Foundation, bound: Any, home: Path, archive: Path) -> dict[str, Path]:
+def _move(stores: Sequence[Path], bound: Sequence[SourceInfo], archive: Path) -> dict[str, Path]:
     """Copy the stores as another machine might keep them: where each source of the pairs lies."""
     places = {}
-    for number, source in enumerate(declared.sources):
-        place = archive / f"volume-{number}" / f"{source.dataset}-{number}.zarr"
-        shutil.copytree(home / f"{source.id}.zarr", place)
+    for number, store in enumerate(stores):
+        place = archive / f"volume-{number}" / f"data-{number}.zarr"
+        shutil.copytree(store, place)
         digest = open_store(place).info.content_digest
         (one,) = [one for one in bound if one.content_digest == digest]
         places[one.source_id] = place

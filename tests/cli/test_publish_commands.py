@@ -251,14 +251,14 @@ def test_a_bucket_from_publish_to_train(
     # where it lay is told, how to get in is not
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert bound in json.dumps(run)
-    written = [(one, one.read_bytes()) for one in tmp_path.rglob("*") if one.is_file()]
+    written = [(str(one), one.read_bytes()) for one in tmp_path.rglob("*") if one.is_file()]
     written += [(name, system.cat_file(name)) for name in system.find(bucket)]
-    written += [(one, (one.stdout + one.stderr).encode()) for one in printed]
+    written += [("printed", (one.stdout + one.stderr).encode()) for one in printed]
     assert len(written) > 100
-    for name, content in written:
-        assert not any(secret in content for secret in SECRETS), name
-    for address in (f"s3://AKIDEXAMPLEKEYONE:not/a/real/secret@{bucket}/b", "ftp://place/b"):
-        other = mmbind("publish", bound, address)
+    for where, content in written:
+        assert not any(secret in content for secret in SECRETS), where
+    for wrong in (f"s3://AKIDEXAMPLEKEYONE:not/a/real/secret@{bucket}/b", "ftp://place/b"):
+        other = mmbind("publish", bound, wrong)
         assert_refused(other, 2, "s3://bucket/prefix")
         assert "secret" not in other.stderr
 
