@@ -21,6 +21,11 @@ from .output import Report, Screen, notes, reported
 @click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--modality-dropout", type=click.FloatRange(min=0, max=1, max_open=True),
+              help="Share of modalities taken away at random while fine-tuning.")  # fmt: skip
+@click.option("--every-subset", is_flag=True, help="Also score every subset of the modalities.")
+@click.option("--save", type=click.Path(), help="Write the first seed's network as a run.")
+@click.option("--overwrite", is_flag=True, help="Replace a run at --save.")
 @click.option("--config", type=click.Path(), help="JSON with every option.")
 @reported
 def command(
@@ -36,7 +41,7 @@ def command(
         raise click.UsageError(message)
     first = chosen["first_seed"]
     changes: dict[str, Any] = {"seeds": list(range(first, first + chosen["seeds"])), "budget": {}}
-    for name in ("modalities", "labels_per_class", "label_fraction"):
+    for name in ("modalities", "labels_per_class", "label_fraction", "modality_dropout"):
         if chosen[name] is not None:
             changes[name] = chosen[name]
     if chosen["steps"] is not None:
@@ -45,8 +50,9 @@ def command(
     hardware = choose_hardware(chosen["device"], doing="evaluate")
     with screen.progress("fine-tune") as progress:
         result = evaluate(
-            run, finetune, test, config=settings, progress=progress, hardware=hardware
-        )
+            run, finetune, test, config=settings, progress=progress, hardware=hardware,
+            **{name: chosen[name] for name in ("every_subset", "save", "overwrite")},
+        )  # fmt: skip
     spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
     line = (
         f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"
@@ -55,4 +61,10 @@ def command(
     )
     left_out = result.n_test_without_input
     remarks = [f"{left_out} labelled test samples carry none of the inputs: not scored"]
-    return Report(result.model_dump(mode="json"), [line], notes(remarks if left_out else []))
+    subsets = [
+        f"  {' + '.join(one.modalities)}: accuracy {one.accuracy:.1%} of {one.n_test}"
+        for one in result.per_subset
+    ]
+    return Report(
+        result.model_dump(mode="json"), [line, *subsets], notes(remarks if left_out else [])
+    )

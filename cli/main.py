@@ -28,7 +28,7 @@ COMMANDS = {
     "validate": "Check a store on four levels.",
     "advise": "Which shared modality would bind two stores well, and why.",
     "bind": "Pair the samples of stores by what they share.",
-    "report": "One HTML page on a bound store.",
+    "report": "One HTML page on a bound store, a run or results.",
     "publish": "A bound store as a bundle, within the sources' rights.",
     "hydrate": "Attach local conversions to a bundle.",
     "verify": "Whether a bundle or a store is intact.",
@@ -36,6 +36,7 @@ COMMANDS = {
     "pack": "A bundle or a store as one file.",
     "train": "Pre-train encoders on a bound store.",
     "evaluate": "Fine-tune a run on few labels and test it.",
+    "export": "A run's encoders as files that work without mmbind.",
     "benchmark": "A table of methods by a protocol, from raw data on.",
     "demo": "The whole chain on small generated raw data.",
 }

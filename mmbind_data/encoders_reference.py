@@ -115,7 +115,7 @@ class ReferenceDepth(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Encode (n, T, H, W) float32 to (n, 64 T)."""
         frames = self.frame(values.flatten(0, 1).unsqueeze(1))
-        tokens = self.places(frames.view(len(values), -1, TOKEN))
+        tokens = self.places(frames.view(values.shape[0], -1, TOKEN))
         feature: Tensor = self.time(tokens).flatten(1)
         return feature
 
@@ -138,8 +138,8 @@ class ReferencePoints(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Encode (n, T, P, C) float32 to (n, 64 T)."""
         points, real = real_points(values.flatten(0, 1))
-        seen = self.look(self.queries.expand(len(points), -1, -1), points, real)
-        tokens = self.places(self.token(seen.flatten(1)).view(len(values), -1, TOKEN))
+        seen = self.look(self.queries.expand(points.shape[0], -1, -1), points, real)
+        tokens = self.places(self.token(seen.flatten(1)).view(values.shape[0], -1, TOKEN))
         feature: Tensor = self.time(tokens).flatten(1)
         return feature
 

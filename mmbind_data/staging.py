@@ -21,11 +21,12 @@ from .places import is_remote
 
 SYNC_THREADS = 16
 RESULT, KEPT = "result", "kept"
-Kind = Literal["store", "run", "bundle"]
+Kind = Literal["store", "run", "bundle", "export"]
 DOCUMENTS: Mapping[Kind, str] = {
     "store": "zarr.json",
     "run": "run.json",
     "bundle": "bundle.json",
+    "export": "contract.json",
 }
 
 
@@ -50,7 +51,7 @@ def check_output(
         Begins the message.
     inputs : iterable of path
         Stores that the result is made from, or refers to.
-    replaces : {"store", "run", "bundle"}
+    replaces : {"store", "run", "bundle", "export"}
         What may be overwritten.
 
     Raises
@@ -77,7 +78,7 @@ def check_output(
     if not _replaceable(out, replaces):
         step = "Choose another path, or remove it yourself."
         what = f"what stands there is no {replaces} that mmbind made"
-        expected = f"a {replaces} to overwrite"
+        expected = f"{'an' if replaces == 'export' else 'a'} {replaces} to overwrite"
         raise OutputError(problem(doing, what, out, expected, f"{found} of another kind", step))
     locked = _write_protected(out)
     if locked is not None:

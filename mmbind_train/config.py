@@ -230,6 +230,13 @@ class EvaluateConfig(Model):
         default=True, description="where the run learnt a classifier, start with that one"
     )
     dropout: float = Field(default=0.2, ge=0, lt=1, description="in front of the classifier")
+    modality_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of a row's modalities taken away at random while fine-tuning, at least "
+        "one stays: for a network that must do with any subset of them",
+    )
     statistics: Literal["finetune", "pretrain"] = Field(
         default="finetune", description="which rows the inputs are standardised with"
     )

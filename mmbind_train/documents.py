@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from mmbind_data.documents import DIALECT, as_text, write_schemas
 from mmbind_data.spec import Model
 
+from .contract import Contract
 from .protocol import Protocol
 from .results import Results
 
-SCHEMAS: Mapping[str, type[Model]] = {"protocol": Protocol, "results": Results}
+SCHEMAS: Mapping[str, type[Model]] = {
+    "export": Contract,
+    "protocol": Protocol,
+    "results": Results,
+}
 
 
 def schema_text(name: str) -> str:

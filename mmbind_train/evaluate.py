@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
 from mmbind_data.layout import Store, open_store
 from mmbind_data.spec import DatasetInfo, Model
+from mmbind_data.staging import staged
 
 from .batches import Rows, gather_store
 from .config import EvaluateConfig
+from .deployment import SubsetResult, log_behind, save_tuned, score_subsets
 from .finetune import Pretrained
 from .finetune import finetune as finetune_once
 from .fit import Progress
@@ -21,7 +25,7 @@ from .guard import check_disjoint
 from .hardware import CPU_ALONE, Hardware
 from .memory import fits, needed_memory
 from .runs import RunInfo, load_classifier, load_run
-from .scoring import SeedResult, score
+from .scoring import SeedResult, confusion, judge, predict
 
 
 class Result(Model):
@@ -37,6 +41,13 @@ class Result(Model):
     n_test_without_input: int
     n_classes: int
     per_seed: tuple[SeedResult, ...]
+    per_subset: tuple[SubsetResult, ...] = Field(
+        default=(), description="the same networks where only these modalities arrive"
+    )
+    confusion: tuple[tuple[int, ...], ...] = Field(
+        default=(), description="true classes in rows, predicted in columns; all seeds together"
+    )
+    classes: tuple[str, ...] = ()
     subjects: dict[str, dict[str, tuple[str, ...]]]
     digests: dict[str, str]
     config: EvaluateConfig
@@ -51,6 +62,9 @@ def evaluate(
     progress: Progress | None = None,
     paper_statistic: bool = False,
     hardware: Hardware = CPU_ALONE,
+    every_subset: bool = False,
+    save: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Result:
     """Fine-tune a run on the labelled store C once per seed, then test all on the store T.
 
@@ -69,6 +83,13 @@ def evaluate(
         is no fair figure; it serves to be held beside the paper's.
     hardware : Hardware
         Its device; always in float32, as few labels leave nothing to save.
+    every_subset : bool
+        Also score the same fine-tuned networks where only some of the modalities arrive; fine-tune
+        with `EvaluateConfig.modality_dropout` for that.
+    save : path, optional
+        Where to write the fine-tuned network of the first seed, as a run with a classifier.
+    overwrite : bool
+        Replace a run at ``save``.
 
     Returns
     -------
@@ -81,7 +102,7 @@ def evaluate(
         A subject appears in two of pre-training, fine-tuning and test.
     UsageError
         A modality or a label that one side lacks.
-    FormatError, IntegrityError
+    FormatError, IntegrityError, OutputError
 
     Notes
     -----
@@ -102,14 +123,21 @@ def evaluate(
     rows = _labelled(stores["finetune"], *wanted)
     watched = _labelled(stores["test"], *wanted) if paper_statistic else None
     tuned = []
-    for number, seed in enumerate(config.seeds):
-        report = _shift(progress, number, len(config.seeds))
-        tuned.append(
-            finetune_once(pretrained, rows, config, seed, progress=report, watched=watched)
-        )
+    with _saving(save, [Path(run), *(one.path for one in stores.values())], overwrite) as folder:
+        for number, seed in enumerate(config.seeds):
+            report = _shift(progress, number, len(config.seeds))
+            log = None if folder is None or number else log_behind(Path(run), folder)
+            tuned.append(
+                finetune_once(
+                    pretrained, rows, config, seed, progress=report, watched=watched, log=log
+                )
+            )
+        if folder is not None:
+            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config)
     # From here on nothing is learnt or chosen any more: the test store may be read.
     held_out = _labelled(stores["test"], *wanted)
-    scores = tuple(score(one, held_out) for one in tuned)
+    predicted = [predict(one, held_out) for one in tuned]
+    scores = tuple(judge(one, held_out, said) for one, said in zip(tuned, predicted, strict=True))
     accuracy, f1 = ([getattr(s, name) for s in scores] for name in ("accuracy", "macro_f1"))
     return Result(
         method=info.method,
@@ -122,11 +150,23 @@ def evaluate(
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
+        per_subset=score_subsets(tuned, held_out, modalities) if every_subset else (),
+        confusion=confusion(held_out, predicted),
+        classes=classes,
         subjects={role: dict(subjects) for role, subjects in roles.items()},
         digests={"pretrain": info.data.content_digest}
         | {role: store.info.content_digest for role, store in stores.items()},
         config=config,
     )
+
+
+def _saving(
+    save: str | Path | None, inputs: Sequence[Path], overwrite: bool
+) -> AbstractContextManager[Path | None]:
+    """A folder for the network that is kept, or None where none is."""
+    if save is None:
+        return nullcontext()
+    return staged(Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run")
 
 
 def choose_modalities(

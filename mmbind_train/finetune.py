@@ -18,7 +18,8 @@ from .classifier import carry_classes, start_at_means
 from .config import EvaluateConfig, Space
 from .fit import Group, Progress, fit
 from .hardware import Hardware
-from .inputs import make_batch
+from .inputs import drop_modalities, make_batch
+from .logs import Log
 from .memory import check_memory
 from .model import AdaptiveModel, Classifier
 from .runs import RunInfo
@@ -59,6 +60,7 @@ def finetune(
     *,
     progress: Progress | None = None,
     watched: Rows | None = None,
+    log: Log | None = None,
 ) -> Tuned:
     """Train a classifier and the encoders of the modalities at hand on the chosen labels.
 
@@ -74,6 +76,8 @@ def finetune(
     progress : callable (done, total, text), optional
     watched : Rows, optional
         The test rows, for the paper's statistic alone.
+    log : Log, optional
+        Where the loss of each logged step goes.
     """
     info = pretrained.info
     chosen = _held(rows.select(choose_labelled(rows.label, config, seed)))
@@ -88,7 +92,8 @@ def finetune(
 
         def loss_of(picked: np.ndarray) -> Tensor:
             batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
-            batch = batch.to(model.device)
+            here = drop_modalities(batch.present, config.modality_dropout, rng)
+            batch = replace(batch, present=here).to(model.device)
             logits = classifier(model.represent(batch.inputs, batch.present, begun.space))
             return functional.cross_entropy(logits, batch.label)
 
@@ -101,7 +106,8 @@ def finetune(
             n_steps=n_steps,
             budget=config.budget,
             seed=seed,
-            stage=f"finetune seed {seed}",
+            stage=stage_name(seed),
+            log=log,
             progress=progress,
             after_step=note,
         )
@@ -112,6 +118,11 @@ def finetune(
         loss=loss,
         test_accuracy=float(np.mean(curve)) if curve else None,
     )
+
+
+def stage_name(seed: int) -> str:
+    """What the fine-tuning of a seed is called in logs, progress and run.json."""
+    return f"finetune seed {seed}"
 
 
 def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:

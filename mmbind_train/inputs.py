@@ -125,6 +125,29 @@ def standardise(values: Tensor, modality: Modality, statistics: Statistics) -> T
     return scaled
 
 
+def drop_modalities(present: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Take modalities away at random; a row keeps at least one that it has.
+
+    Parameters
+    ----------
+    present : Tensor, shape (B, M), bool
+    share : float
+        Each modality of a row goes with this probability; 0 changes nothing and draws nothing.
+    rng : torch.Generator
+
+    Returns
+    -------
+    Tensor, shape (B, M), bool
+    """
+    if not share:
+        return present
+    kept = present & (torch.rand(present.shape, generator=rng) >= share)
+    # of those that would be left with nothing, the modality with the largest draw stays
+    draw = torch.rand(present.shape, generator=rng).masked_fill(~present, -1.0)
+    last = torch.zeros_like(present).scatter(1, draw.argmax(dim=1, keepdim=True), value=True)
+    return torch.where(kept.any(dim=1, keepdim=True), kept, last & present)
+
+
 def same_sample(sample: np.ndarray) -> np.ndarray:
     """Which rows share a source sample: (B, M) codes -> (B, B) bool; -1 matches nothing."""
     equal = sample[:, None, :, None] == sample[None, :, None, :]

@@ -16,7 +16,7 @@ from mmbind_data.errors import FormatError, IntegrityError, problem
 from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality, Model
 
-from .config import Space, TrainConfig
+from .config import EvaluateConfig, Space, TrainConfig
 from .model import AdaptiveModel, Classifier
 from .windows import Reading
 
@@ -43,6 +43,14 @@ class StageInfo(Model):
     labels: bool
     final_loss: float | None
     reading: Reading | None = Field(default=None, description="null: all samples in memory")
+
+
+class FinetuneInfo(Model):
+    """What a run was fine-tuned with."""
+
+    modalities: tuple[str, ...]
+    data: DataInfo
+    config: EvaluateConfig = Field(description="its one seed is that of this network")
 
 
 class HardwareInfo(Model):
@@ -73,6 +81,9 @@ class RunInfo(Model):
     )
     space: Space = Field(
         default="feature", description="what the pre-training shaped and a classifier should read"
+    )
+    finetuned: FinetuneInfo | None = Field(
+        default=None, description="null: the network is as its pre-training left it"
     )
     steps: int
     final_loss: float | None

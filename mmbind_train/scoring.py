@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import nn
 
 from mmbind_data.scale import Statistics
@@ -64,7 +64,11 @@ def predict(tuned: Tuned, rows: Rows) -> np.ndarray:
 
 def score(tuned: Tuned, rows: Rows) -> SeedResult:
     """Accuracy and macro-F1 of a fine-tuned network on labelled rows."""
-    predicted = predict(tuned, rows)
+    return judge(tuned, rows, predict(tuned, rows))
+
+
+def judge(tuned: Tuned, rows: Rows, predicted: np.ndarray) -> SeedResult:
+    """Accuracy and macro-F1 of what a fine-tuned network said of labelled rows."""
     return SeedResult(
         seed=tuned.seed,
         accuracy=float(accuracy_score(rows.label, predicted)),
@@ -73,6 +77,13 @@ def score(tuned: Tuned, rows: Rows) -> SeedResult:
         final_loss=tuned.loss,
         paper_statistic=tuned.test_accuracy,
     )
+
+
+def confusion(rows: Rows, predicted: Sequence[np.ndarray]) -> tuple[tuple[int, ...], ...]:
+    """How often each class (row) was taken for each class (column), all networks together."""
+    numbers = np.arange(len(rows.label_names))
+    total = sum(confusion_matrix(rows.label, one, labels=numbers) for one in predicted)
+    return tuple(tuple(row) for row in np.asarray(total).tolist())
 
 
 def late_epochs(

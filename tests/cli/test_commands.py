@@ -131,6 +131,40 @@ def test_train_and_evaluate(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) 
     assert 0 <= result["macro_f1"] <= 1
 
 
+def test_a_run_is_deployed_and_told(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
+    run, tuned, out = (tmp_path / name for name in ("run", "tuned", "out"))
+    nodes = ("--finetune", workshop.store("C"), "--test", workshop.store("T"), "--steps", 3)
+    small = tmp_path / "small.json"
+    small.write_text('{"network": {"width": 8, "feature_dim": 16}}')
+    mmbind("train", workshop.store("bound"), "-o", run, "--steps", 12, "--config", small)
+    options = ("--seeds", 1, "--modality-dropout", 0.3, "--every-subset", "--save", tuned)
+    evaluated = mmbind("evaluate", run, *nodes, *options, "--json")
+    assert evaluated.exit_code == 0, evaluated
+    result = evaluated.document["result"]
+    assert [one["modalities"] for one in result["per_subset"]] == [
+        ["skeleton"], ["gyro"], ["skeleton", "gyro"],
+    ]  # fmt: skip
+    assert result["config"]["modality_dropout"] == 0.3
+    exported = mmbind("export", tuned, out)
+    assert exported.exit_code == 0, exported
+    assert "classifier.pt2: any of skeleton, gyro to " in exported.stdout
+    assert {path.name for path in out.iterdir()} == {
+        "classifier.pt2", "contract.json", "gyro.pt2", "skeleton.pt2",
+    }  # fmt: skip
+    assert mmbind("export", tuned, out).exit_code == 4
+    bare = mmbind("export", run, tmp_path / "bare", "--modalities", "gyro")
+    assert "the run has no classifier" in bare.stderr
+    judged = tmp_path / "result.json"
+    judged.write_text(evaluated.stdout)
+    page = tmp_path / "run.html"
+    told = mmbind("report", tuned, "-o", page, "--evaluation", judged, "--json").document["result"]
+    assert told["stages"][-1] == "finetune seed 0"
+    assert "Loss of finetune seed 0" in page.read_text()
+    wrong = mmbind("report", tuned, "-o", tmp_path / "x.html", "--pairs", 3)
+    assert wrong.exit_code == 2
+    assert "--pairs is for a bound store" in wrong.stderr
+
+
 def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{"loss": {"dummy_views": true}, "temperature": 0.2}')

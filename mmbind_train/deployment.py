@@ -1,0 +1,159 @@
+"""One fine-tuned network for whatever modalities arrive: its score on every subset, its files.
+
+Source: paper section 6.3 (Table 9, robustness to the modalities at inference).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from mmbind_data.layout import Store
+from mmbind_data.spec import Model
+
+from .batches import Rows
+from .config import EvaluateConfig
+from .finetune import Pretrained, choose_labelled, stage_name
+from .logs import METRICS, Log
+from .runs import DataInfo, FinetuneInfo, RunInfo, StageInfo, save_run
+from .scoring import Tuned, score
+
+
+class SubsetResult(Model):
+    """What the fine-tuned networks reach where only these modalities arrive; means over seeds."""
+
+    modalities: tuple[str, ...]
+    accuracy: float
+    accuracy_std: float | None
+    macro_f1: float
+    n_test: int
+
+
+def subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Every subset but the empty one, the small ones first.
+
+    >>> list(subsets(["acc", "gyro"]))
+    [('acc',), ('gyro',), ('acc', 'gyro')]
+    """
+    for size in range(1, len(modalities) + 1):
+        yield from combinations(modalities, size)
+
+
+def only(rows: Rows, modalities: Sequence[str]) -> Rows:
+    """Rows as if nothing but some modalities had been measured; those without any are left out."""
+    absent = np.array([name not in modalities for name in rows.modalities])
+    index = np.where(absent, -1, rows.index)
+    return replace(rows, index=index).select(np.flatnonzero((index >= 0).any(axis=1)))
+
+
+def score_subsets(
+    tuned: Sequence[Tuned], rows: Rows, modalities: Sequence[str]
+) -> tuple[SubsetResult, ...]:
+    """Score networks, nothing learnt anew, on every subset of the modalities.
+
+    Parameters
+    ----------
+    tuned : sequence of Tuned
+        One per seed.
+    rows : Rows
+        Of the test. A subset that no row has a part of is left out.
+    modalities : sequence of str
+    """
+    found = []
+    for names in subsets(modalities):
+        kept = only(rows, names)
+        if len(kept) == 0:
+            continue
+        scores = [score(one, kept) for one in tuned]
+        accuracy = [one.accuracy for one in scores]
+        found.append(
+            SubsetResult(
+                modalities=names,
+                accuracy=float(np.mean(accuracy)),
+                accuracy_std=float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
+                macro_f1=float(np.mean([one.macro_f1 for one in scores])),
+                n_test=len(kept),
+            )
+        )
+    return tuple(found)
+
+
+def log_behind(run: Path, folder: Path) -> Log:
+    """A log in a folder that goes on behind that of the run."""
+    if (run / METRICS).exists():  # a run without steps has none
+        shutil.copyfile(run / METRICS, folder / METRICS)
+    return Log(folder)
+
+
+def save_tuned(
+    folder: Path,
+    pretrained: Pretrained,
+    tuned: Tuned,
+    rows: Rows,
+    store: Store,
+    config: EvaluateConfig,
+) -> RunInfo:
+    """Write a fine-tuned network as a run with a classifier, which `export` and `evaluate` take.
+
+    Parameters
+    ----------
+    folder : Path
+        Empty, or with the log of the fine-tuning.
+    pretrained : Pretrained
+        What was fine-tuned.
+    tuned : Tuned
+    rows : Rows
+        Labelled ones of the store: their subjects count as seen from now on.
+    store : Store
+    config : EvaluateConfig
+    """
+    info, config = pretrained.info, config.model_copy(update={"seeds": (tuned.seed,)})
+    chosen = rows.select(choose_labelled(rows.label, config, tuned.seed))
+    counts = {
+        name: int(chosen.present[:, column].sum()) for column, name in enumerate(chosen.modalities)
+    }
+    used = tuple(name for name, count in counts.items() if count)
+    stage = StageInfo(
+        name=stage_name(tuned.seed),
+        steps=config.budget.n_steps(len(chosen)),
+        n_rows={"labelled": len(chosen)},
+        n_present=counts,
+        labels=True,
+        final_loss=tuned.loss,
+    )
+    source = DataInfo(
+        path=str(store.path), kind="converted", content_digest=store.info.content_digest
+    )
+    saved = info.model_copy(
+        update={
+            # a modality that fine-tuning did not see keeps the scale of its encoder
+            "statistics": {**info.statistics, **{name: tuned.statistics[name] for name in used}},
+            "stretched": {**info.stretched, **rows.stretched},
+            "subjects": joined(info.subjects, rows.subjects),
+            "stages": (*info.stages, stage),
+            "classes": rows.label_names,
+            "space": tuned.space,
+            "finetuned": FinetuneInfo(modalities=used, data=source, config=config),
+        }
+    )
+    save_run(folder, saved, tuned.model, tuned.classifier)
+    return saved
+
+
+def joined(
+    first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Subjects of either, by dataset.
+
+    >>> joined({"utd": ["1", "2"]}, {"utd": ["3"], "own": ["1"]})
+    {'utd': ('1', '2', '3'), 'own': ('1',)}
+    """
+    return {
+        dataset: tuple(sorted({*first.get(dataset, ()), *second.get(dataset, ())}))
+        for dataset in {**first, **second}
+    }
