@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmbind_data.datasets import load_descriptor
-from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.errors import FormatError, RawLayoutError, problem
 from mmbind_data.integrity import canonical_json, text_digest
 from mmbind_data.synthetic import write_motionsense, write_utd_mhad
 
@@ -107,7 +109,7 @@ def benchmark(
     )
     cells, chains = plan_cells(protocol, asked, prepared, folder)
     failed = run_cells(cells, jobs=jobs, progress=progress)
-    scores = tuple(_score(chain) for chain in chains if chain.score.key not in failed)
+    scores = tuple(_score(protocol, one) for one in chains if one.score.key not in failed)
     summaries = summarise(scores)
     titles = {cell.key: cell.title for cell in cells}
     results = Results(
@@ -231,10 +233,12 @@ def measured_times(work: Path) -> dict[str, list[float]]:
     return times
 
 
-def _score(chain: Chain) -> Score:
+def _score(protocol: Protocol, chain: Chain) -> Score:
     run, found = read_record(chain.train), read_record(chain.score)
     bound = read_record(chain.bind)["found"] if chain.bind is not None else {}
     score = found["found"]
+    if protocol.once(chain.row):
+        score |= _of_subset(score, chain.condition.modalities or protocol.modalities)
     config = chain.score.job.config  # type: ignore[union-attr]
     return Score(
         row=chain.row.name,
@@ -256,6 +260,21 @@ def _score(chain: Chain) -> Score:
         finetune_cpu_s=found["cpu_seconds"],
         joules=found["joules"],
     )
+
+
+def _of_subset(score: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
+    """What a network reached where only these modalities arrived."""
+    found = {frozenset(one["modalities"]): one for one in score["per_subset"]}
+    asked = frozenset(modalities)
+    if asked not in found:
+        names = ", ".join(sorted(asked))
+        raise FormatError(
+            problem("run a benchmark", "nobody in the test has these modalities", names,
+                    "labelled samples with at least one of them", "none")
+        )  # fmt: skip
+    # it was watched with all modalities arriving
+    late = score["paper_statistic"] if asked == max(found, key=len) else None
+    return {**found[asked], "paper_statistic": late}
 
 
 def cores() -> int:

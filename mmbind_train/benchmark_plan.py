@@ -91,7 +91,8 @@ def _chains(
     chains = []
     for condition in protocol.conditions:
         score = _score(protocol, asked, row, condition, seed, nodes, run, work)
-        named = replace(score, title=f"test {at}, {condition.name}")
+        told = "" if protocol.once(row) else f", {condition.name}"
+        named = replace(score, title=f"test {at}{told}")
         chains.append(Chain(row, split, seed, condition, bound, run, named))
     return chains
 
@@ -130,12 +131,13 @@ def _score(
     work: Path,
 ) -> Cell:
     finetune, held_out = nodes[FINETUNE], nodes[asked.held_out]
-    config = protocol.evaluate_config(row, condition, seed)
+    config, once = protocol.evaluate_config(row, condition, seed), protocol.once(row)
     code = code_digest("mmbind_train.evaluate")
     key = cell_key(
-        "score", run.key, finetune.key, held_out.key, _plain(config), asked.paper_statistic, code
-    )
-    job = ScoreJob(run.out, finetune.path, held_out.path, config, asked.paper_statistic)
+        "score", run.key, finetune.key, held_out.key, _plain(config), asked.paper_statistic, once,
+        code,
+    )  # fmt: skip
+    job = ScoreJob(run.out, finetune.path, held_out.path, config, asked.paper_statistic, once)
     return Cell(key, job, work / "scores" / f"{key}-result.json", (run.key,), "")
 
 

@@ -59,6 +59,7 @@ class ScoreJob:
     held_out: Path
     config: EvaluateConfig
     paper_statistic: bool
+    every_subset: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,17 @@ def _do(cell: Cell) -> dict[str, Any]:
         run = train(job.data, cell.out, method=job.method, config=job.config, overwrite=True)
         return {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
     result = evaluate(
-        job.run, job.finetune, job.held_out, config=job.config, paper_statistic=job.paper_statistic
-    )
+        job.run, job.finetune, job.held_out, config=job.config,
+        paper_statistic=job.paper_statistic, every_subset=job.every_subset,
+    )  # fmt: skip
     (one,) = result.per_seed
     write_atomically(cell.out, result.model_dump_json(indent=1) + "\n")
-    return {**one.model_dump(mode="json"), "n_test": result.n_test, "n_classes": result.n_classes}
+    return {
+        **one.model_dump(mode="json"),
+        "n_test": result.n_test,
+        "n_classes": result.n_classes,
+        "per_subset": [each.model_dump(mode="json") for each in result.per_subset],
+    }
 
 
 def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | None]:

@@ -70,6 +70,9 @@ class Split(Model):
     people: dict[Role, People]
 
 
+Finetune = Literal["each", "once"]
+
+
 class Condition(Model):
     """One column of the table: what an evaluation is given."""
 
@@ -92,6 +95,7 @@ class Row(Model):
     bind: BindSettings = BindSettings()
     train: dict[str, JsonValue] = Field(default={})
     evaluate: dict[str, JsonValue] = Field(default={})
+    finetune: Finetune | None = Field(default=None, description="null: the protocol's")
 
 
 class PaperFigure(Model):
@@ -138,6 +142,11 @@ class Protocol(Model):
     train: dict[str, JsonValue] = Field(default={}, description="of TrainConfig, where it differs")
     evaluate: dict[str, JsonValue] = Field(default={}, description="of EvaluateConfig, likewise")
     conditions: tuple[Condition, ...] = Field(min_length=1)
+    finetune: Finetune = Field(
+        default="each",
+        description="each: anew for every condition, on its modalities; once: on all modalities of "
+        "the protocol, and those of a condition are what arrives at the test",
+    )
     rows: tuple[Row, ...] = Field(min_length=1)
     switches: tuple[str, ...] = Field(
         default=(),
@@ -165,13 +174,18 @@ class Protocol(Model):
         document = merged(document, row.evaluate)
         if condition.steps is not None:
             document = merged(document, {"budget": {"steps": condition.steps, "epochs": None}})
+        given = None if self.once(row) else condition.modalities
         document |= {
-            "modalities": condition.modalities or self.modalities,
+            "modalities": given or self.modalities,
             "labels_per_class": condition.labels_per_class,
             "label_fraction": condition.label_fraction,
             "seeds": [seed],
         }
         return EvaluateConfig.model_validate(document, strict=False)
+
+    def once(self, row: Row) -> bool:
+        """Whether one fine-tuned network of the row meets all conditions."""
+        return (row.finetune or self.finetune) == "once"
 
     def bind_options(self, row: Row, seed: int) -> BindOptions:
         """How the row's partners are found."""

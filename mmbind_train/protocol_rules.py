@@ -40,7 +40,7 @@ def differences(protocol: Protocol, row: Row) -> list[str]:
     """In what a row differs from what is common to all, as dotted paths."""
     found = [
         name
-        for name in ("shared", "inputs")
+        for name in ("shared", "inputs", "finetune")
         if getattr(row, name) not in (None, getattr(protocol, name))
     ]
     common = protocol.bind.given()
@@ -84,6 +84,10 @@ def _check_names(protocol: Protocol) -> None:
     if missing:
         message = f"no node {', '.join(missing)}"
         raise ValueError(message)
+    for condition in protocol.conditions if protocol.finetune == "once" else ():
+        if not set(condition.modalities or ()) <= set(protocol.modalities):
+            message = f"condition {condition.name} has modalities that nothing is fine-tuned on"
+            raise ValueError(message)
     figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
     if figures:
         message = f"the paper's figures name rows that are not here: {', '.join(sorted(figures))}"

@@ -99,7 +99,12 @@ def write_results(out: Path, results: Results) -> None:
 
 
 def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the table: accuracy in %, mean and sample standard deviation."""
+    """Heads and cells of the table: accuracy in %, mean and sample standard deviation.
+
+    Where one network meets all conditions, a line tells of one condition and one method.
+    """
+    if results.protocol.finetune == "once":
+        return _by_condition(results)
     conditions = list(dict.fromkeys(one.condition for one in results.summaries))
     paired = any(one.pairing_accuracy is not None for one in results.summaries)
     paper = results.protocol.paper.figures
@@ -125,6 +130,20 @@ def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
     return head, lines
 
 
+def _by_condition(results: Results) -> tuple[list[str], list[list[str]]]:
+    paper = results.protocol.paper.figures
+    asked = {one.name: one.modalities for one in results.protocol.conditions}
+    lines = []
+    for name in dict.fromkeys(one.condition for one in results.summaries):
+        arriving = " + ".join(asked[name] or results.protocol.modalities)
+        for one in results.summaries:
+            if one.condition == name:
+                own = [figure for figure in paper.get(one.row, ()) if figure.condition == name]
+                told = "; ".join(_figure(figure, named=False) for figure in own)
+                lines.append([arriving, one.row, _cell(one), *([told] if paper else [])])
+    return ["modalities", "method", "accuracy", *(["paper"] if paper else [])], lines
+
+
 def difference_rows(results: Results) -> list[str]:
     """One sentence for each row and condition."""
     return [
@@ -144,6 +163,9 @@ def remarks(results: Results) -> list[str]:
     said += [ON_VALIDATION] if results.on == "validation" else []
     said += [f"Not the protocol as shipped: {'; '.join(results.changes)}."] * bool(results.changes)
     said += [*results.protocol.remarks]
+    if results.protocol.finetune == "once":
+        pairs = {_pairing(one): one.row for one in results.summaries}
+        said += [f"Pairs of {row}: {told}." for told, row in pairs.items() if told]
     if results.protocol.validation_remark and results.on == "validation":
         said.append(results.protocol.validation_remark)
     if results.protocol.paper.figures:
@@ -197,8 +219,8 @@ def _pairing(one: Summary) -> str:
     return f"{100 * one.pairing_accuracy:.1f}{more} % of {one.n_pairs:.0f} right"
 
 
-def _figure(one: PaperFigure) -> str:
-    told = [f"{one.condition}:"] if one.condition else []
+def _figure(one: PaperFigure, *, named: bool = True) -> str:
+    told = [f"{one.condition}:"] if one.condition and named else []
     told += [f"{100 * one.accuracy:.2f}"] if one.accuracy is not None else []
     told += [f"({one.macro_f1:.3f})"] if one.macro_f1 is not None else []
     told += [f"pairs {100 * one.pairing_accuracy:.2f} %"] if one.pairing_accuracy else []

@@ -23,7 +23,7 @@ from mmbind_train.energy import read_joules
 from mmbind_train.evaluate import evaluate
 from mmbind_train.fingerprint import code_digest
 from mmbind_train.protocol import Protocol
-from mmbind_train.results import Results
+from mmbind_train.results import Results, table_rows
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,51 @@ def test_the_files_tell_all_and_that_the_data_is_made_up(done: tuple[Path, Resul
     with Image.open(out / "results.png") as image:
         red = np.asarray(image.convert("RGB")).astype(int)
     assert (red[..., 0] - red[..., 2] > 40).any()  # the words across it
+
+
+def test_one_network_meets_every_subset(data: Path, tmp_path: Path) -> None:
+    subsets = (["gyro"], ["skeleton"], ["gyro", "skeleton"])
+    document = small_document(seeds=[0], finetune="once")
+    document["evaluate"] = {"budget": {"steps": 3}, "modality_dropout": 0.5}
+    document["conditions"] = [{"name": "+".join(one), "modalities": one} for one in subsets]
+    document["rows"] = [
+        {"name": "mim", "method": "mim"},
+        {"name": "mim each", "method": "mim", "finetune": "each"},
+    ]
+    document["switches"] = ["finetune"]
+    document["paper"] = {
+        "where": "nowhere",
+        "figures": {"mim": [{"accuracy": 0.6642, "condition": "skeleton"}]},
+    }
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    results = benchmark(Request(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    work = tmp_path / "out" / "work" / "generated"
+    assert len(list((work / "scores").glob("*-result.json"))) == 1 + 3
+    (run,) = (path.parent for path in (work / "runs").glob("*/run.json"))
+    (c,), (t,) = (list((work / "nodes").glob(f"{name}-*.zarr")) for name in "CT")
+    protocol = results.protocol
+    once = protocol.evaluate_config(protocol.rows[0], protocol.conditions[0], 0)
+    assert once.modalities == ("gyro", "skeleton")
+    expected = {
+        ("mim", "+".join(sorted(one.modalities))): (one.accuracy, one.macro_f1)
+        for one in evaluate(run, c, t, config=once, every_subset=True).per_subset
+    }
+    for condition in protocol.conditions:
+        config = protocol.evaluate_config(protocol.rows[1], condition, 0)
+        assert config.modalities == condition.modalities
+        own = evaluate(run, c, t, config=config)
+        expected["mim each", condition.name] = (own.accuracy, own.macro_f1)
+    found = {(one.row, one.condition): (one.accuracy, one.macro_f1) for one in results.scores}
+    assert found == expected
+    head, lines = table_rows(results)
+    assert head == ["modalities", "method", "accuracy", "paper"]
+    assert [line[:2] for line in lines] == [
+        [" + ".join(one), row] for one in subsets for row in ("mim", "mim each")
+    ]
+    assert [line[3] for line in lines] == ["", "", "66.42", "", "", ""]
+    plain = json.loads(results.model_dump_json())
+    del plain["protocol"]["finetune"]  # as earlier releases wrote it
+    assert Results.model_validate_json(json.dumps(plain)).protocol.finetune == "each"
 
 
 def test_paper_statistic_changes_nothing_else(

@@ -162,6 +162,14 @@ BAD: dict[str, tuple[Change, str]] = {
     "no such node": (lambda d: d["rows"][4].update(data="X"), "no node X"),
     "upper bound on pairs": (lambda d: d["rows"][4].pop("data"), "upper_bound takes a node"),
     "a typing error": (lambda d: d.update(sedes=[1]), "Extra inputs are not permitted"),
+    "fine-tuned more often": (
+        lambda d: d["rows"][1].update(finetune="once"),
+        "row mim differs in finetune",
+    ),
+    "tested with what nobody learnt": (
+        lambda d: d.update(finetune="once", conditions=[{"name": "A", "modalities": ["acc"]}]),
+        "condition A has modalities that nothing is fine-tuned on",
+    ),
     "figures of nobody": (
         lambda d: d.update(paper={"where": "x", "figures": {"best": []}}),
         "name rows that are not here: best",
