@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
-from .errors import OutputError, UsageError, problem
+from .errors import UsageError, problem
 from .layout import Bound
 from .report_cards import pairs_drawn
 from .report_draws import draw_pairs, look_up
-from .report_html import Section, el, escape, joined
+from .report_page import DOING, check_page, compose, write_page
 from .report_partners import hubness, weights
 from .report_sections import (
     accuracy,
@@ -27,12 +22,7 @@ from .report_sections import (
     subjects_and_classes,
     what_was_bound,
 )
-from .report_tables import Judged, read_judged, read_samples, share
-from .staging import claimed, failed, make_folder, staging_path
-
-DOING = "report"
-TEMPLATE = "report.html.template"
-MARK = '<meta name="generator" content="mmbind report">'
+from .report_tables import read_judged, read_samples, share
 
 
 def write_report(
@@ -75,7 +65,8 @@ def write_report(
     if n_pairs < 0 or seed < 0:
         got = f"--pairs {n_pairs} --seed {seed}"
         raise UsageError(problem(DOING, "bad number", "--pairs or --seed", "0 or more", got))
-    _check(bound, out, overwrite=overwrite)
+    stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
+    check_page(out, stores, overwrite=overwrite)
     samples = read_samples(bound)
     judged = read_judged(bound, samples)
     draws = draw_pairs(judged, 0 if public else n_pairs, np.random.default_rng(seed))
@@ -91,8 +82,15 @@ def write_report(
         weights(bound, judged),
         None if public else pairs_drawn(shown, judged, seed),
     ]
-    page = _page(bound, judged, [one for one in sections if one is not None])
-    _write(bound, out, page, overwrite=overwrite)
+    sources = " + ".join(source.source_id for source in bound.info.sources)
+    page = compose(
+        bound.path.name,
+        f"{sources}, bound by {', '.join(dict.fromkeys(bound.info.shared))}",
+        at_a_glance(bound, judged),
+        [one for one in sections if one is not None],
+        "Labels were read for evaluation only.",
+    )
+    write_page(out, stores, page, overwrite=overwrite)
     first = judged.judged & (judged.rank == 0)
     return {
         "path": str(out),
@@ -102,65 +100,3 @@ def write_report(
         "n_judged": int(first.sum()),
         "pairing_accuracy": share(judged.right[first]),
     }
-
-
-def _page(bound: Bound, judged: Judged, sections: Sequence[Section]) -> str:
-    template = Template((files(__package__) / "template" / TEMPLATE).read_text(encoding="utf-8"))
-    sources = " + ".join(source.source_id for source in bound.info.sources)
-    contents = [el("li", el("a", one.title, href=f"#{one.name}")) for one in sections]
-    return template.substitute(
-        mark=MARK,
-        name=escape(bound.path.name),
-        summary=escape(f"{sources}, bound by {', '.join(dict.fromkeys(bound.info.shared))}"),
-        glance=at_a_glance(bound, judged).text,
-        contents=joined(contents).text,
-        sections=joined(one.html for one in sections).text,
-        version=escape(version("mmbind")),
-    )
-
-
-def _check(bound: Bound, out: Path, *, overwrite: bool) -> None:
-    """Refuse a path that is taken, unless by a report, or that lies within a store."""
-    place = out.resolve()
-    stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
-    for store in stores:
-        if store.resolve() in (place, *place.parents):
-            what, expected = "the output lies inside a store", "a path outside the stores"
-            raise OutputError(problem(DOING, what, out, expected, f"{out} within {store}"))
-    if not os.path.lexists(out):
-        return
-    if not overwrite:
-        step = "Choose another path, or replace it with --overwrite."
-        what, expected = "the output exists already", "a path that does not exist"
-        raise OutputError(problem(DOING, what, out, expected, "a file", step))
-    if not out.is_file() or MARK not in _beginning(out):
-        step = "Choose another path, or remove it yourself."
-        what = "what stands there is no report that mmbind made"
-        raise OutputError(
-            problem(DOING, what, out, "a report to overwrite", "something else", step)
-        )
-
-
-def _beginning(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(4096).decode(errors="replace")
-
-
-def _write(bound: Bound, out: Path, page: str, *, overwrite: bool) -> None:
-    """Write beside the target, then rename: a report appears whole or not at all."""
-    make_folder(out.parent, doing=DOING)
-    partial = staging_path(out)
-    with claimed(out, doing=DOING):
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            _check(bound, out, overwrite=overwrite)
-            partial.replace(out)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise failed(out, error, doing=DOING) from error
-        finally:
-            partial.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ def _short(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")
 
 
-def _axes(
+def axes(
     x: Callable[[float], float],
     x_ticks: Mapping[float, str],
     x_name: str,
@@ -132,7 +132,7 @@ def histogram(
     y = scale(0, float(total.max()), floor, TOP + 18)
     shown = ticks(float(edges[0]), float(edges[-1]), 8)
     digits = decimals(shown)
-    parts = _axes(
+    parts = axes(
         x, names or {at: decimal(at, digits) for at in shown}, x_name,
         y, {at: count(at) for at in ticks(0, float(total.max()), 4) if at == int(at)}, y_name,
         height,
@@ -201,7 +201,7 @@ def calibration_plot(
     y = scale(0, 1, floor, TOP)
     shown = ticks(low, high, 8)
     digits = decimals(shown)
-    parts = _axes(
+    parts = axes(
         x, {at: decimal(at, digits) for at in shown}, "similarity",
         y, {at: f"{100 * at:.0f} %" for at in ticks(0, 1, 5)}, "share of right pairs", height,
     )  # fmt: skip
@@ -276,6 +276,8 @@ def heat_map(
     counts: np.ndarray,
     *,
     judged: bool = True,
+    axes: tuple[str, str] = ("anchor", "partner"),
+    unit: str = "pairs",
 ) -> Html:
     """Counts as coloured cells: one colour where the labels agree, one where they do not.
 
@@ -288,6 +290,10 @@ def heat_map(
         The depth of a colour is the share within its row.
     judged : bool
         Else one neutral colour.
+    axes : (str, str)
+        What rows and columns are.
+    unit : str
+        What is counted.
     """
     widest = int(counts.max()) if counts.size else 0
     side = max(22.0, 10 + LETTER * len(count(widest)), 200 / max(len(columns), 1))
@@ -296,9 +302,9 @@ def heat_map(
     top = 22 + LETTER * min(MAX_LETTERS, max(map(len, columns)))
     width, height = left + side * len(columns) + 40, top + side * len(rows) + 4
     parts = [
-        text(14, top + side * len(rows) / 2, "anchor", class_="mid name",
+        text(14, top + side * len(rows) / 2, axes[0], class_="mid name",
              transform=f"rotate(-90 14 {_short(top + side * len(rows) / 2)})"),
-        text(left + side * len(columns) / 2, 12, "partner", class_="mid name"),
+        text(left + side * len(columns) / 2, 12, axes[1], class_="mid name"),
     ]  # fmt: skip
     for j, name in enumerate(columns):
         x = left + side * (j + 0.5) + 4
@@ -311,19 +317,27 @@ def heat_map(
             class_ = "right" if name == to and name != OTHER else "wrong"
             if inner[j] or (judged and class_ == "right"):
                 class_ = class_ if judged else "none"
-                parts += _cell(left + side * j, y, side, class_, int(inner[j]),
-                               float(inner[j] / max(inner.sum(), 1)), f"{name} – {to}")  # fmt: skip
+                share = float(inner[j] / max(inner.sum(), 1))
+                parts += _cell(left + side * j, y, side, class_, int(inner[j]), share,
+                               f"{name} – {to}", unit)  # fmt: skip
     frame = el("rect", x=_short(left), y=_short(top), width=_short(side * len(columns)),
                height=_short(side * len(rows)), class_="frame")  # fmt: skip
-    desc = f"{len(rows)} labels of anchors in rows, {len(columns)} of partners in columns; pairs."
+    desc = f"{len(rows)} {axes[0]} labels in rows, {len(columns)} {axes[1]} in columns; {unit}."
     return drawing(key, width, height, title, desc, frame, *parts)
 
 
 def _cell(
-    x: float, y: float, side: float, class_: str, number: int, share: float, pair: str
+    x: float,
+    y: float,
+    side: float,
+    class_: str,
+    number: int,
+    share: float,
+    pair: str,
+    unit: str,
 ) -> list[Html]:
     parts = [
-        el("rect", el("title", f"{pair}: {count(number)} pairs, {percent(share)} of the row"),
+        el("rect", el("title", f"{pair}: {count(number)} {unit}, {percent(share)} of the row"),
            x=_short(x + 0.5), y=_short(y + 0.5), width=_short(side - 1), height=_short(side - 1),
            fill_opacity=f"{0.06 + 0.64 * share:.2f}", class_=f"fill {class_}")
     ]  # fmt: skip

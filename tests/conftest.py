@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +130,13 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "shelf"
     system.invalidate_cache()
     system.rm("shelf", recursive=True)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser; the test is skipped where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        found = shutil.which(name)
+        if found:
+            return found
+    pytest.skip("no chromium or google-chrome in PATH")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -71,6 +72,17 @@ def read_html(path: Path) -> Node:
     reader.close()
     assert reader.open == [reader.root]
     return reader.root
+
+
+def browse(browser: str, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in a browser that reaches no network."""
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+        "--hide-scrollbars", f"--user-data-dir={page.parent / 'profile'}",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", *options,
+        page.resolve().as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
 
 
 def table_of(page: Node, caption: str) -> list[dict[str, str]]:

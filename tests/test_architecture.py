@@ -113,9 +113,11 @@ LAYERS: tuple[frozenset[str], ...] = (
         for part in (
             "",
             "_cards",
+            "_curves",
             "_draws",
             "_figures",
             "_html",
+            "_page",
             "_partners",
             "_sections",
             "_signals",

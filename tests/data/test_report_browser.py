@@ -4,37 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
-from reportpages import make_hostile, read_html
+from reportpages import browse, make_hostile, read_html
 
 from mmbind_data.layout import open_bound
 from mmbind_data.report import write_report
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """A browser; the test is skipped where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        found = shutil.which(name)
-        if found:
-            return found
-    pytest.skip("no chromium or google-chrome in PATH")
-
-
-def browse(browser: str, page: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Open a page in a browser that reaches no network."""
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-        "--hide-scrollbars", f"--user-data-dir={page.parent / 'profile'}",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", *options,
-        page.resolve().as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
 
 
 def test_a_browser_shows_it_offline_and_has_no_complaint(

@@ -1,0 +1,103 @@
+"""One page: the template filled in, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from .errors import OutputError, problem
+from .report_html import Html, Section, el, escape, joined
+from .staging import claimed, failed, make_folder, staging_path
+
+DOING = "report"
+TEMPLATE = "report.html.template"
+MARK = '<meta name="generator" content="mmbind report">'
+
+
+def compose(name: str, summary: str, glance: Html, sections: Sequence[Section], foot: str) -> str:
+    """Fill in the template.
+
+    Parameters
+    ----------
+    name, summary : str
+        Title and the line below it, plain text.
+    glance : Html
+        The figures at the top.
+    sections : sequence of Section
+        At least one.
+    foot : str
+        What a reader must know, plain text.
+    """
+    template = Template((files(__package__) / "template" / TEMPLATE).read_text(encoding="utf-8"))
+    contents = [el("li", el("a", one.title, href=f"#{one.name}")) for one in sections]
+    return template.substitute(
+        mark=MARK,
+        first=sections[0].name,
+        name=escape(name),
+        summary=escape(summary),
+        glance=glance.text,
+        contents=joined(contents).text,
+        sections=joined(one.html for one in sections).text,
+        version=escape(version("mmbind")),
+        foot=escape(foot),
+    )
+
+
+def check_page(out: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse a path that is taken, unless by a report, or that lies within an input.
+
+    Raises
+    ------
+    OutputError
+    """
+    place = out.resolve()
+    for store in inputs:
+        if store.resolve() in (place, *place.parents):
+            what, expected = "the output lies inside a store", "a path outside the stores"
+            raise OutputError(problem(DOING, what, out, expected, f"{out} within {store}"))
+    if not os.path.lexists(out):
+        return
+    if not overwrite:
+        step = "Choose another path, or replace it with --overwrite."
+        what, expected = "the output exists already", "a path that does not exist"
+        raise OutputError(problem(DOING, what, out, expected, "a file", step))
+    if not out.is_file() or MARK not in _beginning(out):
+        step = "Choose another path, or remove it yourself."
+        what = "what stands there is no report that mmbind made"
+        raise OutputError(
+            problem(DOING, what, out, "a report to overwrite", "something else", step)
+        )
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(4096).decode(errors="replace")
+
+
+def write_page(out: Path, inputs: Iterable[Path], page: str, *, overwrite: bool) -> None:
+    """Write beside the target, then rename: a report appears whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    make_folder(out.parent, doing=DOING)
+    partial = staging_path(out)
+    with claimed(out, doing=DOING):
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(page)
+                file.flush()
+                os.fsync(file.fileno())
+            check_page(out, inputs, overwrite=overwrite)
+            partial.replace(out)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise failed(out, error, doing=DOING) from error
+        finally:
+            partial.unlink(missing_ok=True)
