@@ -57,7 +57,11 @@ def command(
     with screen.progress("publish") as progress:
         send = publish_remote if is_address(bundle) else publish
         info = send(plan, bundle, overwrite=overwrite, progress=progress)
-    return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes([DISCLAIMER]))
+    told = [DISCLAIMER]
+    if plan.mode == "index-only":
+        told.append("It holds pairs and no data. Others attach their own with mmbind hydrate; "
+                    "its README.md has the commands. Why: publish --dry-run.")  # fmt: skip
+    return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes(told))
 
 
 def _rehearsed(bundle: str, found: Rehearsal, *, overwrite: bool) -> Report:

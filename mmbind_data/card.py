@@ -264,10 +264,17 @@ def _limits(facts: Facts) -> str:
     if trained and not facts.bundle.encoder:
         found.append("Encoders that were trained on the sources to find partners are left out.")
     for dataset_id, document in facts.descriptors.items():
-        found += [f"{dataset_id}: {one['value']}" for one in document.get("quirks", ())]
+        found += [f"{dataset_id}: {_words(one['value'])}" for one in document.get("quirks", ())]
         found += [f"{dataset_id}, not verified by mmbind: {one}"
                   for one in document.get("unverified", ())]  # fmt: skip
     return "## Known limits\n\n" + "\n".join(f"- {one}" for one in found) + "\n"
+
+
+def _words(value: Any) -> str:
+    """A fact for people, whatever its shape in the descriptor."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)
 
 
 def _versions(facts: Facts) -> str:

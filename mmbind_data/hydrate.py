@@ -249,7 +249,8 @@ def _check_uids(
         missing |= set(uids.filter(pa.array(lost)).to_pylist())
     if missing:
         total = len({uid for uids in named.values() for uid in uids.to_pylist()})
-        few = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+        few = ", ".join(sorted(missing)[:3])
+        few += f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise FormatError(
             problem(DOING, f"samples of {source.source_id} are missing", store.path,
                     f"{total} samples", f"{total - len(missing)}; {len(missing)} uids are not "
