@@ -34,7 +34,8 @@ from mmbind_train.batches import gather_bound
 from mmbind_train.guard import check_bound
 
 PLACEHOLDERS = re.compile(
-    r"\bNone\b|\bnan\b|\binf\b|TODO|TBD|FIXME|XXX|Information Needed|\$\w|\{\w*\}|<\w+>|[Ll]orem|\{'"
+    r"\bNone\b|\bnan\b|\binf\b|TODO|TBD|FIXME|XXX|Information Needed|\$\w|\{\w*\}|<\w+>|[Ll]orem"
+    r"|\{'"  # a mapping of Python, where words belong
 )
 N_SAMPLES = 31  # of both nodes
 ROOT_FILES = {"README.md", "croissant.json", "CITATION.bib", "SHA256SUMS", "MANIFEST.json",
