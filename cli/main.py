@@ -111,3 +111,4 @@ def main() -> None:
     """
     # Threads that spin while they wait slow two cores down thirty-fold when one is busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are none of the user's

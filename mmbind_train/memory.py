@@ -16,7 +16,7 @@ from .stored import sample_bytes
 CONTAINER = Path("/sys/fs/cgroup")
 GIB = 2**30
 WINDOW = GIB  # that samples take at once if not all fit
-BESIDE = 4 * READ_BYTES  # that reading takes besides the samples it has read
+BESIDE = 8 * READ_BYTES  # that reading, and training a small network, take besides the samples
 LEAVE_OUT = (
     "Cut stores with fewer modalities or subjects (mmbind partition), or lower inputs.frames, "
     "inputs.points or inputs.pixels in --config."

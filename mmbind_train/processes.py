@@ -52,19 +52,26 @@ class Processes:
         return np.arange(self.rank * each, (self.rank + 1) * each).clip(max=n_rows - 1)
 
     def gather(self, outputs: Tensor, n_rows: int) -> Tensor:
-        """Rows of all processes, (n_rows, ...), in the order of the batch, with gradients."""
+        """Rows of all processes, (n_rows, ...), in the order of the batch.
+
+        Gradients go back to this process's own rows, times the number of processes.
+        """
         if self.count == 1:
             return outputs
-        from torch.distributed.nn.functional import all_gather
+        from torch.distributed import all_gather
 
-        parts = all_gather(outputs.contiguous())  # type: ignore[no-untyped-call]
+        parts = [torch.empty_like(outputs) for _ in range(self.count)]
+        all_gather(parts, outputs.detach().contiguous())
+        own = outputs.clone()
+        own.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
+        parts[self.rank] = own
         return torch.cat(parts)[:n_rows]
 
     def together(self, network: nn.Module) -> nn.Module:
         """The network with gradients averaged over the processes.
 
-        A gathered tensor's gradient arrives once from each process: so the average is the gradient
-        of the loss itself, neither more nor less.
+        Of the loss's gradient each process has the part that comes of its own rows, times the
+        number of processes: so the average is the gradient itself, neither more nor less.
         """
         if self.count == 1:
             return network
@@ -113,4 +120,5 @@ def join_processes(device: str = "auto") -> Processes:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu")
-    return Processes(state.num_processes, state.process_index, state.device)
+    found = torch.device("cpu") if state.device.type == "cpu" else state.device  # not cpu:0
+    return Processes(state.num_processes, state.process_index, found)

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,32 @@ def test_rows_come_in_the_order_asked_for(
 @given(rows=npst.arrays(np.int64, st.integers(0, 40), elements=st.integers(0, N - 1)))
 def test_any_rows_in_any_order(store: Store, rows: np.ndarray) -> None:
     np.testing.assert_array_equal(store.load("depth", rows), expected("depth", rows))
+
+
+def test_what_lies_between_rows_far_apart_is_not_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = next(one for one, modality in store.info.modalities.items() if not modality.ragged)
+    array = store._array(layout.data_path(name))
+    row_bytes, chunk = 4 * int(np.prod(array.shape[1:])), array.chunks[0]
+    monkeypatch.setattr(layout, "GAP_BYTES", 2 * chunk * row_bytes)
+    monkeypatch.setattr(layout, "READ_BYTES", 1 << 20)
+    spans, real = list[tuple[int, int]](), Store._read
+
+    def spy(self: Store, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
+        spans.append((start, stop))
+        return real(self, array, start, stop)
+
+    whole = store.load(name)
+    monkeypatch.setattr(Store, "_read", spy)
+    far = 2 * chunk + 1
+    assert len(store) > far + 1
+    rows = np.array([far + 1, 0, 1, far + 1])
+    np.testing.assert_array_equal(store.load(name, rows), whole[rows])
+    assert spans == [(0, 2), (far + 1, far + 2)]
+    spans.clear()
+    store.load(name, np.array([0, 2 * chunk]))
+    assert spans == [(0, 2 * chunk + 1)]
 
 
 @pytest.mark.parametrize("rows", [np.array([0, N]), np.array([-1]), np.ones(N, dtype=bool)])

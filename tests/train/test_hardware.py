@@ -99,6 +99,31 @@ def test_the_shares_of_all_processes_are_the_batch(n_rows: int, count: int) -> N
     assert np.concatenate(shares)[:n_rows].tolist() == list(range(n_rows))
 
 
+@pytest.mark.parametrize(("n_rows", "count"), [(6, 2), (5, 3)])
+def test_the_mean_of_all_gradients_is_that_of_the_loss(
+    monkeypatch: pytest.MonkeyPatch, n_rows: int, count: int
+) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(n_rows, 4), torch.randn(4, 3)
+    processes = [Processes(count, rank) for rank in range(count)]
+
+    def all_gather(parts: list[torch.Tensor], own: torch.Tensor) -> None:
+        for part, process in zip(parts, processes, strict=True):
+            part.copy_(x[process.share(n_rows)] @ weight)
+
+    def gradient(process: Processes) -> tuple[float, torch.Tensor]:
+        own = weight.clone().requires_grad_()
+        z = process.gather(x[process.share(n_rows)] @ own, n_rows)
+        loss = (z @ z.T).logsumexp(dim=1).mean()  # every row matters to every other
+        return float(loss.detach()), torch.autograd.grad(loss, own)[0]
+
+    wanted_loss, wanted = gradient(Processes())
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    losses, gradients = zip(*map(gradient, processes), strict=True)
+    assert losses == pytest.approx([wanted_loss] * count)
+    torch.testing.assert_close(torch.stack(gradients).mean(dim=0), wanted)
+
+
 def test_a_share_of_a_batch_has_its_rows(world: World) -> None:
     from mmbind_data.layout import open_store
     from mmbind_train.batches import gather_store, measure_statistics

@@ -51,7 +51,7 @@ def test_memory_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * (1000 + BESIDE))
     check_memory(1000, "here", "too much", processes=2)
-    with pytest.raises(UsageError, match=r"too much at here: expected at most 0\.5 GiB"):
+    with pytest.raises(UsageError, match=r"too much at here: expected at most 1\.0 GiB"):
         check_memory(1001, "here", "too much", processes=2)
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     config = TrainConfig(memory=1)  # all of it would fit into that, if it were there
