@@ -65,6 +65,9 @@ def command(
         f"  {' + '.join(one.modalities)}: accuracy {one.accuracy:.1%} of {one.n_test}"
         for one in result.per_subset
     ]
+    kept = [f"{result.saved}: the network of seed {settings.seeds[0]}"] if result.saved else []
     return Report(
-        result.model_dump(mode="json"), [line, *subsets], notes(remarks if left_out else [])
+        result.model_dump(mode="json"),
+        [line, *subsets, *kept],
+        notes(remarks if left_out else []),
     )

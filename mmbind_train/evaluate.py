@@ -48,6 +48,7 @@ class Result(Model):
         default=(), description="true classes in rows, predicted in columns; all seeds together"
     )
     classes: tuple[str, ...] = ()
+    saved: str | None = Field(default=None, description="where the first seed's network is kept")
     subjects: dict[str, dict[str, tuple[str, ...]]]
     digests: dict[str, str]
     config: EvaluateConfig
@@ -110,8 +111,7 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     info, model = load_run(Path(run))
-    model = model.to(hardware.device)
-    pretrained = Pretrained(info, model, load_classifier(Path(run), info))
+    pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
     roles = {"pretrain": info.subjects} | {
         role: {store.info.dataset_id: tuple(store.info.subjects)} for role, store in stores.items()
@@ -153,6 +153,7 @@ def evaluate(
         per_subset=score_subsets(tuned, held_out, modalities) if every_subset else (),
         confusion=confusion(held_out, predicted),
         classes=classes,
+        saved=None if save is None else str(save),
         subjects={role: dict(subjects) for role, subjects in roles.items()},
         digests={"pretrain": info.data.content_digest}
         | {role: store.info.content_digest for role, store in stores.items()},

@@ -145,6 +145,7 @@ def test_a_run_is_deployed_and_told(mmbind: Mmbind, workshop: Workshop, tmp_path
         ["skeleton"], ["gyro"], ["skeleton", "gyro"],
     ]  # fmt: skip
     assert result["config"]["modality_dropout"] == 0.3
+    assert result["saved"] == str(tuned)
     exported = mmbind("export", tuned, out)
     assert exported.exit_code == 0, exported
     assert "classifier.pt2: any of skeleton, gyro to " in exported.stdout

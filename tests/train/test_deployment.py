@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from smallstores import World
 
 from mmbind_data.errors import LeakError, OutputError
 from mmbind_data.layout import open_store
-from mmbind_train.batches import gather_store
+from mmbind_train.batches import gather_store, measure_statistics
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
 from mmbind_train.export import export, load_program
 from mmbind_train.inputs import drop_modalities
+from mmbind_train.logs import METRICS
 from mmbind_train.runs import load_classifier, load_run
 from mmbind_train.train import train
 
@@ -70,6 +72,18 @@ def test_every_subset_of_one_network_against_a_loop(
     assert info.finetuned.modalities == result.modalities
     assert info.finetuned.config.seeds == (0,)
     names = result.modalities
+    before, _ = load_run(run)
+    labelled = gather_store(open_store(world.C), names, like=info.modalities)
+    measured = measure_statistics(labelled)
+    assert info.statistics == {**before.statistics, **{name: measured[name] for name in names}}
+    assert before.statistics != info.statistics
+    assert [one.name for one in info.stages] == [
+        *(one.name for one in before.stages), "finetune seed 0",
+    ]  # fmt: skip
+    assert info.stages[-1].n_rows == {"labelled": result.per_seed[0].n_finetune}
+    lines = [json.loads(line) for line in (saved / METRICS).read_text().splitlines()]
+    assert [one["stage"] for one in lines][-1] == "finetune seed 0"
+    assert (run / METRICS).read_text() in (saved / METRICS).read_text()
     expected = [s for n in (1, 2) for s in itertools.combinations(names, n)]
     assert [one.modalities for one in result.per_subset] == expected
     store = open_store(world.T)
@@ -134,7 +148,8 @@ def test_a_saved_network_remembers_whom_it_has_seen(
     saved = tmp_path / "tuned"
     plain = evaluate(run, world.C, world.T, config=QUICK)
     assert plain.per_subset == ()
-    assert evaluate(run, world.C, world.T, config=QUICK, save=saved) == plain
+    kept = evaluate(run, world.C, world.T, config=QUICK, save=saved)
+    assert kept == plain.model_copy(update={"saved": str(saved)})
     with pytest.raises(LeakError):
         evaluate(saved, world.T, world.C, config=QUICK)
     with pytest.raises(OutputError, match="exists already"):

@@ -43,6 +43,9 @@ def judged(run: Path, world: World) -> Result:
 
 
 def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) -> None:
+    size = len(judged.classes)  # counts that tell rows from columns
+    ramp = tuple(tuple(range(k * size + 1, (k + 1) * size + 1)) for k in range(size))
+    judged = judged.model_copy(update={"confusion": ramp})
     document = tmp_path / "result.json"
     document.write_text(json.dumps({"ok": True, "result": judged.model_dump(mode="json")}))
     out = tmp_path / "run.html"
@@ -67,7 +70,11 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
     for k, row in enumerate(classes):
         assert row["class"] == judged.classes[k]
         assert number(row["tested"]) == counts[k].sum()
-        assert number(row["recall"]) == pytest.approx(100 * counts[k, k] / counts[k].sum(), abs=0.1)
+        recall, precision = counts[k, k] / counts[k].sum(), counts[k, k] / counts[:, k].sum()
+        assert number(row["recall"]) == pytest.approx(100 * recall, abs=0.1)
+        assert number(row["precision"]) == pytest.approx(100 * precision, abs=0.1)
+        f1 = 2 * recall * precision / (recall + precision)
+        assert number(row["F1"]) == pytest.approx(f1, abs=1e-3)
     subsets = table_of(page, "The same network, fewer modalities")
     for row, one in zip(subsets, judged.per_subset, strict=True):
         assert row["modalities"] == " + ".join(one.modalities)
