@@ -13,6 +13,8 @@ from .spec import BinderInfo, BoundInfo
 LABEL_MAP = "label-map.json"
 OCCASIONS = ("time", "location")
 TRAINED = ("autoencoder", "contrastive")
+# how `bound_store.rebuild_command` writes: mmbind convert DATASET RAW TARGET, and what follows
+TARGET, AND = 4, " && mmbind partition "
 # option of mmbind bind -> what the store calls it
 _TOLD = {
     "--rerank": "rerank", "--candidates": "candidates", "--min-similarity": "rule_min_similarity",
@@ -22,13 +24,27 @@ _TOLD = {
 
 
 def convert_commands(info: BoundInfo) -> list[str]:
-    """Commands that make the sources, each once: several nodes may be cut out of one store."""
-    both = " && mmbind partition "
-    commands = [
-        one
-        for source in info.sources
-        for one in source.convert.replace(both, "\nmmbind partition ").split("\n")
-    ]
+    """Commands that make the sources under their `local_names`, each once.
+
+    Several nodes may be cut out of one store; stores of one dataset that were converted otherwise,
+    such as from other people, are told apart.
+    """
+    wholes: dict[str, set[str]] = {}
+    for source in info.sources:
+        words = shlex.split(source.convert.partition(AND)[0])
+        wholes.setdefault(words[TARGET], set()).add(shlex.join(words))
+    commands = []
+    for source, name in zip(info.sources, local_names(info).values(), strict=True):
+        first, _, rest = source.convert.partition(AND)
+        words = shlex.split(first)
+        if not rest:
+            words[TARGET] = name
+        elif len(wholes[words[TARGET]]) > 1:
+            words[TARGET] = f"{source.source_id}-whole.zarr"
+        commands.append(shlex.join(words))
+        if rest:
+            _, _, *options = shlex.split(rest)
+            commands.append(shlex.join(["mmbind", "partition", words[TARGET], name, *options]))
     return list(dict.fromkeys(commands))
 
 

@@ -206,6 +206,32 @@ def test_the_cards_commands_make_it_anew(
     assert hydrated.content_digest == rebuilt["content_digest"]
 
 
+def test_conversions_of_one_dataset_are_told_apart(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card's commands, where two sources are conversions of other people each."""
+    monkeypatch.chdir(tmp_path)
+    for people, kept in (("1", "acc,skeleton"), ("2", "acc,gyro")):
+        made = mmbind("convert", "utd-mhad", workshop.utd_raw, f"{people}.zarr", "--subjects",
+                      people, "--modalities", kept)  # fmt: skip
+        assert made.exit_code == 0
+    whole, node = workshop.store("utd"), tmp_path / "node.zarr"
+    assert mmbind("partition", whole, node, "--subjects", "3").exit_code == 0
+    binding = mmbind("bind", "--shared", "acc", "1.zarr", "2.zarr", node, "-o", "b.zarr", "--json")
+    assert mmbind("publish", "b.zarr", "bundle").exit_code == 0
+    for name in ("1.zarr", "2.zarr", "b.zarr", "node.zarr"):
+        shutil.rmtree(tmp_path / name)
+    _, hydrate, _, *commands = console((tmp_path / "bundle/README.md").read_text())
+    for words in [*commands, hydrate]:
+        typed = [str(workshop.utd_raw) if word == "RAW" else word for word in words[1:]]
+        typed = ["bundle" if word == "utd-mhad-by-acc" else word for word in typed]
+        outcome = mmbind(*typed)
+        assert outcome.exit_code == 0, (words, outcome)
+    digest = binding.document["result"]["content_digest"]
+    for name in ("bound.zarr", "hydrated.zarr"):
+        assert open_bound(tmp_path / name).info.content_digest == digest
+
+
 SECRETS = (b"AKIDEXAMPLEKEYONE", b"not/a/real/secret", b"not%2Fa%2Freal", b"127.0.0.1")
 
 
