@@ -82,7 +82,7 @@ def test_readme_names_only_what_exists() -> None:
     named = set(re.findall(r"`mmbind ([\w-]+)", README)) | {words[0] for words in commands()}
     assert named <= set(known.list_commands(context))
     assert set(known.list_commands(context)) <= named
-    options = set()
+    options = {"--nproc-per-node"}  # torchrun's
     for name in known.list_commands(context):
         command = known.get_command(context, name)
         assert command is not None
