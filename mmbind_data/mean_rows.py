@@ -145,8 +145,12 @@ def shares(rows: Rows, chosen: np.ndarray, temperature: float) -> np.ndarray:
     -------
     ndarray, shape (p,), float64
     """
-    group = np.cumsum(rows.rank[chosen] == 0) - 1
-    raised = np.exp(rows.similarity[chosen].astype(np.float64) / temperature)
+    starts = rows.rank[chosen] == 0
+    group = np.cumsum(starts) - 1
+    wide = rows.similarity[chosen].astype(np.float64)
+    # behind the best of the group: else low temperatures raise to infinity, or all to 0
+    best = np.maximum.reduceat(wide, np.flatnonzero(starts))
+    raised = np.exp((wide - best[group]) / temperature)
     return np.asarray(raised / np.bincount(group, raised)[group])
 
 

@@ -35,7 +35,6 @@ __all__ = [
     "match_candidates",
     "normalise_weights",
     "rescored",
-    "soft_weights",
     "spread_ties",
     "unit_rows",
 ]
@@ -295,37 +294,6 @@ def spread_ties(
             dealt = np.concatenate([rng.permutation(rows_b) for _ in range(rounds)] or [rows_b[:0]])
             partner[askers, rank] = dealt[: len(askers)]
     return Matches(partner, best.similarity[group_of_a])
-
-
-def soft_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
-    """Weights of the partners of one anchor: softmax over its k similarities.
-
-    Parameters
-    ----------
-    similarity : ndarray, shape (n, k), float32
-        NaN where there is no partner.
-    temperature : float, > 0
-
-    Returns
-    -------
-    ndarray, shape (n, k), float32
-        Each row sums to 1; 0 without partner, and a row without any partner sums to 0.
-
-    Raises
-    ------
-    ValueError
-        A temperature that is not positive.
-    """
-    if not temperature > 0:
-        message = f"temperature of {temperature}: expected more than 0"
-        raise ValueError(message)
-    there = ~np.isnan(similarity)
-    wide = np.where(there, similarity, -np.inf).astype(np.float64)
-    top = wide.max(axis=1, keepdims=True, initial=-np.inf)
-    raised = np.exp((wide - np.where(np.isfinite(top), top, 0.0)) / temperature)
-    total = raised.sum(axis=1, keepdims=True)
-    weights: np.ndarray = (raised / np.where(total > 0, total, 1.0)).astype(np.float32)
-    return weights
 
 
 def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from mmbind_data.bind_options import BindOptions
 from mmbind_data.binding import bind
 from mmbind_data.errors import UsageError
 from mmbind_data.layout import open_bound
+from mmbind_data.mean_rows import shares
 from mmbind_data.partition import partition
 from mmbind_data.rule import Rule
 from mmbind_data.validate import validate
@@ -52,6 +55,26 @@ def groups_of(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     starts = np.cumsum([row["rank"] == 0 for row in means])
     pairs = groupby(zip(starts, means, strict=True), key=lambda one: one[0])
     return [[row for _, row in group] for _, group in pairs]
+
+
+def shares_of(groups: list[list[float]], temperature: float) -> list[float]:
+    similarity = np.concatenate([np.array(group, np.float32) for group in groups])
+    rank = np.concatenate([np.arange(len(group)) for group in groups])
+    rows: Any = SimpleNamespace(similarity=similarity, rank=rank)
+    found: list[float] = shares(rows, np.arange(len(rank)), temperature).tolist()
+    return found
+
+
+def test_shares_in_closed_form() -> None:
+    first = math.exp(8) / (math.exp(8) + math.exp(6))
+    found = shares_of([[0.8, 0.6], [0.5], [0.3, 0.3, 0.3]], 0.1)
+    assert found == pytest.approx([first, 1 - first, 1, *[1 / 3] * 3], rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-300])
+def test_at_low_temperatures_the_best_partner_takes_all(temperature: float) -> None:
+    found = shares_of([[0.9, 0.8], [-0.5, -0.9], [0.2, 0.2]], temperature)
+    assert found == [1, 0, 1, 0, 0.5, 0.5]
 
 
 def test_a_mean_holds_what_soft_binding_holds(nodes: dict[str, Path], tmp_path: Path) -> None:

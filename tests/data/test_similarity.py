@@ -19,7 +19,6 @@ from mmbind_data.similarity import (
     best_matches,
     match,
     normalise_weights,
-    soft_weights,
     spread_ties,
     unit_rows,
 )
@@ -286,33 +285,6 @@ def test_dealing_serves_each_rank_and_leaves_out_who_has_no_group() -> None:
     assert sorted(got.partner[:6, 1].tolist()) == [0, 0, 1, 1, 2, 2]
     np.testing.assert_array_equal(got.partner[6:], np.full((6, 2), -1))
     np.testing.assert_array_equal(got.similarity, np.repeat(similar, 6, axis=0))
-
-
-def test_soft_weights_in_closed_form() -> None:
-    got = soft_weights(np.array([[0.8, 0.6], [0.5, np.nan], [np.nan, np.nan]]), 0.1)
-    first = math.exp(8) / (math.exp(8) + math.exp(6))
-    np.testing.assert_allclose(got, np.array([[first, 1 - first], [1, 0], [0, 0]]), rtol=1e-6)
-    assert got.dtype == np.float32
-    with pytest.raises(ValueError, match="temperature"):
-        soft_weights(np.ones((1, 1)), 0.0)
-
-
-@given(
-    npst.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 9), st.integers(1, 6)),
-        elements=st.floats(-1, 1, width=32),
-    ),
-    st.floats(1e-3, 10),
-)
-def test_soft_weights_sum_to_1_and_follow_the_similarity(
-    values: np.ndarray, temperature: float
-) -> None:
-    got = soft_weights(values, temperature)
-    np.testing.assert_allclose(got.sum(axis=1, dtype=np.float64), 1.0, rtol=0, atol=1e-6)
-    order = np.argsort(values, axis=1)
-    assert (np.diff(np.take_along_axis(got, order, axis=1), axis=1) >= 0).all()
-    np.testing.assert_allclose(soft_weights(values, 1e6), 1 / values.shape[1], rtol=1e-5)
 
 
 def test_weights_in_closed_form() -> None:
