@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from .writer import write_table
 
 Progress = Callable[[int, int, str], None]
 PERMISSIONS, LICENSES = "PERMISSIONS", "LICENSES"
-DATE = r"\d{4}-\d{2}-\d{2}"
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,12 @@ def plan_bundle(
     chosen = choose_mode(decision, mode)
     own = "-".join([*dict.fromkeys(source.dataset_id for source in bound.info.sources), "by",
                     *dict.fromkeys(bound.info.shared)]).replace("_", "-")  # fmt: skip
-    for what, text, pattern in (
-        ("name", name, r"[a-z0-9]+(-[a-z0-9]+)*"),
-        ("date", published, DATE),
-    ):
-        if text is not None and not re.fullmatch(pattern, text):
-            expected = "a word of a-z, 0-9 and -" if what == "name" else "YYYY-MM-DD"
-            raise UsageError(problem("publish", f"bad {what}", f"--{what}", expected, repr(text)))
+    if name is not None and not re.fullmatch(NAME, name):
+        expected = "a word of a-z, 0-9 and -"
+        raise UsageError(problem("publish", "bad name", "--name", expected, repr(name)))
+    if published is not None and not _is_day(published):
+        expected = "a day, YYYY-MM-DD"
+        raise UsageError(problem("publish", "bad date", "--date", expected, repr(published)))
     files = tuple(dict.fromkeys(path for _, path in given))
     bundle = _describe(bound, decision, chosen, name or own,
                        choose_version(bound, data_version, previous), given)  # fmt: skip
@@ -271,6 +271,14 @@ def _describe(
             for one, rights in zip(info.sources, decision.rights, strict=True)
         ),
     )
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a day of the calendar, YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _without_paths(bound: Bound) -> Bound:

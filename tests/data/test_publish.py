@@ -334,6 +334,12 @@ def test_the_hub_library_reads_the_tables(index_bundle: Path, tmp_path: Path) ->
     assert done.stdout.splitlines()[1].startswith(f"samples {N_SAMPLES} ")
 
 
+@pytest.mark.parametrize("day", ["2026-13-01", "2026-02-30", "20260102", "today", ""])
+def test_a_date_is_a_day_of_the_calendar(bound_store: Path, day: str) -> None:
+    with pytest.raises(UsageError, match="bad date at --date: expected a day, YYYY-MM-DD"):
+        plan_bundle(open_bound(bound_store), published=day)
+
+
 def test_non_commercial_use_is_told_to_catalogues(tmp_path: Path) -> None:
     terms = Licence(name="CC BY-NC 4.0", spdx="CC-BY-NC-4.0", redistribution="allow", source="us")
     for name, modality in (("a", "gyro"), ("b", "skeleton")):
