@@ -17,8 +17,8 @@ from .output import Report, Screen, notes, reported
 @click.option("--modalities", callback=comma_list, help="Inputs; by default all in common.")
 @click.option("--labels-per-class", type=click.IntRange(min=1), help="Labelled samples a class.")
 @click.option("--label-fraction", type=float, help="Share of C's samples that are labelled.")
-@click.option("--seeds", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
-@click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: 5]")
+@click.option("--first-seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
 @click.option("--modality-dropout", type=click.FloatRange(min=0, max=1, max_open=True),
@@ -39,8 +39,10 @@ def command(
     if chosen["labels_per_class"] is not None and chosen["label_fraction"] is not None:
         message = "--labels-per-class and --label-fraction cannot be given together"
         raise click.UsageError(message)
-    first = chosen["first_seed"]
-    changes: dict[str, Any] = {"seeds": list(range(first, first + chosen["seeds"])), "budget": {}}
+    changes: dict[str, Any] = {"budget": {}}
+    if chosen["seeds"] is not None or chosen["first_seed"] is not None:
+        first = chosen["first_seed"] or 0
+        changes["seeds"] = list(range(first, first + (chosen["seeds"] or 5)))
     for name in ("modalities", "labels_per_class", "label_fraction", "modality_dropout"):
         if chosen[name] is not None:
             changes[name] = chosen[name]

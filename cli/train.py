@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(min=0), help="Passes over the samples instead.")
 @click.option("--batch", type=click.IntRange(min=2), help="Rows per step.  [default: 64]")
 @click.option("--encoder", type=click.Choice(["compact", "reference"]), help="[default: compact]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--seed", type=click.IntRange(min=0), help="[default: 0]")
 @click.option("--config", type=click.Path(), help="JSON with every option, also those of the loss.")
 @click.option("--source", multiple=True, metavar="ID=PATH", help="Where a source lies now.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace the run.")
 @reported
 def command(
-    data: str, out: str, method: str, seed: int, config: str | None, source: tuple[str, ...],
+    data: str, out: str, method: str, seed: int | None, config: str | None, source: tuple[str, ...],
     dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
 ) -> Report:  # fmt: skip
     """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
@@ -72,7 +72,8 @@ def command(
     places = source_paths(source)
     if dry_run:
         counts = plan_training(data, method=method, config=settings, sources=places)
-        line = "would train on " + ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
+        rows = ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
+        line = f"would train on {rows}" if rows else f"{method} keeps its initial weights"
         return Report({"n_rows": counts}, [line])
     processes = join_processes(chosen["device"])
     hardware = choose_hardware(
@@ -114,13 +115,15 @@ def _report(out: str, info: RunInfo, told: list[str]) -> Report:
     return Report(result, [line], notes(told))
 
 
-def _changes(seed: int, chosen: dict[str, Any]) -> dict[str, Any]:
+def _changes(seed: int | None, chosen: dict[str, Any]) -> dict[str, Any]:
     """What the options change in the configuration."""
     length = {name: chosen[name] for name in ("steps", "epochs")}
     if all(value is not None for value in length.values()):
         message = "--steps and --epochs cannot be given together"
         raise click.UsageError(message)
-    changes: dict[str, Any] = {"seed": seed, "budget": {}, "network": {}}
+    changes: dict[str, Any] = {"budget": {}, "network": {}}
+    if seed is not None:
+        changes["seed"] = seed
     if any(value is not None for value in length.values()):
         changes["budget"] |= length
     if chosen["batch"] is not None:

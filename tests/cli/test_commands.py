@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mmbind_train.runs import RunInfo
+
 from .conftest import Mmbind, Workshop
 
 CONTRACT = {"schema", "ok", "result", "issues"}
@@ -164,6 +166,31 @@ def test_a_run_is_deployed_and_told(mmbind: Mmbind, workshop: Workshop, tmp_path
     wrong = mmbind("report", tuned, "-o", tmp_path / "x.html", "--pairs", 3)
     assert wrong.exit_code == 2
     assert "--pairs is for a bound store" in wrong.stderr
+
+
+def test_a_seed_of_the_config_file_stays_unless_another_is_given(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    config, run = tmp_path / "train.json", tmp_path / "run"
+    config.write_text('{"seed": 7}')
+    training = ("train", workshop.store("bound"), "-o", run, "--steps", 0, "--config", config)
+    for given, seed in ([], 7), (["--seed", 0], 0):
+        assert mmbind(*training, "--overwrite", *given).exit_code == 0
+        assert RunInfo.model_validate_json((run / "run.json").read_text()).config.seed == seed
+    config.write_text('{"seeds": [3, 8]}')
+    nodes = ("--finetune", workshop.store("C"), "--test", workshop.store("T"))
+    for more, seeds in ([], [3, 8]), (["--first-seed", 4, "--seeds", 1], [4]):
+        outcome = mmbind("evaluate", run, *nodes, "--steps", 1, "--config", config, "--json", *more)
+        result = outcome.document["result"]
+        assert [one["seed"] for one in result["per_seed"]] == seeds
+
+
+def test_a_rehearsal_of_the_lower_bound_says_that_nothing_is_learnt(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    words = ("train", workshop.store("bound"), "-o", tmp_path / "run", "--dry-run", "--method")
+    assert mmbind(*words, "lower_bound").stdout == "lower_bound keeps its initial weights\n"
+    assert mmbind(*words, "mim").stdout == "would train on 32 incomplete rows\n"
 
 
 def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
