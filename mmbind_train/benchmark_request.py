@@ -125,10 +125,11 @@ def _with_steps(protocol: Protocol, steps: int) -> Protocol:
     budget = {"budget": {"steps": steps, "epochs": None}}
     document["train"] = merged(document["train"], budget)
     document["evaluate"] = merged(document["evaluate"], budget)
-    document["bind"]["steps"] = steps
+    embedding = max(1, steps)  # one that is not trained at all is none
+    document["bind"]["steps"] = embedding
     for row in document["rows"]:
         if row["bind"]["recipe"] is not None:
-            row["bind"]["steps"] = steps
+            row["bind"]["steps"] = embedding
     for condition in document["conditions"]:
         if condition["steps"] is not None:
             condition["steps"] = min(steps, condition["steps"])

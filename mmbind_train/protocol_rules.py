@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 FINETUNE, TEST, VALIDATION = "C", "T", "V"
 PAIRED_METHODS = ("mmbind",)  # those that read the pairs, and not the incomplete rows alone
 REFERENCES = ("mmbind", "upper_bound")  # what is no baseline
+# options of trainings that the protocol sets itself, and where it says them
+SET_ELSEWHERE = {
+    "train": {"seed": "seeds"},
+    "evaluate": {
+        "seeds": "seeds",
+        "modalities": "modalities",
+        "labels_per_class": "conditions",
+        "label_fraction": "conditions",
+    },
+}
 
 
 def check_protocol(protocol: Protocol) -> None:
@@ -27,7 +37,9 @@ def check_protocol(protocol: Protocol) -> None:
         Naming the row, split or node that breaks a rule.
     """
     _check_names(protocol)
+    _check_options("the protocol", protocol)
     for row in protocol.rows:
+        _check_options(f"row {row.name}", row)
         _check_row(protocol, row)
     for split in protocol.splits:
         _check_split(protocol, split, TEST)
@@ -94,6 +106,14 @@ def _check_names(protocol: Protocol) -> None:
         raise ValueError(message)
 
 
+def _check_options(owner: str, given: Protocol | Row) -> None:
+    """Refuse options that would be overridden without a word."""
+    for part, names in SET_ELSEWHERE.items():
+        for name in names.keys() & getattr(given, part).keys():
+            message = f"{owner} has {part}.{name}, which is said by {names[name]} for every row"
+            raise ValueError(message)
+
+
 def _check_row(protocol: Protocol, row: Row) -> None:
     unallowed = [path for path in differences(protocol, row) if not _allowed(path, protocol)]
     if unallowed:
@@ -128,7 +148,7 @@ def _check_split(protocol: Protocol, split: Split, held_out: str) -> None:
     stages: dict[str, list[tuple[str, str]]] = {"pretrain": [], "finetune": [], "held out": []}
     for name in sorted(needed | {row.data for row in protocol.rows if row.data}):
         for role in protocol.nodes[name].people or (name,):
-            if role not in split.people:
+            if not split.people.get(role):
                 message = f"split {split.name} does not say who is {role}"
                 raise ValueError(message)
             stage = {FINETUNE: "finetune", held_out: "held out"}.get(name, "pretrain")

@@ -15,6 +15,7 @@ from mmbind_data.bind_options import DEFAULT, PAPER
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.rule import Rule
+from mmbind_train.benchmark_request import Request, narrow
 from mmbind_train.config import EvaluateConfig, TrainConfig
 from mmbind_train.protocol import Protocol, list_protocols, load_protocol
 from mmbind_train.protocol_bind import RandomEmbedding
@@ -158,6 +159,22 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda d: d["validation_splits"][0]["people"].update(A=["5"], V=["6"]),
         "say in validation_remark why",
     ),
+    "a seed of its own": (
+        lambda d: d["rows"][1].update(train={"seed": 5}),
+        "row mim has train.seed, which is said by seeds",
+    ),
+    "other inputs in the test": (  # the published MPM was tested on other modalities
+        lambda d: d["rows"][1].update(evaluate={"modalities": ["acc"]}),
+        "row mim has evaluate.modalities, which is said by modalities",
+    ),
+    "labels apart": (
+        lambda d: d["evaluate"].update(label_fraction=0.5),
+        "the protocol has evaluate.label_fraction, which is said by conditions",
+    ),
+    "nobody at all": (
+        lambda d: d["splits"][0]["people"].update(B=[]),
+        "does not say who is B",
+    ),
     "nobody plays B": (lambda d: d["splits"][0]["people"].pop("B"), "does not say who is B"),
     "no such node": (lambda d: d["rows"][4].update(data="X"), "no node X"),
     "upper bound on pairs": (lambda d: d["rows"][4].pop("data"), "upper_bound takes a node"),
@@ -211,6 +228,14 @@ def test_groups_by_hash_must_be_apart(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(FormatError, match="C and T have people in common"):
         load_protocol(path)
+
+
+def test_the_shortest_try_out_is_a_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(small_document()))
+    protocol, _, changes = narrow(Request(path, steps=0))
+    assert protocol.train_config(protocol.rows[2], 0).budget.steps == 0
+    assert changes == ("0 steps of every training",)
 
 
 def test_unknown_names_are_suggested(tmp_path: Path) -> None:
