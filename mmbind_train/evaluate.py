@@ -21,7 +21,7 @@ from .deployment import SubsetResult, log_behind, save_tuned, score_subsets
 from .finetune import Pretrained
 from .finetune import finetune as finetune_once
 from .fit import Progress
-from .guard import check_disjoint
+from .guard import check_apart, check_disjoint
 from .hardware import CPU_ALONE, Hardware
 from .memory import fits, needed_memory
 from .runs import RunInfo, load_classifier, load_run
@@ -100,7 +100,7 @@ def evaluate(
     Raises
     ------
     LeakError
-        A subject appears in two of pre-training, fine-tuning and test.
+        A subject appears in two of pre-training, fine-tuning and test, or a sample in both stores.
     UsageError
         A modality or a label that one side lacks.
     FormatError, IntegrityError, OutputError
@@ -113,10 +113,7 @@ def evaluate(
     info, model = load_run(Path(run))
     pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
-    roles = {"pretrain": info.subjects} | {
-        role: {store.info.dataset_id: tuple(store.info.subjects)} for role, store in stores.items()
-    }
-    check_disjoint(roles)
+    roles = _apart(info, stores)
     modalities = choose_modalities(info, stores, config)
     classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
     wanted = (info, modalities, classes, config.memory)
@@ -168,6 +165,16 @@ def _saving(
     if save is None:
         return nullcontext()
     return staged(Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run")
+
+
+def _apart(info: RunInfo, stores: Mapping[str, Store]) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """Subjects of each role by dataset, once it is known that nobody and no sample is met twice."""
+    roles: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
+    for role, store in stores.items():
+        roles[role] = {store.info.dataset_id: tuple(store.info.subjects)}
+    check_disjoint(roles)
+    check_apart(stores)
+    return roles
 
 
 def choose_modalities(

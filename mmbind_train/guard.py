@@ -10,6 +10,7 @@ modalities; that leak must be impossible here).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +72,30 @@ def check_disjoint(
                                 f"subject {subject} in both",
                                 "Choose other subjects with mmbind partition --subjects.")
                     )  # fmt: skip
+
+
+def check_apart(stores: Mapping[str, Store], *, doing: str = "evaluate") -> None:
+    """Check that no sample lies in two stores: all that can be told where nobody is named.
+
+    Parameters
+    ----------
+    stores : mapping of role to Store
+
+    Raises
+    ------
+    LeakError
+        Naming both roles and both stores.
+    """
+    uids = {role: set(store.samples()["uid"].to_pylist()) for role, store in stores.items()}
+    for (role, own), (other, theirs) in combinations(uids.items(), 2):
+        common = len(own & theirs)
+        if common:
+            raise LeakError(
+                problem(doing, f"samples are in {role} and in {other}",
+                        f"{stores[role].path} and {stores[other].path}",
+                        f"{role} and {other} without common samples", f"{common} samples in both",
+                        "Choose other samples with mmbind partition --subjects or --where.")
+            )  # fmt: skip
 
 
 def held_modalities(store: Store, names: Iterable[str]) -> list[str]:

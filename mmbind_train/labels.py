@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmbind_data.layout import Bound
 
@@ -14,12 +16,22 @@ LABEL = "label"
 
 
 def bound_by_label(bound: Bound) -> bool:
-    """Whether the nodes' labels were given for binding, so that training may read them too."""
-    return LABEL in bound.info.shared
+    """Whether all nodes' labels were given for binding, so that training may read them too.
+
+    Of several bindings the last one counts: it compares the labels of all sources. One that joins
+    a source by a sensor behind a binding by label is given no label of that source.
+    """
+    return bound.info.shared[-1:] == (LABEL,)
 
 
 def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
     """Give each row the label of its anchor, matched between the sources by text.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows of the store, from `gather_bound`: the mean rows of an anchor are one.
+    bound : Bound
 
     Raises
     ------
@@ -30,8 +42,12 @@ def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
         message = "labels of a store that was bound by a sensor must not be read"
         raise ValueError(message)
     table = bound.pairs()
-    if len(rows) != len(table):
-        message = f"{len(rows)} training rows of a table of {len(table)}: means have no one label"
+    # of an anchor's mean rows the first stands for all
+    one_row = pc.or_(pc.not_equal(table["kind"].cast(pa.string()), "mean"),
+                     pc.equal(table["rank"], 0))  # fmt: skip
+    anchors = table["anchor_uid"].filter(one_row).to_pylist()
+    if len(rows) != len(anchors):
+        message = f"{len(rows)} training rows of a table of {len(anchors)}"
         raise ValueError(message)
     text_of: dict[str, str] = {}
     for source in bound.info.sources:
@@ -40,7 +56,7 @@ def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
         uids = store.samples()["uid"].to_pylist()
         codes = store.column(LABEL).tolist()
         text_of |= {uid: names[code] for uid, code in zip(uids, codes, strict=True)}
-    texts = [text_of[uid] for uid in table["anchor_uid"].to_pylist()]
+    texts = [text_of[uid] for uid in anchors]
     names = tuple(sorted(set(texts) - {""}))
     place = {text: number for number, text in enumerate(names)} | {"": -1}
     label = np.array([place[text] for text in texts], dtype=np.int64)

@@ -67,6 +67,12 @@ def test_reconstruction_beats_the_mean(trained: Embedded) -> None:
     assert trained.config["final_loss"] < 0.5
     start = embed_autoencoder(waves(), ACC, steps=1, seed=3)
     assert start.config["final_loss"] > 0.9
+    # what is kept is what was trained, not the network before
+    assert not any(
+        np.array_equal(weights, start.weights[name])
+        for name, weights in trained.weights.items()
+        if name.endswith("weight")
+    )
     assert trained.vectors.shape == (96, 128)
     assert trained.vectors.dtype == np.float32
     assert np.isfinite(trained.vectors).all()
