@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import evaluate
-from mmbind_train.scoring import evaluating, late_epochs
+from mmbind_train.scoring import evaluating, judge, late_epochs
 from mmbind_train.train import train
 
 SMALL = NetworkOptions(width=8, feature_dim=8, embedding_dim=4)
@@ -54,6 +55,13 @@ def test_only_the_last_epochs_are_looked_at(
     assert set(modes) == {(False, False)}
     assert stub.model.training
     assert curve == [1.0 if number % 2 else 0.5 for number in range(1, len(at) + 1)]
+
+
+def test_the_paper_s_statistic_stands_beside_the_accuracy() -> None:
+    tuned: Any = SimpleNamespace(seed=0, n_rows=3, loss=None, test_accuracy=0.25)
+    rows: Any = SimpleNamespace(label=np.array([0, 1]))
+    found = judge(tuned, rows, np.array([0, 1]))
+    assert (found.accuracy, found.macro_f1, found.paper_statistic) == (1.0, 1.0, 0.25)
 
 
 def test_networks_come_back_to_training() -> None:
