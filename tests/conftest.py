@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from mmbind_data.partition import partition
 # No deadline: the machine is shared. No chance: a red test stays red when it is run again.
 hypothesis.settings.register_profile("mmbind", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("mmbind")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell starts background jobs so, and the commands under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
