@@ -30,7 +30,7 @@ def command(out: str | None, label_model: str | None, screen: Screen) -> Report:
 
 @contextlib.contextmanager
 def _folder(out: str | None) -> Iterator[Path]:
-    from mmbind_data.staging import check_output, make_folder
+    from mmbind_data.staging import check_output, make_folder, remove
 
     if out is None:
         with tempfile.TemporaryDirectory(prefix="mmbind-demo-") as folder:
@@ -38,4 +38,8 @@ def _folder(out: str | None) -> Iterator[Path]:
         return
     check_output(Path(out), overwrite=False, doing="run the demo")
     make_folder(Path(out), doing="run the demo")
-    yield Path(out)
+    try:
+        yield Path(out)
+    except BaseException:
+        remove(Path(out))
+        raise

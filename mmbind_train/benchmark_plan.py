@@ -82,7 +82,7 @@ def _chains(
     else:
         data, data_key = nodes[row.data].path, nodes[row.data].key
     config = protocol.train_config(row, seed)
-    code = code_digest("mmbind_train.methods")
+    code = code_digest("mmbind_train.train")
     key = cell_key("train", row.method, data_key, _plain(config), code)
     run = Cell(
         key, TrainJob(data, row.method, config), work / "runs" / key,

@@ -222,3 +222,15 @@ def test_the_demo_binds_with_options_that_exist(mmbind: Mmbind, workshop: Worksh
             words[place] = str(workshop.store(store))
         outcome = mmbind(*words, "--dry-run")
         assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_a_demo_that_fails_leaves_no_folder(
+    mmbind: Mmbind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmbind_cli.demo.generate", fail)
+    assert mmbind("demo", "-o", tmp_path / "demo").exit_code == 130
+    assert not (tmp_path / "demo").exists()
