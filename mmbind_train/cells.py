@@ -11,8 +11,9 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,13 +175,17 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
     -------
     dict
         ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label, best
-        partners alone.
+        partners alone; None where the stores have no label in common.
     """
     label: dict[str, str | None] = {}
+    known = []
     for path in labelled:
         samples = open_store(path).samples()
         texts = samples["label_text"].to_pylist()
         label |= dict(zip(samples["uid"].to_pylist(), texts, strict=True))
+        known.append({text for text in texts if text})
+    if not can_agree(known):
+        return {"pairing_accuracy": None}
     opened = open_bound(bound)
     table = opened.pairs()
     table = table.filter(pa.compute.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
@@ -188,6 +193,17 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
     columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
     right = [same_label(row, label) for row in zip(*columns, strict=True)]
     return {"pairing_accuracy": sum(right) / len(right) if right else None}
+
+
+def can_agree(known: Sequence[set[str]]) -> bool:
+    """Whether samples of one label can be found at all, by the labels of each store.
+
+    >>> can_agree([{"walk"}]), can_agree([{"walk"}, {"walking"}, {"walk"}])
+    (True, True)
+    >>> can_agree([{"walk"}, {"walking"}])
+    False
+    """
+    return len(known) == 1 or any(one & other for one, other in combinations(known, 2))
 
 
 def same_label(uids: tuple[str | None, ...], label: Mapping[str, str | None]) -> bool:
