@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .errors import IntegrityError, OutputError, problem
 from .places import files_below, is_remote, place_of
-from .staging import claimed, failed, make_folder, staging_path
+from .staging import staged_file
 from .verify import verify
 
 DOING = "pack"
@@ -54,27 +55,16 @@ def pack(
     """
     root, out = place_of(path), Path(out)
     files = packed_files(root)
-    _check(root, out, overwrite=overwrite)
-    make_folder(out.parent, doing=DOING)
-    partial = staging_path(out)
-    with claimed(out, doing=DOING):
-        try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-                archive.comment = COMMENT
-                for number, name in enumerate(files):
-                    _add(archive, root / name, name)
-                    if progress:
-                        progress(number + 1, len(files), name)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            _check(root, out, overwrite=overwrite)
-            partial.replace(out)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise failed(out, error, doing=DOING) from error
-        finally:
-            partial.unlink(missing_ok=True)
+    check = partial(_check, root, out, overwrite=overwrite)
+    with (
+        staged_file(out, check, doing=DOING) as path,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        archive.comment = COMMENT
+        for number, name in enumerate(files):
+            _add(archive, root / name, name)
+            if progress:
+                progress(number + 1, len(files), name)
     return {"path": str(out), "bytes": out.stat().st_size, "n_files": len(files)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from string import Template
 
 from .errors import OutputError, problem
 from .report_html import Html, Section, el, escape, joined
-from .staging import claimed, failed, make_folder, staging_path
+from .staging import staged_file
 
 DOING = "report"
 TEMPLATE = "report.html.template"
@@ -85,19 +86,6 @@ def write_page(out: Path, inputs: Iterable[Path], page: str, *, overwrite: bool)
     ------
     OutputError
     """
-    make_folder(out.parent, doing=DOING)
-    partial = staging_path(out)
-    with claimed(out, doing=DOING):
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            check_page(out, inputs, overwrite=overwrite)
-            partial.replace(out)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise failed(out, error, doing=DOING) from error
-        finally:
-            partial.unlink(missing_ok=True)
+    check = partial(check_page, out, tuple(inputs), overwrite=overwrite)
+    with staged_file(out, check, doing=DOING) as path:
+        path.write_text(page, encoding="utf-8", newline="\n")

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -181,6 +181,40 @@ def staged(
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
                 raise failed(out, error, doing=doing) from error
             raise
+
+
+@contextmanager
+def staged_file(out: Path, check: Callable[[], None], *, doing: str) -> Iterator[Path]:
+    """Give a path for a single file; on success it becomes ``out``, on failure it is removed.
+
+    Parameters
+    ----------
+    out : Path
+    check : callable
+        Refuses what stands at ``out``; asked before anything is written and before it is replaced.
+    doing : str
+        Begins the message.
+
+    Raises
+    ------
+    OutputError
+        See `claimed`; what ``check`` raises; or writing failed.
+    """
+    check()
+    make_folder(out.parent, doing=doing)
+    partial = staging_path(out)
+    with claimed(out, doing=doing):
+        try:
+            yield partial
+            _sync(partial)
+            check()
+            partial.replace(out)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise failed(out, error, doing=doing) from error
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
