@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,9 +65,11 @@ def command(
     A store may be converted, cut by partition, or bound already.
     """
     from mmbind_data.binding import bind, open_inputs
+    from mmbind_data.staging import check_output
 
     options = bind_options(shared, chosen)
     if dry_run:
+        check_output(Path(out), overwrite=overwrite, doing="bind", inputs=stores)
         opened = open_inputs(stores, source_paths(sources))
         return _rehearse(opened, shared, options.derive)
     with screen.progress(f"bind by {', '.join(shared)}") as progress:

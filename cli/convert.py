@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mmbind_data.convert import Converted
+    from mmbind_data.conversion import Converted
 
 from .options import assignments, comma_list
 from .output import Report, Screen, notes, reported
@@ -71,7 +71,7 @@ def command(
 
 
 def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
-    from mmbind_data.convert import unrecognised_notes
+    from mmbind_data.conversion import unrecognised_notes
     from mmbind_data.plan import check_request, plan_conversion, request_of
     from mmbind_data.staging import check_output
 

@@ -28,7 +28,7 @@ def command(
     del screen
     places = source_paths(sources)
     if dry_run:
-        n_rows, stores = rehearse_hydration(bundle, places)
+        n_rows, stores = rehearse_hydration(bundle, out, places, overwrite=overwrite)
         found = {name: {"path": str(store.path), "content_digest": store.info.content_digest}
                  for name, store in stores.items()}  # fmt: skip
         line = f"would attach {', '.join(found)} to {n_rows} rows"

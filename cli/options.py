@@ -121,6 +121,9 @@ def read_config(
     for name, value in document.items():
         nested = isinstance(value, dict) and isinstance(defaults.get(name), dict)
         defaults[name] = {**defaults[name], **value} if nested else value
+    given = document.get("budget")
+    if isinstance(given, dict) and ("steps" in given) != ("epochs" in given):
+        defaults["budget"]["epochs" if "steps" in given else "steps"] = None  # one stands for both
     try:
         return model.model_validate_json(json.dumps(defaults))
     except ValidationError as error:

@@ -18,11 +18,10 @@ def command(path: str, out: str, dry_run: bool, overwrite: bool, screen: Screen)
 
     zarr reads the archive of a store as it is; unzip gives the folder back.
     """
-    from mmbind_data.pack import pack, packed_files
-    from mmbind_data.places import place_of
+    from mmbind_data.pack import pack, plan_pack
 
     if dry_run:
-        n_files = len(packed_files(place_of(path)))
+        n_files = len(plan_pack(path, out, overwrite=overwrite))
         return Report({"n_files": n_files}, [f"would pack {n_files} files of {path}"])
     with screen.progress("pack") as progress:
         result = pack(path, out, overwrite=overwrite, progress=progress)

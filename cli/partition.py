@@ -40,7 +40,12 @@ def command(
     del screen
     if dry_run:
         n_samples, kept, dropped = plan_partition(
-            source, subjects=subjects, modalities=modalities, where=where
+            source,
+            out,
+            subjects=subjects,
+            modalities=modalities,
+            where=where,
+            overwrite=overwrite,
         )
         result = {"n_samples": n_samples, "modalities": kept, "dropped": dropped}
         return Report(result, [f"would keep {n_samples} samples with {', '.join(kept)}"])

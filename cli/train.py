@@ -71,7 +71,9 @@ def command(
     settings = read_config(TrainConfig, config, _changes(seed, chosen), recipe(chosen["recipe"]))
     places = source_paths(source)
     if dry_run:
-        counts = plan_training(data, method=method, config=settings, sources=places)
+        counts = plan_training(
+            data, out, method=method, config=settings, sources=places, overwrite=overwrite
+        )
         rows = ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
         line = f"would train on {rows}" if rows else f"{method} keeps its initial weights"
         return Report({"n_rows": counts}, [line])

@@ -26,7 +26,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pytest
 
-from .convert import Converted, convert
+from .conversion import Converted
+from .convert import convert
 from .datasets import load_descriptor, load_reader
 from .errors import RawLayoutError
 from .layout import Store, open_store

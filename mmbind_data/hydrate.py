@@ -91,8 +91,7 @@ def hydrate(
 def _write(
     bound: Bound, stores: Mapping[str, Store], bundle: str | Path, out: Path, *, overwrite: bool
 ) -> BoundInfo:
-    places = [store.path for store in stores.values()]
-    check_output(out, overwrite=overwrite, doing=DOING, inputs=[bundle, *places])
+    _check_output(bundle, stores, out, overwrite=overwrite)
     table = plain_texts(bound.pairs())
     infos = []
     for source in bound.info.sources:
@@ -120,8 +119,19 @@ def _write(
     return info
 
 
+def _check_output(
+    bundle: str | Path, stores: Mapping[str, Store], out: Path, *, overwrite: bool
+) -> None:
+    places = [store.path for store in stores.values()]
+    check_output(out, overwrite=overwrite, doing=DOING, inputs=[bundle, *places])
+
+
 def rehearse_hydration(
-    bundle: str | Path, sources: Mapping[str, str | Path]
+    bundle: str | Path,
+    out: str | Path,
+    sources: Mapping[str, str | Path],
+    *,
+    overwrite: bool = False,
 ) -> tuple[int, dict[str, Store]]:
     """Look for every sample that `hydrate` needs, write nothing.
 
@@ -133,10 +143,11 @@ def rehearse_hydration(
 
     Raises
     ------
-    UsageError, FormatError, IntegrityError
+    UsageError, FormatError, IntegrityError, OutputError
         See `hydrate`.
     """
     with _matched(bundle, sources) as (bound, stores):
+        _check_output(bundle, stores, Path(out), overwrite=overwrite)
         return sum(bound.info.n_rows.values()), stores
 
 

@@ -68,6 +68,13 @@ def pack(
     return {"path": str(out), "bytes": out.stat().st_size, "n_files": len(files)}
 
 
+def plan_pack(path: str | Path, out: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Files that `pack` would put into the archive; parameters and errors are those of `pack`."""
+    root = place_of(path)
+    _check(root, Path(out), overwrite=overwrite)
+    return packed_files(root)
+
+
 def packed_files(root: Path) -> list[str]:
     """Files that go into the archive, by name.
 

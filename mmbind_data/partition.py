@@ -92,12 +92,18 @@ def partition(
 
 def plan_partition(
     source: str | Path,
+    out: str | Path,
     *,
     subjects: Sequence[str] | None = None,
     modalities: Sequence[str] | None = None,
     where: Mapping[str, Sequence[str]] | None = None,
+    overwrite: bool = False,
 ) -> tuple[int, list[str], list[str]]:
-    """What `partition` would keep: number of samples, modalities, dropped modalities."""
+    """What `partition` would keep: number of samples, modalities, dropped modalities.
+
+    Parameters and errors are those of `partition`.
+    """
+    check_output(Path(out), overwrite=overwrite, doing="partition", inputs=[source])
     store, rows, kept, _ = _select(source, subjects, modalities, where)
     return len(rows), kept, list(_dropped(store, kept))
 

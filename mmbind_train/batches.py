@@ -321,10 +321,10 @@ def gather_store(
 
 
 def measure_statistics(rows: Rows) -> dict[str, Statistics]:
-    """Statistics of each modality over the samples that the rows point at."""
-    found = {}
+    """Statistics of each modality over the samples that the rows point at, means left aside."""
+    found, measured = {}, rows.index[rows.kind != "mean"]
     for column, (name, modality) in enumerate(rows.modalities.items()):
-        used = np.unique(rows.index[:, column])
+        used = np.unique(measured[:, column])
         used = used[used >= 0]
         found[name] = measure(_blocks(rows.values[name], used, sample_bytes(modality)), modality)
     return found

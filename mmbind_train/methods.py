@@ -17,7 +17,7 @@ import numpy as np
 from mmbind_data.errors import UsageError, problem
 
 from .batches import ROW_COLUMNS, Rows
-from .config import Space
+from .config import PairOptions, Space
 from .generated import with_generated
 from .labels import LABEL
 from .stages import Classify, Contrast, Objective, Reconstruct, SoftContrast, Translate
@@ -124,8 +124,7 @@ def mmbind(training: Training) -> None:
     Source: paper section 5.2 (D_S = X_A, X_B and X_P).
     """
     config, pairs = training.config, training.config.pairs
-    averaged = (training.rows.kind == "mean").any()  # its partners are one sample already
-    if pairs.targets == "soft" and not training.labelled and not averaged:
+    if has_soft_targets(training.rows, pairs):
         rows = own_rows(training.rows)
         graph = pair_graph(training.rows, rows)
         training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
@@ -139,6 +138,12 @@ def mmbind(training: Training) -> None:
     if not pairs.shared_input:
         rows = without_shared_input(rows, training.shared)
     supervised_or_hard(training, rows)
+
+
+def has_soft_targets(rows: Rows, pairs: PairOptions) -> bool:
+    """Whether `mmbind` trains with soft targets; labels and means of partners are hard ones."""
+    averaged = (rows.kind == "mean").any()  # its partners are one sample already
+    return pairs.targets == "soft" and not rows.label_names and not averaged
 
 
 def upper_bound(training: Training) -> None:
@@ -198,6 +203,26 @@ def without_shared_input(rows: Rows, shared: tuple[str, ...]) -> Rows:
     sample = rows.sample.copy()
     sample[:, : len(rows.modalities)][hidden] = -1
     return replace(rows, index=np.where(hidden, -1, rows.index), sample=sample)
+
+
+def check_pairs(name: str, rows: Rows, pairs: PairOptions) -> None:
+    """Refuse options of hard targets where targets are soft: they would change nothing.
+
+    Raises
+    ------
+    UsageError
+    """
+    usual = PairOptions()
+    idle = [
+        f"pairs.{option}"
+        for option in ("rows", "weights", "shared_input")
+        if getattr(pairs, option) != getattr(usual, option)
+    ]
+    if METHODS[name].pretrain is mmbind and idle and has_soft_targets(rows, pairs):
+        raise UsageError(
+            problem(f"train {name}", "an option of hard targets", "pairs.targets", "hard", "soft",
+                    f"Set it to hard, or leave {' and '.join(idle)} out.")
+        )  # fmt: skip
 
 
 def check_method(name: str, method: Method, shared: tuple[str, ...]) -> None:

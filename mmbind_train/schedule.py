@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import torch
 
-from mmbind_data.convert import prepare_worker
 from mmbind_data.errors import MMBindError, OutputError, problem
+from mmbind_data.workers import prepare_worker
 
 from .cells import Cell, Progress, run_cell
 
@@ -110,10 +110,12 @@ def _side_by_side(waiting: dict[str, Cell], jobs: int, tick: Tick) -> dict[str, 
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 cell, error = running.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    raise _worker_died(jobs) from error
+                    raise error
                 if error is not None:
                     failed[cell.key] = _told(error)
                 tick(cell)
+    except BrokenProcessPool as error:
+        raise _worker_died(jobs) from error
     except BaseException:
         # what a process is at is not worth waiting for: the same command does it again
         for child in multiprocessing.active_children():

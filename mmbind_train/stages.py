@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -180,9 +181,7 @@ class Classify(Contrasting):
     @property
     def classifier(self) -> Classifier:
         """The classifier that is learnt."""
-        found = self.beside["classifier"]
-        assert isinstance(found, Classifier)
-        return found
+        return cast("Classifier", self.beside["classifier"])
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, and behind them the embeddings: shape (B, n_classes [+ M F])."""

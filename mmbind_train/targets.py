@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +68,14 @@ def pair_graph(rows: Rows, own: Rows) -> PairGraph:
     """
     n_codes = int(rows.sample.max(initial=-1)) + 1
     pseudo = rows.select(rows.kind == "pseudo")
-    anchors, partners, shares = [], [], []
-    for p in range(len(rows.modalities)):
-        for q in range(len(rows.modalities)):
-            a, b = pseudo.sample[:, p], pseudo.sample[:, q]
-            linked = (a >= 0) & (b >= 0) & (a != b)
-            anchors.append(a[linked])
-            partners.append(b[linked])
-            shares.append(pseudo.weight[linked].astype(np.float64))
-    entries = (np.concatenate(shares), (np.concatenate(anchors), np.concatenate(partners)))
+    links = []
+    for p, q in itertools.permutations(range(len(rows.modalities)), 2):
+        a, b = pseudo.sample[:, p], pseudo.sample[:, q]
+        linked = np.flatnonzero((a >= 0) & (b >= 0) & (a != b))
+        links.append(np.stack([linked, a[linked], b[linked]]))
+    # a row links two samples once, however many modalities it takes from each
+    row, anchor, partner = np.unique(np.concatenate(links, axis=1), axis=1)
+    entries = (pseudo.weight[row].astype(np.float64), (anchor, partner))
     node = own.sample.max(axis=1)  # an incomplete row holds one sample
     graph = sparse.coo_array(entries, shape=(n_codes, n_codes)).tocsr()[node][:, node]
     graph = graph + graph.T

@@ -23,7 +23,7 @@ from .hardware import CPU_ALONE, Hardware, choose_hardware
 from .labels import bound_by_label, with_anchor_labels
 from .logs import Log, check_tensorboard
 from .memory import check_memory, fits, needed_memory, window_bytes
-from .methods import METHODS, Method, check_method
+from .methods import METHODS, Method, check_method, check_pairs
 from .model import AdaptiveModel
 from .runs import DataInfo, HardwareInfo, RunInfo, save_run
 from .training import Training
@@ -85,11 +85,7 @@ def train(
     FormatError, IntegrityError, OutputError
     """
     out, config = Path(out), _for_method(config or TrainConfig(), known_method(method))
-    opened = open_any(data, sources=sources)
-    inputs = [opened.path]
-    if isinstance(opened, Bound):
-        inputs += [opened.source(one.source_id).path for one in opened.info.sources]
-    check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
+    opened = _open(data, sources, out, overwrite=overwrite)
     hardware = hardware or choose_hardware()
     if tensorboard:
         check_tensorboard()
@@ -187,23 +183,37 @@ def pretrain(
 
 def plan_training(
     data: str | Path,
+    out: str | Path,
     *,
     method: str = "mmbind",
     config: TrainConfig | None = None,
     sources: Mapping[str, Path] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int]:
     """Rows of each kind that `train` would run over, all checks made, nothing written.
 
     Parameters and errors are those of `train`.
     """
     config = _for_method(config or TrainConfig(), known_method(method))
-    opened = open_any(data, sources=sources)
+    opened = _open(data, sources, Path(out), overwrite=overwrite)
     if METHODS[method].pretrain is None:
         read_rows(opened, method, config, held=False)
         return {}
     rows = _prepare(opened, method, config)[0]
     training = pretrain(rows, opened, method, config, steps=0)
     return dict(training.stages[-1].n_rows)
+
+
+def _open(
+    data: str | Path, sources: Mapping[str, Path] | None, out: Path, *, overwrite: bool
+) -> Store | Bound:
+    """Open what is trained on, and see that the run may be written."""
+    opened = open_any(data, sources=sources)
+    inputs = [opened.path]
+    if isinstance(opened, Bound):
+        inputs += [opened.source(one.source_id).path for one in opened.info.sources]
+    check_output(out, overwrite=overwrite, doing="train", inputs=inputs, replaces="run")
+    return opened
 
 
 def read_rows(data: Store | Bound, method: str, config: TrainConfig, *, held: bool = True) -> Rows:
@@ -278,6 +288,7 @@ def _prepare(
         what += f", and {'means' if means else method} must have all of them"
         check_memory(need, data.path, what, processes=processes.count)
     rows = read_rows(data, method, config, held=whole)
+    check_pairs(method, rows, config.pairs)
     steps = config.budget.n_steps(count_samples(rows)) if entry.pretrain else 0
     keys = [_key(data, method, config, steps, hardware, held) for held in (False, True)]
     begun = begun_key(kept) if kept else None

@@ -72,7 +72,7 @@ def find(
         raise nothing_found(NAME, files, expected, step)
     samples: dict[str, list[Place]] = {}
     for place in places.values():
-        if place.eye is None or _side(place, by_path, mapping) == eye:
+        if place.eye is None or _side(place.eye, by_path[place.canonical], mapping) == eye:
             samples.setdefault(place.key, []).append(place)
     units = [
         _unit(samples[key], by_path, mapping, mapping_file, {"eye": eye, "ir_size": ir_size})
@@ -228,13 +228,12 @@ def _mapping_path(path: str) -> str | None:
     return FILE if path.rsplit("/", 1)[-1] == FILE else None
 
 
-def _side(place: Place, by_path: dict[str, RawFile], mapping: Mapping) -> str:
-    """Left or right, as the mapping understands what the path says of the eye."""
-    assert place.eye is not None
-    if place.eye not in mapping.ir.eyes:
-        file, known = by_path[place.canonical], ", ".join(mapping.ir.eyes)
-        raise bad_file(file, "unknown eye", f"one of ir.eyes, {known}", place.eye, STEP)
-    return mapping.ir.eyes[place.eye]
+def _side(eye: str, file: RawFile, mapping: Mapping) -> str:
+    """Left or right, as the mapping understands what the path of a file says of the eye."""
+    if eye not in mapping.ir.eyes:
+        known = ", ".join(mapping.ir.eyes)
+        raise bad_file(file, "unknown eye", f"one of ir.eyes, {known}", eye, STEP)
+    return mapping.ir.eyes[eye]
 
 
 def _unit(

@@ -59,6 +59,29 @@ def test_dry_run_writes_nothing(mmbind: Mmbind, workshop: Workshop, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_refuses_a_path_that_is_taken(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    out, bundle = tmp_path / "taken", tmp_path / "bundle"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert mmbind("publish", workshop.store("bound"), bundle).exit_code == 0
+    nodes = (workshop.store("A"), workshop.store("B"))
+    for command in (
+        ("convert", "utd-mhad", workshop.utd_raw, out),
+        ("partition", workshop.store("utd"), out, "--subjects", "1"),
+        ("bind", "--shared", "acc", *nodes, "-o", out),
+        ("train", workshop.store("bound"), "-o", out),
+        ("publish", workshop.store("bound"), out),
+        ("hydrate", bundle, "-o", out, *(f"--source=utd-mhad-{one.stem}={one}" for one in nodes)),
+        ("pack", bundle, "-o", out),
+    ):
+        for words in ((*command, "--dry-run"), (*command, "--dry-run", "--overwrite")):
+            outcome = mmbind(*words)
+            assert outcome.exit_code == 4, words
+            assert str(out) in outcome.stderr, words
+
+
 def test_bind_prints_the_contract(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
     nodes = (workshop.store("A"), workshop.store("B"))
     outcome = mmbind(
@@ -205,6 +228,10 @@ def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_pa
     assert recorded["loss"]["dummy_views"] is True
     assert recorded["temperature"] == 0.2
     assert recorded["budget"]["steps"] == 1
+    config.write_text('{"budget": {"epochs": 1}}')
+    assert mmbind(*command[:4], "--config", config, "--overwrite").exit_code == 0
+    budget = json.loads((run / "run.json").read_text())["config"]["budget"]
+    assert (budget["steps"], budget["epochs"]) == (None, 1)
     config.write_text('{"temperatur": 0.2}')
     outcome = mmbind(*command, "--overwrite")
     assert outcome.exit_code == 2

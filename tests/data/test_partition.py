@@ -83,7 +83,7 @@ def test_samples_without_any_of_the_modalities_are_left_out(
     assert info.n_samples == 2
     rows = np.flatnonzero(parent.present("depth"))
     np.testing.assert_array_equal(node.load("depth"), parent.load("depth", rows))
-    assert plan_partition(utd_store, modalities=["depth"]) == (
+    assert plan_partition(utd_store, tmp_path / "out.zarr", modalities=["depth"]) == (
         2, ["depth"], ["acc", "gyro", "skeleton"],
     )  # fmt: skip
 

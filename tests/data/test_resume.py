@@ -14,7 +14,8 @@ import pytest
 from rawdata import motionsense
 from rawdata.truth import Truth
 
-from mmbind_data import convert as module
+from mmbind_data import conversion as module
+from mmbind_data import spool
 from mmbind_data.convert import convert
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.layout import open_store
@@ -40,7 +41,7 @@ def fail_after(monkeypatch: pytest.MonkeyPatch, n: int, error: type[BaseExceptio
         calls.append(task.unit.key)
         return convert_unit(task)
 
-    monkeypatch.setattr(module, "convert_unit", limited)
+    monkeypatch.setattr(spool, "convert_unit", limited)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

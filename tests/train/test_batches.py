@@ -107,6 +107,10 @@ def test_means_are_trained_on(world: World, tmp_path: Path) -> None:
     info = train(tmp_path / "o", tmp_path / "run", config=config)
     assert info.n_rows == {"incomplete": 36, "mean": 36}
     assert info.final_loss is not None
+    own = gather_bound(open_bound(world.bound))  # inputs are scaled by what was measured alone
+    measured = measure_statistics(own.select(own.kind == "incomplete"))
+    for name, one in info.statistics.items():
+        assert one == measured[name]
     row = next(n for n, one in enumerate(open_bound(tmp_path / "o").pairs()["rank"].to_pylist())
                if one == 2)  # fmt: skip
     source = open_bound(tmp_path / "o").info.sources[0].source_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,12 +311,28 @@ def test_training_brings_the_modalities_of_a_row_together(world: World, tmp_path
     assert info.final_loss < 0.75 * lines[0]["loss"]
 
 
-def test_the_plan_of_a_training(world: World) -> None:
-    assert plan_training(world.bound, method="mmbind", config=HARD) == {
+@pytest.mark.parametrize(
+    "option", [{"weights": "none"}, {"rows": ("pseudo",)}, {"shared_input": False}]
+)
+def test_options_that_soft_targets_do_not_have_are_refused(
+    world: World, tmp_path: Path, option: dict[str, Any]
+) -> None:
+    soft = SMALL.model_copy(update={"pairs": PairOptions(**option)})
+    with pytest.raises(UsageError, match=f"option of hard targets.*pairs.{next(iter(option))}"):
+        train(world.bound, tmp_path / "run", config=soft)
+    assert not (tmp_path / "run").exists()
+    hard = SMALL.model_copy(update={"pairs": PairOptions(targets="hard", **option)})
+    train(world.bound, tmp_path / "run", config=hard)
+    train(world.bound, tmp_path / "mim", method="mim", config=soft)  # it makes nothing of pairs
+
+
+def test_the_plan_of_a_training(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert plan_training(world.bound, out, method="mmbind", config=HARD) == {
         "incomplete": 36, "pseudo": 36,
     }  # fmt: skip
-    assert plan_training(world.bound, method="lower_bound") == {}
-    assert plan_training(world.AB, method="upper_bound", config=SMALL) == {"natural": 36}
+    assert plan_training(world.bound, out, method="lower_bound") == {}
+    assert plan_training(world.AB, out, method="upper_bound", config=SMALL) == {"natural": 36}
     assert len(open_store(world.AB)) == 36
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from smallstores import World
@@ -25,8 +27,8 @@ def naive_graph(rows: Rows, own: Rows, steps: int) -> np.ndarray:
     for kind, codes, share in zip(rows.kind, rows.sample, rows.weight, strict=True):
         if kind != "pseudo":
             continue
-        for p in codes:
-            for q in codes:
+        for p in set(codes.tolist()):
+            for q in set(codes.tolist()):
                 if p >= 0 and q >= 0 and p != q:
                     weight[int(p), int(q)] += float(share)
                     weight[int(q), int(p)] += float(share)
@@ -52,6 +54,18 @@ def test_the_graph_is_the_table(rows: Rows, steps: int) -> None:
     few = np.random.default_rng(0).permutation(36)[:9]
     block = pair_graph(rows, own).among(few, steps=steps)
     np.testing.assert_array_equal(block, graph[np.ix_(few, few)])
+
+
+def test_a_row_links_two_samples_once_however_many_modalities_it_has(rows: Rows) -> None:
+    own, gyro = own_rows(rows), list(rows.modalities).index("gyro")
+    acc = list(rows.modalities).index("acc")
+    by_b = (rows.kind == "pseudo") & (rows.sample[:, acc] == rows.sample[:, gyro])
+    sample = rows.sample.copy()
+    sample[by_b, acc] = -1  # rows anchored in B link by one pair of modalities, those of A by two
+    fewer = replace(rows, sample=sample)
+    whole, less = (pair_graph(one, own).shares.toarray() for one in (rows, fewer))
+    assert by_b.any()
+    np.testing.assert_array_equal(whole, less)
 
 
 def test_one_step_links_the_sources_and_two_steps_link_within(rows: Rows) -> None:
