@@ -6,7 +6,7 @@ Source: paper section 6.3 (Table 9, robustness to the modalities at inference).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -97,6 +97,8 @@ def save_tuned(
     rows: Rows,
     store: Store,
     config: EvaluateConfig,
+    *,
+    seen: Collection[str],
 ) -> RunInfo:
     """Write a fine-tuned network as a run with a classifier, which `export` and `evaluate` take.
 
@@ -111,6 +113,8 @@ def save_tuned(
         Labelled ones of the store: their subjects count as seen from now on.
     store : Store
     config : EvaluateConfig
+    seen : collection of str
+        Uids of the samples that are seen by now.
     """
     info, config = pretrained.info, config.model_copy(update={"seeds": (tuned.seed,)})
     chosen = rows.select(choose_labelled(rows.label, config, tuned.seed))
@@ -141,7 +145,7 @@ def save_tuned(
             "finetuned": FinetuneInfo(modalities=used, data=source, config=config),
         }
     )
-    save_run(folder, saved, tuned.model, tuned.classifier)
+    save_run(folder, saved, tuned.model, tuned.classifier, seen=seen)
     return saved
 
 

@@ -24,7 +24,7 @@ from .fit import Progress
 from .guard import check_apart, check_disjoint
 from .hardware import CPU_ALONE, Hardware
 from .memory import fits, needed_memory
-from .runs import RunInfo, load_classifier, load_run
+from .runs import RunInfo, load_classifier, load_run, seen_samples
 from .scoring import SeedResult, confusion, judge, predict
 
 
@@ -100,7 +100,7 @@ def evaluate(
     Raises
     ------
     LeakError
-        A subject appears in two of pre-training, fine-tuning and test, or a sample in both stores.
+        A subject, or a sample, appears in two of pre-training, fine-tuning and test.
     UsageError
         A modality or a label that one side lacks.
     FormatError, IntegrityError, OutputError
@@ -113,7 +113,11 @@ def evaluate(
     info, model = load_run(Path(run))
     pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
-    roles = _apart(info, stores)
+    seen = {"pretrain": (Path(run), seen_samples(Path(run)))} | {
+        role: (store.path, set(store.samples()["uid"].to_pylist()))
+        for role, store in stores.items()
+    }
+    roles = _apart(info, seen, stores)
     modalities = choose_modalities(info, stores, config)
     classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
     wanted = (info, modalities, classes, config.memory)
@@ -130,7 +134,8 @@ def evaluate(
                 )
             )
         if folder is not None:
-            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config)
+            met = seen["pretrain"][1] | seen["finetune"][1]
+            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, seen=met)
     # From here on nothing is learnt or chosen any more: the test store may be read.
     held_out = _labelled(stores["test"], *wanted)
     predicted = [predict(one, held_out) for one in tuned]
@@ -167,13 +172,15 @@ def _saving(
     return staged(Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run")
 
 
-def _apart(info: RunInfo, stores: Mapping[str, Store]) -> dict[str, Mapping[str, tuple[str, ...]]]:
+def _apart(
+    info: RunInfo, seen: Mapping[str, tuple[Path, set[str]]], stores: Mapping[str, Store]
+) -> dict[str, Mapping[str, tuple[str, ...]]]:
     """Subjects of each role by dataset, once it is known that nobody and no sample is met twice."""
     roles: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
     for role, store in stores.items():
         roles[role] = {store.info.dataset_id: tuple(store.info.subjects)}
     check_disjoint(roles)
-    check_apart(stores)
+    check_apart(seen)
     return roles
 
 

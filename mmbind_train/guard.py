@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -74,25 +75,24 @@ def check_disjoint(
                     )  # fmt: skip
 
 
-def check_apart(stores: Mapping[str, Store], *, doing: str = "evaluate") -> None:
-    """Check that no sample lies in two stores: all that can be told where nobody is named.
+def check_apart(seen: Mapping[str, tuple[Path, set[str]]], *, doing: str = "evaluate") -> None:
+    """Check that no sample is met in two roles: all that can be told where nobody is named.
 
     Parameters
     ----------
-    stores : mapping of role to Store
+    seen : mapping of role to (path, uids)
+        Where the role's samples are from, and which they are.
 
     Raises
     ------
     LeakError
-        Naming both roles and both stores.
+        Naming both roles and both paths.
     """
-    uids = {role: set(store.samples()["uid"].to_pylist()) for role, store in stores.items()}
-    for (role, own), (other, theirs) in combinations(uids.items(), 2):
+    for (role, (path, own)), (other, (there, theirs)) in combinations(seen.items(), 2):
         common = len(own & theirs)
         if common:
             raise LeakError(
-                problem(doing, f"samples are in {role} and in {other}",
-                        f"{stores[role].path} and {stores[other].path}",
+                problem(doing, f"samples are in {role} and in {other}", f"{path} and {there}",
                         f"{role} and {other} without common samples", f"{common} samples in both",
                         "Choose other samples with mmbind partition --subjects or --where.")
             )  # fmt: skip

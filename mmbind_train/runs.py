@@ -1,11 +1,14 @@
-"""The run folder: run.json, model.safetensors, and the logs."""
+"""The run folder: run.json, model.safetensors, samples.parquet, and the logs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
@@ -13,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mmbind_data.errors import FormatError, IntegrityError, problem
+from mmbind_data.layout import read_table
 from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality, Model
 
@@ -23,6 +27,7 @@ from .windows import Reading
 RUN = "run.json"
 WEIGHTS = "model.safetensors"
 CLASSIFIER = "classifier.safetensors"
+SAMPLES = "samples.parquet"
 
 
 class DataInfo(Model):
@@ -94,13 +99,19 @@ class RunInfo(Model):
 
 
 def save_run(
-    folder: Path, info: RunInfo, model: AdaptiveModel, classifier: Classifier | None = None
+    folder: Path,
+    info: RunInfo,
+    model: AdaptiveModel,
+    classifier: Classifier | None = None,
+    *,
+    seen: Collection[str],
 ) -> None:
-    """Write run.json and the weights into a folder."""
+    """Write run.json, the weights and the uids of all samples that were seen into a folder."""
     # not save_file: that makes a file that only its owner may read
     (folder / WEIGHTS).write_bytes(save(_stored(model)))
     if classifier is not None:
         (folder / CLASSIFIER).write_bytes(save(_stored(classifier)))
+    pq.write_table(pa.table({"uid": sorted(seen)}), folder / SAMPLES, compression="zstd")
     text = json.dumps(info.model_dump(mode="json"), indent=2) + "\n"
     (folder / RUN).write_text(text, encoding="utf-8")
 
@@ -125,6 +136,19 @@ def load_run(folder: Path) -> tuple[RunInfo, AdaptiveModel]:
     model = fresh_model(info)
     _load(model, folder / WEIGHTS)
     return info, model.eval()
+
+
+def seen_samples(folder: Path) -> set[str]:
+    """Uids of the samples that a run has seen; none are known of runs of earlier releases.
+
+    Raises
+    ------
+    IntegrityError
+        The table is damaged.
+    """
+    if not (folder / SAMPLES).exists():
+        return set()
+    return set(read_table(folder / SAMPLES)["uid"].to_pylist())
 
 
 def load_classifier(folder: Path, info: RunInfo) -> Classifier | None:

@@ -112,7 +112,7 @@ def train(
         )  # fmt: skip
         log.close()
         info = describe(training, opened, method, str(data))
-        save_run(folder, info, training.model, training.classifier)
+        save_run(folder, info, training.model, training.classifier, seen=_uids(opened))
     processes.wait()
     return info
 
@@ -246,6 +246,14 @@ def read_rows(data: Store | Bound, method: str, config: TrainConfig, *, held: bo
     if bound_by_label(data):
         rows = with_anchor_labels(rows, data)
     return rows.select(np.isin(rows.kind, entry.kinds))
+
+
+def _uids(data: Store | Bound) -> set[str]:
+    """Uids of all samples that a store holds or points at."""
+    if isinstance(data, Store):
+        return set(data.samples()["uid"].to_pylist())
+    table = data.pairs()
+    return {uid for name in data.info.modalities for uid in table[f"{name}.uid"].to_pylist() if uid}
 
 
 def count_samples(rows: Rows) -> int:

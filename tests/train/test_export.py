@@ -63,7 +63,7 @@ class Case:
             modalities=dict(self.rows.modalities), statistics=self.statistics, subjects={},
             stretched=dict(self.rows.stretched), n_rows={}, steps=0, final_loss=None, versions={},
         )  # fmt: skip
-        save_run(self.path, info, self.model, self.classifier)
+        save_run(self.path, info, self.model, self.classifier, seen=())
 
     def batch(self, n: int) -> Batch:
         return make_batch(self.rows, np.arange(n), self.statistics)

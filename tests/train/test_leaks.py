@@ -23,6 +23,7 @@ from torch.nn import functional
 from mmbind_data.binding import bind
 from mmbind_data.errors import LeakError
 from mmbind_data.layout import Bound, open_any, open_store
+from mmbind_data.partition import partition
 from mmbind_train import training as training_module
 from mmbind_train.augment import augment
 from mmbind_train.batches import gather_store, measure_statistics
@@ -255,13 +256,41 @@ def test_rows_of_a_mean_have_the_label_of_their_anchor(world: World, tmp_path: P
     assert [LABELS.index(rows.label_names[code]) for code in rows.label] == expected
 
 
+def of_nobody(store: Path) -> Path:
+    """Take the subjects' names from a store's attributes."""
+    document = json.loads((store / "zarr.json").read_text())
+    document["attributes"]["mmbind"]["subjects"] = {}
+    (store / "zarr.json").write_text(json.dumps(document))
+    return store
+
+
 def test_samples_of_nobody_are_met_once(world: World, tmp_path: Path) -> None:
     """Where a dataset names no subjects, the samples themselves must be apart."""
     train(world.bound, tmp_path / "run", method="lower_bound", config=SMALL)
     nobody = write_small_store(tmp_path / "nobody.zarr", dataset_id="pictures", subjects=("1",))
-    document = json.loads((nobody / "zarr.json").read_text())
-    document["attributes"]["mmbind"]["subjects"] = {}
-    (nobody / "zarr.json").write_text(json.dumps(document))
+    of_nobody(nobody)
     quick = EvaluateConfig(seeds=(0,), budget=Budget(steps=1))
     with pytest.raises(LeakError, match=r"in finetune and in test.*9 samples in both"):
         evaluate(tmp_path / "run", nobody, nobody, config=quick)
+
+
+def test_samples_of_nobody_that_were_trained_on_are_not_met_again(tmp_path: Path) -> None:
+    everyone = write_small_store(tmp_path / "everyone.zarr", subjects=tuple("12345"))
+
+    def store(subject: str, *names: str) -> Path:
+        path = tmp_path / f"{subject}.zarr"
+        partition(everyone, path, subjects=[subject], modalities=list(names))
+        return of_nobody(path)
+
+    a, b = store("1", "acc", "skeleton"), store("2", "acc", "gyro")
+    c, t, other = (store(subject, "acc", "gyro") for subject in "345")
+    run, tuned = tmp_path / "run", tmp_path / "tuned"
+    bind([a, b], tmp_path / "o.zarr", shared="acc", options=PLAIN)
+    train(tmp_path / "o.zarr", run, config=SMALL)
+    quick = EvaluateConfig(seeds=(0,), budget=Budget(steps=1))
+    evaluate(run, c, t, config=quick, save=tuned)
+    for trained, first, second, role in (
+        (run, b, t, "finetune"), (run, c, a, "test"), (tuned, other, c, "test"),
+    ):  # fmt: skip
+        with pytest.raises(LeakError, match=rf"in pretrain and in {role}.* got 9 samples in both"):
+            evaluate(trained, first, second, config=quick)
