@@ -85,13 +85,14 @@ class _Side:
     raw: Callable[[np.ndarray, np.ndarray], np.ndarray]
     error: np.ndarray  # (n,) float64
     margin: np.ndarray  # (n,) float64
-    groups: np.ndarray  # (n, s) int32, -1 = none
+    groups: np.ndarray  # (n, s) int16 where that is enough, -1 = none
     reach: np.ndarray  # (n,) float32
     overflow: np.ndarray  # (n,) bool
 
 
-def _memory(n: int, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    groups = np.full((n, n_groups), -1, dtype=np.int32)
+def _memory(n: int, n_kept: int, n_others: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    number = np.min_scalar_type(-1 - n_others // GROUP)
+    groups = np.full((n, n_kept), -1, dtype=number)
     return groups, np.full(n, -np.inf, dtype=np.float32), np.zeros(n, dtype=bool)
 
 
@@ -105,8 +106,8 @@ def nearest(
     """The k best of B for each row of A, and of A for each row of B.
 
     Time grows as n_a * n_b * d. Memory beyond the inputs: one float32 copy of them, one block of
-    4 MiB per thread, the result, and while all pairs are multiplied s = k + 2 numbers per row (12
-    bytes each for B, 4 for A).
+    4 MiB per thread, the result, and while all pairs are multiplied s = k + 2 numbers per row (10
+    bytes each for B, 2 for A).
 
     Parameters
     ----------
@@ -131,11 +132,11 @@ def nearest(
     slack_a, slack_b = _rounding(measure, left, right, offset=offsets is not None)
     to_b = _Side(
         left, right, offset_a, offset_b, measure.raw,
-        error_a, 2 * error_a + slack_a, *_memory(len(left), k + SPARE_GROUPS),
+        error_a, 2 * error_a + slack_a, *_memory(len(left), k + SPARE_GROUPS, len(right)),
     )  # fmt: skip
     to_a = _Side(
         right, left, offset_b, offset_a, lambda rows, others: measure.raw(others, rows),
-        error_b, 2 * error_b + slack_b, *_memory(len(right), k + SPARE_GROUPS),
+        error_b, 2 * error_b + slack_b, *_memory(len(right), k + SPARE_GROUPS, len(left)),
     )  # fmt: skip
     with (
         products.fast_kernel(work, left.shape[1]) as kernel,

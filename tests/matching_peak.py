@@ -20,6 +20,7 @@ RULES = {
     "csls, top 10": Rule("csls", top_k=10),
     "mutual": Rule("mutual", top_k=10),
     "reuse 3": Rule(max_reuse=3),
+    "csls, reuse 3": Rule("csls", max_reuse=3),
 }
 
 
