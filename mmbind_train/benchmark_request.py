@@ -11,6 +11,7 @@ from typing import Literal
 from mmbind_data.errors import UsageError, problem, suggest
 
 from .benchmark_plan import Asked
+from .labels import LABEL
 from .methods import METHODS
 from .protocol import Protocol, Row, load_protocol, merged
 from .protocol_rules import TEST, VALIDATION
@@ -58,7 +59,8 @@ def narrow(request: Request) -> tuple[Protocol, Asked, tuple[str, ...]]:
     Raises
     ------
     UsageError
-        A row or method that does not exist, or validation without validation splits.
+        A row or method that does not exist, validation without validation splits, or a label model
+        where no label is compared.
     """
     protocol = load_protocol(request.protocol)
     changes = []
@@ -66,9 +68,7 @@ def narrow(request: Request) -> tuple[Protocol, Asked, tuple[str, ...]]:
         protocol = _with_steps(protocol, request.steps)
         changes.append(f"{request.steps} steps of every training")
     if request.label_model is not None:
-        document = protocol.model_dump(mode="json")
-        document["bind"]["label_model"] = request.label_model
-        protocol = Protocol.model_validate_json(json.dumps(document))
+        protocol = _with_label_model(protocol, request.label_model)
         changes.append(f"label model {request.label_model}")
     rows = _chosen_rows(protocol, request.methods)
     if len(rows) < len(protocol.rows):
@@ -117,6 +117,19 @@ def _chosen_rows(protocol: Protocol, names: Sequence[str] | None) -> tuple[Row, 
                     f"Leave them out with --methods {','.join(ready)}.")
         )  # fmt: skip
     return rows
+
+
+def _with_label_model(protocol: Protocol, label_model: str) -> Protocol:
+    shared = {name for one in (protocol, *protocol.rows) for name in one.shared or ()}
+    if LABEL not in shared:
+        raise UsageError(
+            problem(f"run {protocol.name}", "no label is compared", "--label-model",
+                    "a protocol that binds by label", f"one that binds by {', '.join(shared)}",
+                    "Leave it out.")
+        )  # fmt: skip
+    document = protocol.model_dump(mode="json")
+    document["bind"]["label_model"] = label_model
+    return Protocol.model_validate_json(json.dumps(document))
 
 
 def _with_steps(protocol: Protocol, steps: int) -> Protocol:

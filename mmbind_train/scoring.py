@@ -28,7 +28,9 @@ class SeedResult(Model):
 
     seed: int
     accuracy: float
-    macro_f1: float
+    macro_f1: float = Field(
+        description="mean over all classes that are true or predicted somewhere"
+    )
     n_finetune: int
     final_loss: float | None
     paper_statistic: float | None = Field(
