@@ -120,7 +120,7 @@ def _chosen_rows(protocol: Protocol, names: Sequence[str] | None) -> tuple[Row, 
 
 
 def _with_label_model(protocol: Protocol, label_model: str) -> Protocol:
-    shared = {name for one in (protocol, *protocol.rows) for name in one.shared or ()}
+    shared = sorted({name for row in protocol.rows for name in row.shared or protocol.shared})
     if LABEL not in shared:
         raise UsageError(
             problem(f"run {protocol.name}", "no label is compared", "--label-model",

@@ -239,7 +239,7 @@ def test_the_shortest_try_out_is_a_protocol(tmp_path: Path) -> None:
 
 
 def test_a_label_model_is_for_labels(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no label is compared .* one that binds by acc"):
+    with pytest.raises(UsageError, match=r"no label is compared .* one that binds by acc"):
         narrow(Request("utd-cross-node-sensor", label_model="some-model"))
     protocol, _, changes = narrow(Request("utd-cross-node-label", label_model="some-model"))
     assert protocol.bind.label_model == "some-model"
