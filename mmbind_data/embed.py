@@ -1,6 +1,6 @@
-"""Embed the shared modality: a reconstruction autoencoder, raw values, or a sentence model.
+"""Embed the shared modality: raw values, or labels by a sentence model.
 
-torch and sentence-transformers are imported when a function that needs them is called.
+sentence-transformers is imported when a function that needs it is called.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import contextlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +21,7 @@ from .integrity import file_digest
 from .scale import centre, measure, standardise
 from .spec import Modality
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-Progress = Callable[[int, int, str], None]
-
 DEFAULT_LABEL_MODEL = "sentence-transformers/paraphrase-MiniLM-L6-v2"
-LATENT_DIM = 128
-BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -61,102 +54,6 @@ def embed_raw(values: np.ndarray, modality: Modality) -> Embedded:
     centred = centre(values, modality)
     scaled = standardise(centred, measure([centred], modality))
     return Embedded(scaled.reshape(len(values), -1), {"name": "raw"})
-
-
-def embed_autoencoder(
-    values: np.ndarray,
-    modality: Modality,
-    *,
-    steps: int = 1000,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Embedded:
-    """Train an autoencoder on the union of both datasets and return its latent vectors.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, T, ...), float32
-        The shared modality of both datasets, all present.
-    modality : Modality
-        Picks the encoder by kind.
-    steps : int
-        Optimiser steps of Adam at 1e-3, batches of 128.
-    seed : int
-        Weights and batches follow from it.
-    progress : callable (done, total, text), optional
-
-    Returns
-    -------
-    Embedded
-        Vectors of length 128, and the encoder's weights.
-
-    Raises
-    ------
-    UsageError
-        There is no autoencoder for this kind of modality.
-
-    Notes
-    -----
-    Source: MMBind paper, section 5.1.1, eq. 1: L = ||m' - m||^2 with m' = f_dec(f_enc(m)).
-    """
-    import torch
-
-    from .encoders import build_decoder, build_encoder
-
-    centred = centre(values, modality)
-    statistics = measure([centred], modality)
-    scaled = torch.from_numpy(standardise(centred, statistics))
-    shape = tuple(scaled.shape[1:])  # maybe fewer frames than the modality's
-    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
-        torch.manual_seed(seed)
-        encoder = build_encoder(modality.sized(shape), feature_dim=LATENT_DIM)
-        decoder = build_decoder(modality.sized(shape), LATENT_DIM)
-    loss = _fit_autoencoder(encoder, decoder, scaled, steps, seed, progress)
-    encoder.eval()
-    with torch.no_grad():
-        parts = [encoder(scaled[start : start + 1024]) for start in range(0, len(scaled), 1024)]
-    config = {
-        "name": "autoencoder",
-        "kind": modality.kind,
-        "shape": list(shape),
-        "modality": modality.sized(shape).model_dump(mode="json", exclude_none=True),
-        "latent_dim": LATENT_DIM,
-        "steps": steps,
-        "seed": seed,
-        "final_loss": round(loss, 4),
-        "mean": list(statistics.mean),
-        "std": list(statistics.std),
-    }
-    weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
-    return Embedded(torch.cat(parts).numpy(), config, weights)
-
-
-def _fit_autoencoder(
-    encoder: nn.Module,
-    decoder: nn.Module,
-    samples: Tensor,
-    steps: int,
-    seed: int,
-    progress: Progress | None,
-) -> float:
-    """Minimise the reconstruction error over random batches; give the last one."""
-    import torch
-
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    rng = np.random.default_rng(seed)
-    loss = torch.zeros(())
-    for step in range(steps):
-        rows = rng.choice(len(samples), min(BATCH, len(samples)), replace=False)
-        batch = samples[torch.from_numpy(rows)]
-        loss = torch.nn.functional.mse_loss(decoder(encoder(batch)), batch)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-        if progress and (step + 1) % 50 == 0:
-            progress(step + 1, steps, f"autoencoder, loss {loss.item():.3f}")
-    return loss.item()
 
 
 def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embedded:

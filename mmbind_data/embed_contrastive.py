@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .embed import BATCH, LATENT_DIM, Embedded, Progress
+from .embed import Embedded
+from .embed_trained import LATENT_DIM, LossOf, Progress, train_encoder
 from .errors import UsageError, problem
-from .scale import centre, measure, standardise
+from .scale import Statistics
 from .spec import Modality
 
 if TYPE_CHECKING:
@@ -74,80 +75,42 @@ def embed_contrastive(
     """
     import torch
 
-    from .encoders import build_encoder
-
     if modality.kind not in STREAM_KINDS:
         raise UsageError(
             problem("embed by contrast", "no views are known of this kind of modality",
                     f"kind {modality.kind!r}", " or ".join(STREAM_KINDS), repr(modality.kind))
         )  # fmt: skip
-    centred = centre(values, modality)
-    statistics = measure([centred], modality)
-    scaled = torch.from_numpy(standardise(centred, statistics))
-    shape = tuple(scaled.shape[1:])
-    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
-        torch.manual_seed(seed)
-        encoder = build_encoder(modality.sized(shape), feature_dim=LATENT_DIM)
-        head = torch.nn.Sequential(
+    turned = modality.kind == "inertial" and modality.shape[1:] == (3,)
+    generator = torch.Generator().manual_seed(seed)
+
+    def head(_: Modality) -> nn.Module:
+        return torch.nn.Sequential(
             torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM),
             torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM // 2),
         )  # fmt: skip
-    turned = modality.kind == "inertial" and shape[1:] == (3,)
-    spread = torch.tensor(statistics.std) if turned else None
-    loss = _fit(encoder, head, scaled, spread, steps, seed, progress)
-    encoder.eval()
-    with torch.no_grad():
-        parts = [encoder(scaled[start : start + 1024]) for start in range(0, len(scaled), 1024)]
-    config = {
-        "name": "contrastive",
-        "kind": modality.kind,
-        "shape": list(shape),
-        "modality": modality.sized(shape).model_dump(mode="json", exclude_none=True),
-        "latent_dim": LATENT_DIM,
-        "steps": steps,
-        "seed": seed,
-        "temperature": TEMPERATURE,
-        "views": {"jitter": JITTER, "scaling": SCALING, "turn": TURN if turned else 0.0,
-                  "warp": WARP},
-        "final_loss": round(loss, 4),
-        "mean": list(statistics.mean),
-        "std": list(statistics.std),
-    }  # fmt: skip
-    weights = {name: tensor.numpy() for name, tensor in encoder.state_dict().items()}
-    return Embedded(torch.cat(parts).numpy(), config, weights)
 
+    def objective(statistics: Statistics) -> LossOf:
+        spread = torch.tensor(statistics.std) if turned else None
 
-def _fit(
-    encoder: nn.Module,
-    head: nn.Module,
-    samples: Tensor,
-    spread: Tensor | None,
-    steps: int,
-    seed: int,
-    progress: Progress | None,
-) -> float:
-    """Minimise NT-Xent over random batches; give the last one."""
-    import torch
+        def loss(encoder: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
+            views = torch.cat([view(batch, spread, generator) for _ in range(2)])
+            first, second = head(encoder(views)).split(len(batch))
+            return nt_xent(first, second, TEMPERATURE)
 
-    network = torch.nn.Sequential(encoder, head)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    loss = torch.zeros(())
-    for step in range(steps):
-        rows = rng.choice(len(samples), min(BATCH, len(samples)), replace=False)
-        batch = samples[torch.from_numpy(rows)]
-        views = torch.cat([view(batch, spread, generator) for _ in range(2)])
-        first, second = network(views).split(len(batch))
-        loss = nt_xent(first, second, TEMPERATURE)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-        if progress and (step + 1) % 50 == 0:
-            progress(step + 1, steps, f"contrastive, loss {loss.item():.3f}")
-    return loss.item()
+        return loss
+
+    views = {"jitter": JITTER, "scaling": SCALING, "turn": TURN if turned else 0.0, "warp": WARP}
+    return train_encoder(
+        "contrastive",
+        values,
+        modality,
+        beside=head,
+        objective=objective,
+        steps=steps,
+        seed=seed,
+        progress=progress,
+        settings={"temperature": TEMPERATURE, "views": views},
+    )
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -12,8 +12,10 @@ from .bind_options import DEFAULT_TOP_K, BindOptions, Progress
 from .comparable import why_incomparable
 from .derive import derive, find_derivation
 from .elastic import elastic_signals, reranked
-from .embed import Embedded, embed_autoencoder, embed_raw
+from .embed import Embedded, embed_raw
+from .embed_contrastive import embed_contrastive
 from .embed_given import embed_file, embed_with
+from .embed_trained import embed_autoencoder
 from .errors import BindingError, UsageError, problem
 from .label_matching import match_labels
 from .layout import Store
@@ -202,11 +204,7 @@ def _embed(
         return embed_with(options.embed, values, modality)
     if options.embed == "raw":
         return embed_raw(values, modality)
-    train = embed_autoencoder
-    if options.embed == "contrastive":
-        from .embed_contrastive import embed_contrastive
-
-        train = embed_contrastive
+    train = embed_contrastive if options.embed == "contrastive" else embed_autoencoder
     return train(values, modality, steps=options.steps, seed=options.seed, progress=progress)
 
 

@@ -87,6 +87,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "plan",
             "partition",
             "embed",
+            "embed_trained",
             "label_texts",
             "matching",
             "new_dataset",

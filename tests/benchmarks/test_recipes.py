@@ -22,8 +22,9 @@ import torch
 
 from mmbind_data.convert import convert
 from mmbind_data.elastic import Elastic, dtw_blocks, elastic_signals, reranked
-from mmbind_data.embed import Embedded, embed_autoencoder, embed_raw
+from mmbind_data.embed import Embedded, embed_raw
 from mmbind_data.embed_contrastive import embed_contrastive
+from mmbind_data.embed_trained import embed_autoencoder
 from mmbind_data.layout import Store, open_store
 from mmbind_data.shortlist import shortlist
 from mmbind_data.similarity import Matches, Rule, match, match_candidates

@@ -11,12 +11,12 @@ import torch
 
 from mmbind_data.embed import (
     Embedded,
-    embed_autoencoder,
     embed_raw,
     embed_texts,
     fill_template,
     packaged_model,
 )
+from mmbind_data.embed_trained import embed_autoencoder
 from mmbind_data.encoders import build_encoder
 from mmbind_data.errors import ModelError, UsageError
 from mmbind_data.scale import Statistics, centre, standardise
