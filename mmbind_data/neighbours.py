@@ -91,8 +91,7 @@ class _Side:
 
 
 def _memory(n: int, n_kept: int, n_others: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    number = np.min_scalar_type(-1 - n_others // GROUP)
-    groups = np.full((n, n_kept), -1, dtype=number)
+    groups = np.full((n, n_kept), -1, dtype=np.min_scalar_type(-1 - n_others // GROUP))
     return groups, np.full(n, -np.inf, dtype=np.float32), np.zeros(n, dtype=bool)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .errors import IntegrityError, OutputError, problem
-from .places import files_below, is_remote, place_of
-from .staging import staged_file
+from .errors import IntegrityError, problem
+from .places import files_below, place_of
+from .staging import check_output, staged_file
 from .verify import verify
 
 DOING = "pack"
@@ -104,21 +103,9 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
 
 
 def _check(root: Path, out: Path, *, overwrite: bool) -> None:
-    """Refuse a path that is taken, unless by an archive of ours, or that lies within the input."""
-    if not is_remote(root) and root.resolve() in (out.resolve(), *out.resolve().parents):
-        what, expected = "the output lies inside the input", "a path outside of it"
-        raise OutputError(problem(DOING, what, out, expected, f"{out} within {root}"))
-    if not os.path.lexists(out):
-        return
-    if not overwrite:
-        step = "Choose another path, or replace it with --overwrite."
-        what, expected = "the output exists already", "a path that does not exist"
-        raise OutputError(problem(DOING, what, out, expected, "a file", step))
-    if not _is_ours(out):
-        step = "Choose another path, or remove it yourself."
-        what = "what stands there is no archive that mmbind made"
-        expected = "an archive to overwrite"
-        raise OutputError(problem(DOING, what, out, expected, "something else", step))
+    check_output(
+        out, overwrite=overwrite, doing=DOING, inputs=[root], replaces="archive", ours=_is_ours
+    )
 
 
 def _is_ours(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -10,9 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from .errors import OutputError, problem
 from .report_html import Html, Section, el, escape, joined
-from .staging import staged_file
+from .staging import check_output, staged_file
 
 DOING = "report"
 TEMPLATE = "report.html.template"
@@ -55,28 +53,16 @@ def check_page(out: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
     ------
     OutputError
     """
-    place = out.resolve()
-    for store in inputs:
-        if store.resolve() in (place, *place.parents):
-            what, expected = "the output lies inside a store", "a path outside the stores"
-            raise OutputError(problem(DOING, what, out, expected, f"{out} within {store}"))
-    if not os.path.lexists(out):
-        return
-    if not overwrite:
-        step = "Choose another path, or replace it with --overwrite."
-        what, expected = "the output exists already", "a path that does not exist"
-        raise OutputError(problem(DOING, what, out, expected, "a file", step))
-    if not out.is_file() or MARK not in _beginning(out):
-        step = "Choose another path, or remove it yourself."
-        what = "what stands there is no report that mmbind made"
-        raise OutputError(
-            problem(DOING, what, out, "a report to overwrite", "something else", step)
-        )
+    check_output(
+        out, overwrite=overwrite, doing=DOING, inputs=inputs, replaces="report", ours=_is_ours
+    )
 
 
-def _beginning(path: Path) -> str:
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return file.read(4096).decode(errors="replace")
+        return MARK in file.read(4096).decode(errors="replace")
 
 
 def write_page(out: Path, inputs: Iterable[Path], page: str, *, overwrite: bool) -> None:

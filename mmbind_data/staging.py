@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from .places import is_remote
 
 SYNC_THREADS = 16
 RESULT, KEPT = "result", "kept"
-Kind = Literal["store", "run", "bundle", "export"]
+Kind = Literal["store", "run", "bundle", "export", "archive", "report"]
 DOCUMENTS: Mapping[Kind, str] = {
     "store": "zarr.json",
     "run": "run.json",
@@ -37,6 +38,7 @@ def check_output(
     doing: str,
     inputs: Iterable[str | Path] = (),
     replaces: Kind = "store",
+    ours: Callable[[Path], bool] | None = None,
 ) -> None:
     """Refuse a target that exists, or that lies in the way of an input, before any work is done.
 
@@ -51,13 +53,16 @@ def check_output(
         Begins the message.
     inputs : iterable of path
         Stores that the result is made from, or refers to.
-    replaces : {"store", "run", "bundle", "export"}
+    replaces : {"store", "run", "bundle", "export", "archive", "report"}
         What may be overwritten.
+    ours : callable (path) -> bool, optional
+        Whether what stands there is of that kind; by default a folder with its document.
 
     Raises
     ------
     OutputError
     """
+    ours = ours or partial(_replaceable, replaces=replaces)
     place = out.resolve()
     for path in inputs:
         if is_remote(path):
@@ -75,10 +80,10 @@ def check_output(
         step = "Choose another path, or replace it with --overwrite."
         expected = "a path that does not exist"
         raise OutputError(problem(doing, "the output exists already", out, expected, found, step))
-    if not _replaceable(out, replaces):
+    if not ours(out):
         step = "Choose another path, or remove it yourself."
         what = f"what stands there is no {replaces} that mmbind made"
-        expected = f"{'an' if replaces == 'export' else 'a'} {replaces} to overwrite"
+        expected = f"{'an' if replaces[0] in 'ae' else 'a'} {replaces} to overwrite"
         raise OutputError(problem(doing, what, out, expected, f"{found} of another kind", step))
     locked = _write_protected(out)
     if locked is not None:
@@ -202,19 +207,19 @@ def staged_file(out: Path, check: Callable[[], None], *, doing: str) -> Iterator
     """
     check()
     make_folder(out.parent, doing=doing)
-    partial = staging_path(out)
+    unfinished = staging_path(out)
     with claimed(out, doing=doing):
         try:
-            yield partial
-            _sync(partial)
+            yield unfinished
+            _sync(unfinished)
             check()
-            partial.replace(out)
+            unfinished.replace(out)
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise failed(out, error, doing=doing) from error
         finally:
-            partial.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -113,11 +113,7 @@ def evaluate(
     info, model = load_run(Path(run))
     pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
-    seen = {"pretrain": (Path(run), seen_samples(Path(run)))} | {
-        role: (store.path, set(store.samples()["uid"].to_pylist()))
-        for role, store in stores.items()
-    }
-    roles = _apart(info, seen, stores)
+    roles, seen = _apart(Path(run), info, stores)
     modalities = choose_modalities(info, stores, config)
     classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
     wanted = (info, modalities, classes, config.memory)
@@ -134,8 +130,7 @@ def evaluate(
                 )
             )
         if folder is not None:
-            met = seen["pretrain"][1] | seen["finetune"][1]
-            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, seen=met)
+            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, seen=seen)
     # From here on nothing is learnt or chosen any more: the test store may be read.
     held_out = _labelled(stores["test"], *wanted)
     predicted = [predict(one, held_out) for one in tuned]
@@ -173,15 +168,25 @@ def _saving(
 
 
 def _apart(
-    info: RunInfo, seen: Mapping[str, tuple[Path, set[str]]], stores: Mapping[str, Store]
-) -> dict[str, Mapping[str, tuple[str, ...]]]:
-    """Subjects of each role by dataset, once it is known that nobody and no sample is met twice."""
+    run: Path, info: RunInfo, stores: Mapping[str, Store]
+) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], set[str]]:
+    """Make sure that nobody and no sample is met twice.
+
+    Returns
+    -------
+    roles : dict
+        Subjects of each role by dataset.
+    seen : set of str
+        Uids of the samples that pre-training and fine-tuning see.
+    """
     roles: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
+    uids = {"pretrain": (run, seen_samples(run))}
     for role, store in stores.items():
         roles[role] = {store.info.dataset_id: tuple(store.info.subjects)}
+        uids[role] = (store.path, set(store.samples()["uid"].to_pylist()))
     check_disjoint(roles)
-    check_apart(seen)
-    return roles
+    check_apart(uids)
+    return roles, uids["pretrain"][1] | uids["finetune"][1]
 
 
 def choose_modalities(

@@ -79,7 +79,7 @@ def test_refusals(index_bundle: Path, tmp_path: Path) -> None:
         archive.writestr("thesis.txt", "years of work")
     with pytest.raises(OutputError, match="no archive that mmbind made"):
         pack(index_bundle, tmp_path / "own.zip", overwrite=True)
-    with pytest.raises(OutputError, match="inside the input"):
+    with pytest.raises(OutputError, match="lies inside one"):
         pack(index_bundle, index_bundle / "b.zip")
     copy = tmp_path / "copy"
     shutil.copytree(index_bundle, copy)

@@ -546,7 +546,7 @@ def test_nothing_is_overwritten_but_a_report(
         with pytest.raises(OutputError, match="no report that mmbind made"):
             write_report(bound, place, overwrite=True)
     for place in (bound_store / "r.html", node_stores[0] / "meta" / "r.html", bound_store):
-        with pytest.raises(OutputError, match="inside a store"):
+        with pytest.raises(OutputError, match="lies inside one"):
             write_report(bound, place, overwrite=True)
     assert letter.read_text() == "<html>dear</html>"
 

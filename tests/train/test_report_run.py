@@ -162,7 +162,7 @@ def test_what_is_missing_is_told(run: Path, tmp_path: Path) -> None:
         write_run_report(run, out, evaluation=tmp_path / "none.json")
     with pytest.raises(FormatError, match="no readable results"):
         write_results_report(tmp_path, out)
-    with pytest.raises(OutputError, match="inside a store"):
+    with pytest.raises(OutputError, match="lies inside one"):
         write_run_report(run, run / "x.html")
     assert not out.exists()
     write_run_report(run, out)
