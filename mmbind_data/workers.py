@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -76,7 +76,8 @@ def convert_units(tasks: list[UnitTask], others: Others | None) -> Iterator[tupl
         for index, task in enumerate(tasks):
             yield index, convert_unit(task)
         return
-    waiting = deque(_large_first(tasks, others.count + 1))
+    sizes = [sum(file.size for file in task.unit.files.values()) for task in tasks]
+    waiting = deque(large_first(sizes, others.count + 1))
     done: SimpleQueue[tuple[int, UnitResult] | BaseException] = SimpleQueue()
     for _ in range(min(others.count, len(tasks) - 1)):
         others.threads.submit(_feed, others.pool, tasks, waiting, done)
@@ -99,14 +100,24 @@ def _import() -> None:
     from . import spool  # noqa: F401
 
 
-def _large_first(tasks: list[UnitTask], workers: int) -> list[int]:
+def large_first(sizes: Sequence[int], workers: int) -> list[int]:
     """Order in which to convert: a large unit begun last would leave the other workers idle.
 
     Small units keep their place, because neighbours share the zip that they are read from.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Raw bytes of each unit.
+    workers : int
+
+    Examples
+    --------
+    >>> large_first([1, 1, 50, 1, 90], workers=2)
+    [4, 2, 0, 1, 3]
     """
-    sizes = [sum(file.size for file in task.unit.files.values()) for task in tasks]
     small = sum(sizes) / (16 * workers)
-    return sorted(range(len(tasks)), key=lambda index: -sizes[index] if sizes[index] > small else 0)
+    return sorted(range(len(sizes)), key=lambda index: -sizes[index] if sizes[index] > small else 0)
 
 
 def _leave_interrupts() -> None:

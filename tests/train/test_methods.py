@@ -247,6 +247,7 @@ def test_a_dummy_of_another_value_enters_the_encoder(world: World) -> None:
         config = SMALL.model_copy(update={"network": network})
         losses.append(pretrain(rows, data, "mim", config, steps=1).stages[0].final_loss)
     assert losses[0] != losses[1]
+    assert pretrain(rows, data, "mim", SMALL, steps=1).stages[0].final_loss == losses[0]
 
 
 @pytest.mark.parametrize("budget", [Budget(steps=12, batch=16), Budget(epochs=2, batch=16)])
