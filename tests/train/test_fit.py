@@ -18,7 +18,7 @@ from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainCon
 from mmbind_train.fit import Group, fit, learning_rate_factor
 from mmbind_train.logs import METRICS, TIMING, Log
 from mmbind_train.model import AdaptiveModel, Classifier
-from mmbind_train.runs import RUN, WEIGHTS, RunInfo, load_run
+from mmbind_train.runs import RUN, SAMPLES, WEIGHTS, RunInfo, load_run
 from mmbind_train.train import train
 
 MODALITIES = {name: modality(name, 16) for name in ("acc", "gyro", "skeleton")}
@@ -153,7 +153,7 @@ def test_a_run_loads_back_to_identical_outputs(world: World, tmp_path: Path) -> 
         model.embed(model.features(inputs, here)), other.embed(other.features(inputs, here))
     )
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(
-        [METRICS, TIMING, WEIGHTS, RUN]
+        [METRICS, TIMING, WEIGHTS, RUN, SAMPLES]
     )
 
 
