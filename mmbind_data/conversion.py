@@ -61,17 +61,15 @@ def convert_dataset(
     staging, threads = staging_path(out), 1 + (others.count if others else 0)
     with claimed(out, doing=doing):
         make_folder(staging / "units", doing=doing)
-        results: list[UnitResult] = []
         try:
             results = _convert_units(plan, staging / "units", others, progress)
             info, notes = assemble(plan, results, staging / "store", progress, threads=threads)
             commit(staging / "store", out, overwrite=overwrite, doing=doing)
         except BaseException as error:
-            # When all units were read, reading the same bytes again would end here again.
-            in_vain = bool(results) and isinstance(error, RawLayoutError)
-            kept = _keep_units(staging, in_vain=in_vain)
-            if isinstance(error, RawLayoutError) and kept:
-                raise RawLayoutError(f"{error} {kept}") from error
+            if isinstance(error, RawLayoutError):  # what is damaged has to be replaced first
+                remove(staging)
+                raise
+            kept = _keep_units(staging)
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
                 raise failed(out, error, doing=doing, next_step=kept) from error
             raise
@@ -89,10 +87,10 @@ def unrecognised_notes(listing: RawListing) -> list[str]:
     return [f"{len(paths)} files are not part of the dataset and are left aside, e.g. {paths[0]}"]
 
 
-def _keep_units(staging: Path, *, in_vain: bool) -> str:
+def _keep_units(staging: Path) -> str:
     """Clean up after a failure; keep the finished units, if any, and say so."""
     remove(staging / "store")
-    if in_vain or not any((staging / "units").glob(f"*{SUFFIX}")):
+    if not any((staging / "units").glob(f"*{SUFFIX}")):
         remove(staging)
         return ""
     return f"What is done is kept in {staging}: run the same command to go on."

@@ -31,6 +31,7 @@ def convert(
     """Convert a raw dataset to a `mmbind-dataset` store.
 
     An interrupted conversion leaves a hidden folder beside the target; the same call resumes it.
+    Raw data that cannot be read leaves nothing.
     The result does not depend on ``workers``, nor on whether the raw data is zipped.
 
     Parameters

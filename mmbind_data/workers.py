@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,8 +79,10 @@ def convert_units(tasks: list[UnitTask], others: Others | None) -> Iterator[tupl
     sizes = [sum(file.size for file in task.unit.files.values()) for task in tasks]
     waiting = deque(large_first(sizes, others.count + 1))
     done: SimpleQueue[tuple[int, UnitResult] | BaseException] = SimpleQueue()
-    for _ in range(min(others.count, len(tasks) - 1)):
+    feeds = [
         others.threads.submit(_feed, others.pool, tasks, waiting, done)
+        for _ in range(min(others.count, len(tasks) - 1))
+    ]
     try:
         for _ in tasks:
             own = _next(waiting) if done.empty() else None
@@ -92,6 +94,7 @@ def convert_units(tasks: list[UnitTask], others: Others | None) -> Iterator[tupl
         raise _worker_died(others.count + 1) from error
     finally:
         waiting.clear()
+        wait(feeds)  # whoever clears up after a failure must find nobody writing
     others.threads.submit(others.pool.shutdown)  # they end while the store is put together
 
 

@@ -125,18 +125,21 @@ def test_empty_folder(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
     assert_refused(outcome, 4, str(tmp_path / "empty"))
 
 
-def test_a_broken_unit_keeps_the_finished_ones(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
-    """Work that is done is kept beside the target, and taken up once the file is mended."""
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_broken_unit_leaves_nothing(
+    mmbind: Mmbind, raw: Path, tmp_path: Path, workers: int
+) -> None:
+    """One next step, and no hidden folder: the file has to be mended before anything else."""
     whole = csv(raw).read_text()
     csv(raw).write_bytes(b"")
     out = tmp_path / "o.zarr"
-    assert_refused(
-        mmbind("convert", "motionsense", raw, out), 4, "sub_2.csv", "run the same command"
-    )
-    assert not out.exists()
+    outcome = mmbind("convert", "motionsense", raw, out, "--workers", workers)
+    assert_refused(outcome, 4, "sub_2.csv", "Compare the file with the official archive.")
+    assert "run the same command" not in outcome.stderr
+    assert not list(tmp_path.glob("*o.zarr*"))
     csv(raw).write_text(whole)
     outcome = mmbind("convert", "motionsense", raw, out, "--json")
-    assert outcome.document["result"]["n_resumed"] > 0
+    assert outcome.document["result"]["n_resumed"] == 0
     assert not list(tmp_path.glob(".*"))
 
 

@@ -6,8 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,9 +23,11 @@ from mmbind_data import spool
 from mmbind_data.convert import convert
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.layout import open_store
+from mmbind_data.plan import request_of
 from mmbind_data.spool import UnitResult, UnitTask, convert_unit, read_spools
 from mmbind_data.staging import claimed, staging_path
 from mmbind_data.validate import validate
+from mmbind_data.workers import Others
 
 
 def tree(store: Path) -> dict[str, bytes]:
@@ -228,14 +234,54 @@ def test_an_existing_output_is_kept_unless_told(
     assert [path.name for path in tmp_path.iterdir()] == ["m.zarr"]
 
 
-def test_a_broken_raw_file_says_what_is_kept_and_is_mended(tmp_path: Path) -> None:
+def test_a_broken_raw_file_leaves_nothing(tmp_path: Path) -> None:
+    """Neither of this run, nor of an earlier one that was interrupted."""
     truth = motionsense.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1,))
     path = truth.root / "A_DeviceMotion_data" / "sit_5" / "sub_1.csv"
     intact, out = path.read_bytes(), tmp_path / "m.zarr"
     path.write_bytes(intact[:5000])
-    with pytest.raises(RawLayoutError, match=r"sit_5/sub_1\.csv.*run the same command"):
+    with pytest.raises(RawLayoutError, match=r"sit_5/sub_1\.csv") as caught:
         convert("motionsense", truth.root, out)
-    assert not out.exists()
+    assert str(caught.value).endswith("Compare the file with the official archive.")
+    assert [one.name for one in tmp_path.iterdir()] == ["raw"]
     path.write_bytes(intact)
-    assert convert("motionsense", truth.root, out).n_resumed > 0
+    assert convert("motionsense", truth.root, out).n_resumed == 0
     assert validate(out, level="values") == []
+
+
+def test_a_full_disk_keeps_what_is_done(
+    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "m.zarr"
+    with monkeypatch.context() as patch:
+        fail_after(patch, 9, OSError)
+        with pytest.raises(OutputError, match=r"\.m\.zarr\.partial: run the same command"):
+            convert("motionsense", motionsense_truth.root, out)
+    assert convert("motionsense", motionsense_truth.root, out).n_resumed == 9
+
+
+def test_nobody_writes_any_more_after_a_failure(
+    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the others have in hand when a file proves broken must not fill the folder again."""
+    out, begun, own = tmp_path / "m.zarr", threading.Event(), threading.get_ident()
+    written: list[UnitResult] = []
+
+    def slow_or_broken(task: UnitTask) -> UnitResult:
+        if threading.get_ident() == own:
+            assert begun.wait(10)
+            raise RawLayoutError("broken")
+        begun.set()
+        time.sleep(0.3)
+        written.append(convert_unit(task))
+        return written[-1]
+
+    monkeypatch.setattr(spool, "convert_unit", slow_or_broken)
+    request = request_of(subjects=["1"])
+    with ThreadPoolExecutor(1) as threads, ThreadPoolExecutor(1) as pool:
+        others = Others(1, threads, cast("ProcessPoolExecutor", pool))
+        with pytest.raises(RawLayoutError, match="broken"):
+            module.convert_dataset("motionsense", motionsense_truth.root, out, request,
+                                   others=others)  # fmt: skip
+        assert len(written) == 1
+    assert list(tmp_path.iterdir()) == []
