@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from isal import isal_zlib
+
 from mmbind_data.errors import RawLayoutError, problem
-from mmbind_data.zips import AGAIN, Span, is_junk, list_members, read_member
+from mmbind_data.zips import AGAIN, BLOCK_BYTES, Span, is_junk, list_members, read_member
 
 NOT_FOLLOWED = " (link, not followed)"
 
@@ -56,11 +59,26 @@ class RawFile:
                 return read_member(self.container, self.nest, self.span, self.place)
             return self.container.read_bytes()
         except OSError as error:
-            got = error.strerror or str(error)
-            message = problem(
-                "read raw data", "broken file", self.place, "a readable file", got, AGAIN
-            )
-            raise RawLayoutError(message) from error
+            raise _unreadable(self, error) from error
+
+    def checksum(self) -> int:
+        """CRC-32 of the bytes: of a zip's member as its directory tells, otherwise of the file.
+
+        Raises
+        ------
+        RawLayoutError
+            The file is gone or unreadable.
+        """
+        if self.span is not None:
+            return self.span.crc
+        crc = 0
+        try:
+            with self.container.open("rb") as stream:
+                while block := stream.read(BLOCK_BYTES):
+                    crc = isal_zlib.crc32(block, crc)
+        except OSError as error:
+            raise _unreadable(self, error) from error
+        return crc
 
 
 @dataclass(frozen=True)
@@ -131,12 +149,17 @@ def scan(raw: Path) -> list[RawFile]:
         )
     if root.is_file():
         files = list(_members(root, root.name))
-    else:
+    elif root.is_dir():
         files = [found for path in _walk(root) for found in _open(path, root)]
+    else:
+        what, expected = "neither folder nor zip", "a folder or a .zip file"
+        raise RawLayoutError(problem("read raw data", what, raw, expected, _special(root)))
     if all(file.path.endswith(NOT_FOLLOWED) for file in files):
-        step = "Links that lead out of the folder are not followed: give the folder they lead to."
-        message = problem("read raw data", "nothing", raw, "raw files", "no file", step)
-        raise RawLayoutError(message)
+        got, step = "no file", "Give the folder or zip that holds the data."
+        if files:
+            got = f"only links that are not followed, such as {files[0].place}"
+            step = "Links are followed inside the folder only: give the folder they lead to."
+        raise RawLayoutError(problem("read raw data", "nothing", raw, "raw files", got, step))
     return sorted(files, key=lambda file: natural(file.path))
 
 
@@ -190,7 +213,7 @@ def recognise(
     Raises
     ------
     RawLayoutError
-        Two copies that differ in size, or in their checksums as two zips give them.
+        Two copies that differ in size or content; a file that must be compared is unreadable.
     """
     by_path: dict[str, RawFile] = {}
     unknown: list[str] = []
@@ -210,7 +233,8 @@ def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:
     if not copies:
         return []
     for used, left in copies:
-        if used.size != left.size or (used.span and left.span and used.span.crc != left.span.crc):
+        # only copies are read for it, and of those in zips the checksum is known
+        if used.size != left.size or used.checksum() != left.checksum():
             raise RawLayoutError(
                 problem(
                     "read raw data",
@@ -243,6 +267,19 @@ def nothing_found(name: str, files: Sequence[RawFile], expected: str, step: str)
     return RawLayoutError(
         problem(f"convert {name}", "nothing that belongs to it", where, expected, got, step)
     )
+
+
+def _unreadable(file: RawFile, error: OSError) -> RawLayoutError:
+    got = error.strerror or str(error)
+    message = problem("read raw data", "broken file", file.place, "a readable file", got, AGAIN)
+    return RawLayoutError(message)
+
+
+def _special(path: Path) -> str:
+    """Name what is neither folder nor file."""
+    mode = path.stat().st_mode
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -51,7 +51,7 @@ def no_archive(raw: Path) -> str:
 
 
 def copies_that_differ(raw: Path) -> str:
-    """The same tree twice, one file of the second changed in length."""
+    """The same tree twice, the data of the second other bytes, as many."""
     inner = raw.with_name("inner")
     raw.rename(inner)
     raw.mkdir()
@@ -59,7 +59,8 @@ def copies_that_differ(raw: Path) -> str:
     shutil.copytree(inner, raw / "second")
     for path in sorted((raw / "second").rglob("*")):
         if path.is_file() and not re.search(r"readme|\.md$|\.pdf$|\._|DS_Store", path.name, re.I):
-            path.write_bytes(path.read_bytes() + b"\n")
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"\n")
     shutil.rmtree(inner)
     return "first"
 

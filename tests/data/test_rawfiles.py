@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbind_data import zips
+from mmbind_data import rawfiles, zips
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.rawfiles import (
     is_document,
@@ -132,8 +132,26 @@ def test_missing_path(tmp_path: Path) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(RawLayoutError, match=r"expected raw files, got no file\. Links"):
+    with pytest.raises(RawLayoutError, match=r"expected raw files, got no file\. Give") as caught:
         scan(tmp_path)
+    assert "link" not in str(caught.value).lower()
+
+
+def test_folder_of_nothing_but_links(tmp_path: Path) -> None:
+    write_folder(tmp_path / "elsewhere")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RawLayoutError, match=r"got only links .*raw/link\. Links are followed"):
+        scan(tmp_path / "raw")
+
+
+def test_neither_folder_nor_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, kind in ((pipe, "a named pipe"), (Path(os.devnull), "a device")):
+        with pytest.raises(RawLayoutError, match="neither folder nor zip") as caught:
+            scan(path)
+        assert str(caught.value).endswith(f"{path}: expected a folder or a .zip file, got {kind}.")
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.csv", "x.rar"])
@@ -263,6 +281,52 @@ def test_two_zips_that_differ_in_one_byte_are_refused(tmp_path: Path) -> None:
             archive.writestr("x.csv", content)
     with pytest.raises(RawLayoutError, match="another content"):
         recognise(scan(tmp_path), lambda path: "x.csv")
+
+
+@pytest.mark.parametrize("forms", [("folder", "folder"), ("zip", "folder"), ("folder", "nested")])
+def test_copies_of_one_size_are_compared_by_their_bytes(
+    tmp_path: Path, forms: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rawfiles, "BLOCK_BYTES", 1000)  # the difference lies in the fourth block
+
+    def write(folder: Path, form: str, content: bytes) -> None:
+        folder.mkdir()
+        if form == "folder":
+            (folder / "x.csv").write_bytes(content)
+            return
+        with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.csv", content)
+        if form == "nested":
+            with zipfile.ZipFile(folder / "outer.zip", "w") as archive:
+                archive.write(folder / "x.zip", "x.zip")
+            (folder / "x.zip").unlink()
+
+    content = bytes(range(250)) * 16
+    for case, last in (("equal", content[-1:]), ("different", b"x")):
+        (tmp_path / case).mkdir()
+        write(tmp_path / case / "a", forms[0], content)
+        write(tmp_path / case / "b", forms[1], content[:-1] + last)
+    _, _, notes = recognise(scan(tmp_path / "equal"), lambda path: "x.csv")
+    assert notes[0].startswith("copies left aside: 1")
+    with pytest.raises(RawLayoutError, match=r"two different copies of x\.csv .*another content"):
+        recognise(scan(tmp_path / "different"), lambda path: "x.csv")
+
+
+def test_a_copy_that_is_gone_before_it_is_compared(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_bytes(b"1")
+    files = scan(tmp_path)
+    files[1].container.unlink()
+    with pytest.raises(RawLayoutError, match=r"broken file at .*b/x\.csv.*No such file"):
+        recognise(files, lambda path: "x.csv")
+
+
+def test_a_file_without_a_copy_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path)
+    files = scan(tmp_path)
+    monkeypatch.delattr(rawfiles.RawFile, "checksum")
+    assert len(recognise(files, lambda path: path)[0]) == 3
 
 
 def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
