@@ -13,6 +13,7 @@ from .output import Report, Screen, notes, reported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mmbind_data.bind_options import BindOptions
     from mmbind_data.layout import Bound, Store
     from mmbind_data.spec import BoundInfo
 
@@ -71,7 +72,7 @@ def command(
     if dry_run:
         check_output(Path(out), overwrite=overwrite, doing="bind", inputs=stores)
         opened = open_inputs(stores, source_paths(sources))
-        return _rehearse(opened, shared, options.derive)
+        return _rehearse(opened, shared, options)
     with screen.progress(f"bind by {', '.join(shared)}") as progress:
         info = bind(
             stores,
@@ -86,16 +87,17 @@ def command(
 
 
 def _rehearse(
-    opened: Sequence[Store | Bound], shared: tuple[str, ...], derivations: tuple[str, ...]
+    opened: Sequence[Store | Bound], shared: tuple[str, ...], options: BindOptions
 ) -> Report:
-    from mmbind_data.binding import check_request
-    from mmbind_data.matching import carried
+    from mmbind_data.binding import check_request, first_sides
+    from mmbind_data.matching import carried, check_options
 
-    sides, chosen = check_request(opened, shared, derivations)
+    sides, chosen = check_request(opened, shared, options.derive)
+    check_options(first_sides(sides, chosen[0], options), chosen[0], options)
     names = [chosen[0], *chosen]
     counts = {
         " + ".join(source.source_id for source in side.sources): int(
-            carried(side, name, derivations).sum()
+            carried(side, name, options.derive).sum()
         )
         for side, name in zip(sides, names, strict=True)
     }

@@ -170,10 +170,24 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
     changes |= {name: given[name] for name in AS_GIVEN if name in given}
     changes |= _translated(shared, given, rule)
     options = replace(recipe, **changes)
-    if "steps" in given and options.embed not in ("autoencoder", "contrastive"):
-        message = "--steps is not used by an embedding that is not trained: see --embed"
-        raise click.UsageError(message)
+    _refuse_useless(shared, given, options)
     return options
+
+
+def _refuse_useless(shared: Sequence[str], given: Mapping[str, Any], options: BindOptions) -> None:
+    """Refuse options that the others leave without effect."""
+    several = options.rule.top_k > 1
+    one_each = not several or {"label", "time", "location"} & set(shared)
+    trained = options.embed in ("autoencoder", "contrastive")
+    for name, useful, reason in (
+        ("steps", trained, "by an embedding that is not trained: see --embed"),
+        ("weights", one_each, "by several partners per anchor: they share 1, see --temperature"),
+        ("temperature", several, "by one partner per anchor: see --weights"),
+        ("candidates", options.rerank != "none", "where none are compared once more: see --rerank"),
+    ):
+        if name in given and not useful:
+            message = f"--{name} is not used {reason}"
+            raise click.UsageError(message)
 
 
 def _refuse_idle(shared: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -181,7 +195,7 @@ def _refuse_idle(shared: Sequence[str], given: Mapping[str, Any]) -> None:
     occasions = {name for name in shared if name in ("time", "location")}
     sensors = [name for name in shared if name not in ("label", *occasions)]
     idle = [] if "label" in shared else [*TEXT]
-    idle += [] if sensors else [*SENSOR]
+    idle += [] if sensors else [*SENSOR, "temperature"]
     idle += [] if occasions else ["window"]
     idle += [] if sensors or occasions else ["group_by"]
     for name in idle:

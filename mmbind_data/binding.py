@@ -14,6 +14,7 @@ from .bind_options import BindOptions, Progress, recipe_of
 from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
+from .label_texts import check_label_map
 from .layout import Bound, Store
 from .matching import (
     MEASURED,
@@ -106,12 +107,13 @@ def bind(
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
     opened = open_inputs(inputs, sources)
     sides, chosen = check_request(opened, shared, options.derive)
+    check_label_map(options.label_map, {text for side in sides for text in side.texts("label")})
     total, hops, embedded = sides[0], [], []
     for side, name in zip(sides[1:], chosen, strict=True):
         total, hop, found = join(total, side, name, options, progress)
+        total = _weighted(total, options, len(total.shared) - 1, several=_several(hop, options))
         hops.append(hop)
         embedded.append(found)
-    total = _weighted(total, options)
     report = report_pairing(hops)
     binder = [one for store in opened if isinstance(store, Bound) for one in store.info.binder]
     parents = [store.info.content_digest if isinstance(store, Bound) else None for store in opened]
@@ -199,7 +201,8 @@ def _check_pair(
 ) -> None:
     common = [*(name for name in (*own, *sorted(reach[1] - set(own))) if name in reach[0]), LABEL]
     if shared not in (*common, TIME, LOCATION):
-        raise UsageError(
+        refusal = BindingError if shared in {*known, *own} else UsageError
+        raise refusal(
             problem("bind", f"{shared} is not shared", place,
                     f"--shared {' or '.join(common)}", repr(shared), suggest(shared, common))
         )  # fmt: skip
@@ -227,9 +230,7 @@ def join(
     first, second = stack_sources(first, second)
     shares = (*first.shared, *second.shared, shared)
     hop = len(shares) - 1
-    chosen = tuple(
-        candidates(rows, carried(rows, shared, options.derive)) for rows in (first, second)
-    )
+    chosen = [candidates(one, carried(one, shared, options.derive)) for one in (first, second)]
     sides = first.take(chosen[0]), second.take(chosen[1])
     refuse_means((first, second), mean=options.mean, top_k=options.rule.top_k)
     matches, embedded, kind = match_sides(sides, shared, options, progress)
@@ -261,22 +262,43 @@ def join(
     bound = [rows.take(rows.kind != INCOMPLETE) for rows in kept]
     originals = [rows.take(rows.kind == INCOMPLETE) for rows in kept]
     total = concatenate([*parts, *bound, *originals], modalities, shares)
-    return total, Hop(shared, sides, matches, kind), embedded
+    return (
+        total,
+        Hop(shared, sides, matches, kind, options.label_map if shared == LABEL else {}),
+        embedded,
+    )
+
+
+def first_sides(sides: Sequence[Rows], shared: str, options: BindOptions) -> tuple[Rows, Rows]:
+    """The samples that the first binding would compare."""
+    first, second = (
+        rows.take(candidates(rows, carried(rows, shared, options.derive)))
+        for rows in stack_sources(sides[0], sides[1])
+    )
+    return first, second
 
 
 def _n_given(rows: Rows, modalities: Sequence[str]) -> np.ndarray:
     return np.asarray(np.sum([rows.carries(name) for name in modalities], axis=0))
 
 
-def _weighted(rows: Rows, options: BindOptions) -> Rows:
-    """Loss weights of all rows: originals 1; of several partners per anchor, shares of 1."""
-    weight = np.ones(len(rows), dtype=np.float32)
-    pseudo = np.flatnonzero(rows.kind == PSEUDO)
-    if options.rule.top_k == 1:
-        weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
-    else:
+def _several(hop: Hop, options: BindOptions) -> bool:
+    """Whether an anchor has several partners: labels, times and places give it one."""
+    return hop.kind not in ("text", TIME, LOCATION) and options.rule.top_k > 1
+
+
+def _weighted(rows: Rows, options: BindOptions, hop: int, *, several: bool) -> Rows:
+    """Give the rows of one hop their loss weights; those of others keep theirs, originals 1.
+
+    Several partners of an anchor share 1; rows of one partner each are weighted by the rule.
+    """
+    weight = rows.weight.copy()
+    pseudo = np.flatnonzero((rows.kind == PSEUDO) & (rows.hop == hop))
+    if several:
         weight[pseudo] = shares(rows, pseudo, options.temperature)
-    means = np.flatnonzero(rows.kind == MEAN)
+    else:
+        weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
+    means = np.flatnonzero((rows.kind == MEAN) & (rows.hop == hop))
     weight[means] = shares(rows, means, options.temperature)
     return replace(rows, weight=weight)
 
@@ -294,7 +316,7 @@ def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | No
         top_k=options.rule.top_k if sensor else 1,
         options=options.told(hop.kind) if sensor else grouped,
         parent_digest=parent,
-        weight_rule=options.weight_rule,
+        weight_rule="shares" if _several(hop, options) else options.weight_rule,
         seed=options.seed,
     )
 

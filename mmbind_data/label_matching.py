@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,34 +9,16 @@ import numpy as np
 from .bind_options import BindOptions
 from .embed import Embedded, fill_template, packaged_model
 from .errors import BindingError, problem
-from .label_texts import apply_label_map, embed_labels
+from .label_texts import embed_labels
 from .pairs import Rows
 from .similarity import Matches, best_matches, spread_ties
 
 
 def match_labels(
-    sides: Sequence[Rows], options: BindOptions
+    sides: tuple[Rows, Rows], options: BindOptions
 ) -> tuple[tuple[Matches, Matches], Embedded]:
     """Match label texts, then deal out the samples behind equal texts evenly."""
-    texts, groups = [], []
-    known = {text for side in sides for text in side.texts("label").tolist()}
-    for side in sides:
-        facts = anchor_facts(side)
-        named = apply_label_map([row["label"] for row in facts], options.label_map, known)
-        filled = [
-            fill_template(options.label_text, {**row, "label": label})
-            for row, label in zip(facts, named, strict=True)
-        ]
-        unique, group = np.unique(filled, return_inverse=True)
-        texts.append([str(text) for text in unique])
-        groups.append(group)
-    if all(len(unique) == 1 for unique in texts):
-        place = " and ".join(str(source.store.path) for source in sides[0].sources)
-        raise BindingError(
-            problem("bind", "every sample has the same text", place, "several labels on a side",
-                    " and ".join(repr(unique[0]) for unique in texts),
-                    "Any partner would do: bind by a sensor, or tell more with --label-text.")
-        )  # fmt: skip
+    texts, groups = texts_of(sides, options)
     model = packaged_model(options.label_model)
     embedded = embed_labels([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}
@@ -53,6 +34,47 @@ def match_labels(
         spread_ties(groups[0], groups[1], to_b, rng),
         spread_ties(groups[1], groups[0], to_a, rng),
     ), embedded
+
+
+def texts_of(
+    sides: tuple[Rows, Rows], options: BindOptions
+) -> tuple[list[list[str]], list[np.ndarray]]:
+    """The texts that are compared.
+
+    Returns
+    -------
+    list of list of str
+        Unique texts of each side.
+    list of ndarray of int, shapes (n_a,), (n_b,)
+        Which of them each sample has.
+
+    Raises
+    ------
+    UsageError
+        A template over columns that there are not.
+    BindingError
+        All samples have the same text.
+    """
+    texts, groups = [], []
+    for side in sides:
+        filled = [
+            fill_template(
+                options.label_text,
+                {**row, "label": options.label_map.get(row["label"], row["label"])},
+            )
+            for row in anchor_facts(side)
+        ]
+        unique, group = np.unique(filled, return_inverse=True)
+        texts.append([str(text) for text in unique])
+        groups.append(group)
+    if all(len(unique) == 1 for unique in texts):
+        place = " and ".join(str(source.store.path) for source in sides[0].sources)
+        raise BindingError(
+            problem("bind", "every sample has the same text", place, "several labels on a side",
+                    " and ".join(repr(unique[0]) for unique in texts),
+                    "Any partner would do: bind by a sensor, or tell more with --label-text.")
+        )  # fmt: skip
+    return texts, groups
 
 
 def anchor_facts(side: Rows) -> list[dict[str, Any]]:

@@ -34,10 +34,9 @@ def read_label_map(path: str | Path) -> dict[str, str]:
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        message = problem(
-            "bind", "unreadable label map", path, "a JSON object", str(error), MAP_STEP
-        )
+    except (OSError, ValueError, RecursionError) as error:
+        got = "no file" if isinstance(error, FileNotFoundError) else str(error)
+        message = problem("bind", "unreadable label map", path, "a JSON object", got, MAP_STEP)
         raise UsageError(message) from error
     texts = found.values() if isinstance(found, dict) else [None]
     if not all(isinstance(text, str) and text for text in texts):
@@ -46,15 +45,12 @@ def read_label_map(path: str | Path) -> dict[str, str]:
     return dict(found)
 
 
-def apply_label_map(
-    labels: Sequence[str], label_map: Mapping[str, str], known: set[str]
-) -> list[str]:
-    """Labels in the map's wording; those it does not name stay.
+def check_label_map(label_map: Mapping[str, str], known: set[str]) -> None:
+    """Refuse a map that names a label which no dataset has: a misspelling, most likely.
 
     Raises
     ------
     UsageError
-        The map names a label that neither dataset has: a misspelling, most likely.
     """
     for name in label_map:
         if name not in known:
@@ -62,7 +58,6 @@ def apply_label_map(
                 problem("bind", "unknown label in the map", "--label-map", "a label of the data",
                         repr(name), suggest(name, known))
             )  # fmt: skip
-    return [label_map.get(label, label) for label in labels]
 
 
 def embed_labels(texts: Sequence[str], model: str) -> Embedded:

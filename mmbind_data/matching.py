@@ -17,7 +17,7 @@ from .embed_contrastive import embed_contrastive
 from .embed_given import embed_file, embed_with
 from .embed_trained import embed_autoencoder
 from .errors import BindingError, UsageError, problem
-from .label_matching import match_labels
+from .label_matching import match_labels, texts_of
 from .layout import Store
 from .occasion import LOCATION, TIME, groups_of, match_by_location, match_by_time, places_of
 from .pairs import LABEL, Rows
@@ -55,6 +55,27 @@ def match_sides(
         return found, Embedded(nothing, config), LOCATION
     values, modality = shared_values(sides, shared, options.derive)
     return *match_sensor(values, modality, sides, options, progress), modality.kind
+
+
+def check_options(sides: tuple[Rows, Rows], shared: str, options: BindOptions) -> None:
+    """Refuse options that the data cannot follow, as far as no sample need be compared for it.
+
+    Raises
+    ------
+    UsageError, BindingError
+    """
+    if shared == LABEL:
+        texts_of(sides, options)
+    elif shared in (TIME, LOCATION):
+        match_sides(sides, shared, options, None)
+    else:
+        found = [source.store.info.modalities.get(shared) for source in sides[0].sources]
+        kind = next((one.kind for one in found if one), "inertial")  # else a derived motion
+        n = (len(sides[0]), len(sides[1]))
+        _fitted(options, kind, n)
+        groups_of(sides, options.group_by)
+        if isinstance(options.embed, Path):
+            embed_file(options.embed, sum(n))
 
 
 def match_sensor(

@@ -22,21 +22,47 @@ PLACE_COLUMNS = (("lat", "lon"), ("x", "y"))
 def groups_of(
     sides: tuple[Rows, Rows], column: str | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes of a metadata column, equal for equal values of both sides."""
+    """Codes of a metadata column, equal for equal values of both sides; unknown equals nothing.
+
+    Raises
+    ------
+    UsageError
+        No such column in one of the sources, one without any value, or the label's.
+    """
     if column is None:
         return None, None
-    facts = [anchor_facts(side) for side in sides]
-    for rows in facts:
-        for row in rows[:1]:
+    step = "The label itself can be shared: --shared label."
+    if column in ("label", "label_text"):
+        raise UsageError(
+            problem("bind", "labels are not read here", "--group-by", "another column",
+                    repr(column), step)
+        )  # fmt: skip
+    codes: dict[str, int] = {}
+    found = []
+    for number, side in enumerate(sides):
+        facts = anchor_facts(side)
+        for row in facts:
             if column not in row:
-                expected = f"a column of both sample tables, such as {', '.join(sorted(row))}"
+                expected = f"a column of all sample tables, such as {', '.join(sorted(row))}"
                 raise UsageError(
                     problem("bind", "no such column", "--group-by", expected, repr(column),
                             suggest(column, row))
                 )  # fmt: skip
-    texts = [[str(row[column]) for row in rows] for rows in facts]
-    _, codes = np.unique([*texts[0], *texts[1]], return_inverse=True)
-    return codes[: len(texts[0])], codes[len(texts[0]) :]
+        values = [row[column] for row in facts]
+        if all(value is None for value in values):
+            place = ", ".join(str(source.store.path) for source in side.sources)
+            raise UsageError(
+                problem("bind", f"no sample has a {column}", place, "a column with values",
+                        f"--group-by {column}")
+            )  # fmt: skip
+        unknown = -1 - number
+        found.append(
+            np.array([
+                unknown if value is None else codes.setdefault(str(value), len(codes))
+                for value in values
+            ])
+        )  # fmt: skip
+    return found[0], found[1]
 
 
 def match_by_time(sides: tuple[Rows, Rows], options: BindOptions) -> tuple[Matches, Matches]:

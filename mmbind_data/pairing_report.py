@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +18,21 @@ N_BINS = 200  # of 0.01 each
 
 @dataclass(frozen=True)
 class Hop:
-    """One binding: what was shared, both sides' candidates, the partners of each, its kind."""
+    """One binding: what was shared, both sides' candidates, the partners of each, its kind.
+
+    ``wording`` are labels that were given other words before they were compared.
+    """
 
     shared: str
     sides: tuple[Rows, Rows]
     matches: tuple[Matches, Matches]
     kind: str
+    wording: Mapping[str, str] = field(default_factory=dict)
+
+    def labels(self, side: Rows) -> np.ndarray:
+        """Label text of each row of a side, in the words that were compared."""
+        found = side.texts("label").tolist()
+        return np.array([self.wording.get(text, text) for text in found], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,9 @@ def _judge(hop: Hop, number: int, anchor: Rows, partner: Rows, matches: Matches)
     index, rank = np.nonzero(matches.partner >= 0)
     matched = matches.partner[index, rank]
     similarity = matches.similarity[index, rank]
-    own, other = anchor.texts("label")[index], partner.texts("label")[matched]
-    comparable = bool(set(anchor.texts("label")) & set(partner.texts("label")) - {""})
+    labels = hop.labels(anchor), hop.labels(partner)
+    own, other = labels[0][index], labels[1][matched]
+    comparable = bool(set(labels[0]) & set(labels[1]) - {""})
     judged = (own != "") & (other != "") & (rank == 0) & comparable
     equal = judged & (own == other)
     confusion: dict[str, dict[str, int]] = {}

@@ -305,7 +305,10 @@ class BinderInfo(Model):
     parent_digest: str | None = Field(
         default=None, description="content digest of the bound store that was bound again"
     )
-    weight_rule: Literal["minmax_mean1", "raw", "softmax", "none"]
+    weight_rule: Literal["minmax_mean1", "raw", "softmax", "none", "shares"] = Field(
+        description="shares: the several partners of an anchor share 1 by their similarity; "
+        "earlier releases say minmax_mean1 there, too"
+    )
     seed: int
 
 

@@ -229,7 +229,7 @@ BIND = (
           ("kind", "kind inertial and signal", acc(kind="signal")),
           ("shape", r"shape behind time \[3\] and \[6\]", acc(channels=6)),
           ("rate", r"samples of 0\.48 s and 0\.24 s", acc(rate_hz=100.0)))),
-    Case("not shared", ("--shared", "gyro"), 2, "gyro is not shared .* acc or label"),
+    Case("not shared", ("--shared", "gyro"), 4, "gyro is not shared .* acc or label"),
     Case("misspelt", ("--shared", "ac"), 2, "Did you mean acc"),
     Case("too many shared", (*ACC, *LABEL), 2, "each of 1 bindings, got 2"),
     Case("one store", ACC, 2, "too few stores", stores=("HERE/a.zarr",)),
@@ -337,6 +337,8 @@ def test_bind_of_a_damaged_store(mmbind: Mmbind, here: Path, case: Case) -> None
         ("--candidates", "0"), ("--min-similarity", "nan"), ("--temperature", "0"),
         ("--temperature", "inf"), ("--seed", "-1"), ("--match", "bset"), ("--metric", "l2"),
         ("--embed", "foo"),
+        ("--weights", "raw"), ("--temperature", "1", "--top-k", "1"),
+        ("--rerank", "none", "--candidates", "5"),
         ("--steps", "10"), ("--window", "1"), ("--label-map", "m.json"), ("--source", "b"),
         ("--shared",), ("--bogus",),
     ],
@@ -388,6 +390,49 @@ def test_a_source_that_moved_can_be_pointed_at(mmbind: Mmbind, here: Path) -> No
     for more in (("--dry-run",), ()):
         assert mmbind("bind", *words, *place, *more).exit_code == 0
     assert open_bound(here / "o.zarr").source("b").path.name == "moved.zarr"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*ACC, "--match", "sinkhorn"),
+        (*ACC, "--top-k", 5000),
+        (*ACC, "--group-by", "nope"),
+        (*ACC, "--group-by", "label"),
+        (*ACC, "--embed", "HERE/nothere.npy"),
+        (*ACC, "--pca", 3),
+        (*ACC, "--metric", "euclidean"),
+        ("--shared", "time"),
+        (*LABEL, *MODEL, "--label-text", "{nope}"),
+    ],
+)
+def test_a_rehearsal_refuses_what_bind_refuses(
+    mmbind: Mmbind, here: Path, words: tuple[str, ...]
+) -> None:
+    given = [str(word).replace("HERE", str(here)) for word in words]
+    command = ("bind", *given, here / "a.zarr", here / "b.zarr", "-o", here / "o.zarr")
+    rehearsed, done = mmbind(*command, "--dry-run"), mmbind(*command)
+    assert (rehearsed.exit_code, rehearsed.stderr) == (done.exit_code, done.stderr)
+    assert done.exit_code in (2, 4)
+
+
+def test_a_group_that_only_the_first_source_knows(mmbind: Mmbind, here: Path) -> None:
+    with_room = write_small_store(
+        here / "d.zarr", dataset_id="d", frames={"acc": 24, "gyro": 24}, subjects=("7",),
+        extra={"room": ["kitchen"] * 9},
+    )  # fmt: skip
+    other = write_small_store(
+        here / "e.zarr", dataset_id="e", frames={"gyro": 24}, subjects=("8",),
+        extra={"room": ["kitchen"] * 9},
+    )  # fmt: skip
+    plain = ("bind", "--rerank", "none", "--shared")
+    first = (with_room, here / "a.zarr", "-o", here / "da.zarr")
+    assert mmbind(*plain, "acc", *first).exit_code == 0
+    again = (here / "da.zarr", other, "-o", here / "o.zarr", "--group-by", "room")
+    case = mmbind(*plain, "gyro", *again)
+    assert case.exit_code == 2
+    assert "no such column at --group-by: expected a column of all sample tables" in case.stderr
+    assert not (here / "o.zarr").exists()
 
 
 STOPPED = """

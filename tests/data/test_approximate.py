@@ -148,7 +148,7 @@ def test_a_bound_store_says_that_it_is_approximate(
 
 def test_what_an_index_does_not_offer_is_refused(nodes: tuple[Path, Path], tmp_path: Path) -> None:
     for options, words in (
-        (replace(PLAIN, group_by="label_text"), "--group-by"),
+        (replace(PLAIN, group_by="subject"), "--group-by"),
         (replace(PLAIN, rule=Rule("sinkhorn")), "--match sinkhorn"),
         (replace(PLAIN, rule=Rule(pca=2)), "--pca"),
     ):

@@ -32,7 +32,10 @@ Nodes = tuple[Path, Path]
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Nodes:
     """A: acc + skeleton of two people, B: acc + gyro of two others, 18 samples each."""
     folder = tmp_path_factory.mktemp("nodes")
-    whole = write_small_store(folder / "whole", subjects=("1", "2", "3", "4"), noise=0.8)
+    whole = write_small_store(
+        folder / "whole", subjects=("1", "2", "3", "4"), noise=0.8,
+        extra={"trial": [str(row % 3) for row in range(36)], "hand": [None, "left", "right"] * 12},
+    )  # fmt: skip
     partition(whole, folder / "a.zarr", subjects=["1", "2"], modalities=["acc", "skeleton"])
     partition(whole, folder / "b.zarr", subjects=["3", "4"], modalities=["acc", "gyro"])
     return folder / "a.zarr", folder / "b.zarr"
@@ -110,18 +113,28 @@ def test_several_partners_share_one_weight(nodes: Nodes, tmp_path: Path) -> None
 def test_groups_are_kept(nodes: Nodes, tmp_path: Path) -> None:
     known = labels(nodes)
     for rerank in ("none", "dtw"):
-        options = replace(PLAIN, group_by="label_text", rerank=rerank)
+        options = replace(PLAIN, group_by="trial", rerank=rerank)
         rows = pseudo(nodes, tmp_path / rerank, options)
         assert len(rows) == 36
         for row in rows:
             own, other = known[row["anchor_uid"]], known[partner_uid(row)]
-            assert own["label_text"] == other["label_text"]
-        assert open_bound(tmp_path / rerank).info.binder[0].options["group_by"] == "label_text"
+            assert own["trial"] == other["trial"]
+        assert open_bound(tmp_path / rerank).info.binder[0].options["group_by"] == "trial"
+        by_hand = pseudo(nodes, tmp_path / f"{rerank}-hand", replace(options, group_by="hand"))
+        hands = [
+            known[uid]["hand"] for row in by_hand for uid in (row["anchor_uid"], partner_uid(row))
+        ]
+        assert len(by_hand) == 24  # a hand that nobody told is like no other
+        assert None not in hands
+        assert hands[::2] == hands[1::2]
     apart = replace(PLAIN, group_by="subject")  # no person is on both sides
     with pytest.raises(BindingError, match="no sample found a partner"):
         bind(nodes, tmp_path / "o", shared="acc", options=apart)
     with pytest.raises(UsageError, match=r"no such column at --group-by.*Did you mean subject"):
         bind(nodes, tmp_path / "o", shared="acc", options=replace(PLAIN, group_by="subjct"))
+    for column in ("label", "label_text"):  # pairing by a sensor must not read them
+        with pytest.raises(UsageError, match="labels are not read here at --group-by"):
+            bind(nodes, tmp_path / "o", shared="acc", options=replace(PLAIN, group_by=column))
     assert not (tmp_path / "o").exists()
 
 
@@ -181,7 +194,7 @@ def test_a_store_without_the_shared_modality_may_derive_it(utd_store: Path, tmp_
     nodes = tmp_path / "a.zarr", tmp_path / "b.zarr"
     partition(utd_store, nodes[0], subjects=["1"], modalities=["skeleton"])
     partition(utd_store, nodes[1], subjects=["3"], modalities=["acc", "gyro"])
-    with pytest.raises(UsageError, match="acc is not shared"):
+    with pytest.raises(BindingError, match="acc is not shared"):
         bind(nodes, tmp_path / "o", shared="acc", options=PLAIN)
     options = replace(PLAIN, derive=("right_wrist_acc",))
     rows = pseudo(nodes, tmp_path / "o", options)
@@ -208,7 +221,7 @@ def test_samples_of_the_same_time_are_bound(motionsense_store: Path, tmp_path: P
     partition(motionsense_store, nodes[1], subjects=subjects[1:], modalities=["gyro"])
     with pytest.raises(BindingError, match=r"unknown times .*--group-by COLUMN"):
         bind(nodes, tmp_path / "o", shared="time", options=PLAIN)
-    options = replace(PLAIN, group_by="label_text", window_s=0.0)
+    options = replace(PLAIN, group_by="trial", window_s=0.0)
     bind(nodes, tmp_path / "o", shared="time", options=options)
     table = open_bound(tmp_path / "o").pairs().to_pylist()
     known = labels(nodes)

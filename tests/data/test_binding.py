@@ -25,7 +25,7 @@ from mmbind_data.integrity import write_manifest
 from mmbind_data.layout import Store, open_bound, open_store
 from mmbind_data.pairs import bound_digest
 from mmbind_data.partition import partition
-from mmbind_data.similarity import normalise_weights
+from mmbind_data.similarity import Rule, normalise_weights
 from mmbind_data.spec import Modality
 from mmbind_data.validate import validate
 from mmbind_data.window import stretch
@@ -287,6 +287,34 @@ def test_weight_rules_reach_the_table(node_stores: tuple[Path, Path], tmp_path: 
         assert (np.asarray(table["weight"])[~pseudo] == 1).all()
 
 
+def test_a_bound_input_keeps_the_weights_of_its_rows(
+    node_stores: tuple[Path, Path], tmp_path: Path, motionsense_store: Path
+) -> None:
+    """Ten partners share 1 at the first binding, one is weighted by the rule at the second."""
+    third = tmp_path / "c.zarr"
+    partition(motionsense_store, third, modalities=["gyro", "gravity"])
+    bind(node_stores, tmp_path / "ab", shared="acc")
+    one = replace(PLAIN, embed=moments, weight_rule="raw", rule=Rule("mutual"))
+    bind([tmp_path / "ab", third], tmp_path / "abc", shared="gyro", options=one)
+    before, after = (open_bound(tmp_path / name).pairs().to_pylist() for name in ("ab", "abc"))
+    known = {
+        (row["anchor_uid"], row["rank"]): row["weight"] for row in before if row["kind"] == "pseudo"
+    }
+    kept = [row for row in after if row["kind"] == "pseudo" and row["hop"] == 0]
+    made = [row for row in after if row["kind"] == "pseudo" and row["hop"] == 1]
+    assert kept
+    assert made
+    for row in kept:
+        assert row["weight"] == known[row["anchor_uid"], row["rank"]]
+    similarity = np.array([row["similarity"] for row in made])
+    weight = np.array([row["weight"] for row in made], np.float32)
+    np.testing.assert_array_equal(weight, normalise_weights(similarity, "raw"))
+    assert [one.weight_rule for one in open_bound(tmp_path / "abc").info.binder] == [
+        "shares",
+        "raw",
+    ]
+
+
 @pytest.mark.parametrize(
     "vectors",
     [
@@ -318,7 +346,7 @@ def test_what_cannot_be_bound_is_refused(
     out = tmp_path / "b.zarr"
     refused(BindingError, "both stores hold the same samples", (a, utd_store), out)
     refused(BindingError, "both stores hold the same samples", (a, a), out)
-    refused(UsageError, r"skeleton is not shared.*--shared acc or label", (a, b), out, "skeleton")
+    refused(BindingError, r"skeleton is not shared.*--shared acc or label", (a, b), out, "skeleton")
     refused(UsageError, "Did you mean acc", (a, b), out, "ac")
     # a bound store is an input like others, but not together with its own sources
     refused(BindingError, "both stores hold the same samples", (a, bound_store), out)

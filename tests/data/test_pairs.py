@@ -268,10 +268,10 @@ def test_bad_requests_of_several_stores(nodes: dict[str, Path], tmp_path: Path) 
     bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
     cases: list[tuple[list[Path], Any, type[Exception], str]] = [
         ([nodes["A"]], "acc", UsageError, "too few stores"),
-        ([nodes[n] for n in "ABC"], "acc", UsageError, "acc is not shared .*gyro or label"),
+        ([nodes[n] for n in "ABC"], "acc", BindingError, "acc is not shared .*gyro or label"),
         ([nodes[n] for n in "ABC"], ["acc"] * 3, UsageError, "one for each of 2 bindings, got 3"),
         ([tmp_path / "ab", nodes["A"]], "acc", BindingError, "hold the same samples .*18 common"),
-        ([tmp_path / "ab", nodes["C"]], "skeleton", UsageError, "skeleton is not shared"),
+        ([tmp_path / "ab", nodes["C"]], "skeleton", BindingError, "skeleton is not shared"),
     ]
     for stores, shared, error, sentence in cases:
         with pytest.raises(error, match=sentence):
