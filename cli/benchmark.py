@@ -80,7 +80,7 @@ def _outlook(outlook: Outlook) -> Report:
         "exact": outlook.exact,
         "missing": outlook.missing,
     }
-    from mmbind_train.schedule import duration
+    from mmbind_data.time_left import duration
 
     counts = ", ".join(f"{count} {kind}" for kind, count in outlook.n_cells.items())
     left = "unknown before cells of each kind were measured"

@@ -10,16 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mmbind_data.errors import MMBindError, printable
+from mmbind_data.time_left import duration, time_left
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SCHEMA = "mmbind-cli 1.0"
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 Progress = Callable[[int, int, str], None]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def _print_json(value: Any) -> None:
 
 @dataclass(frozen=True)
 class Screen:
-    """Where progress goes: a bar with the time left on a terminal, plain lines elsewhere."""
+    """Where progress goes: a bar on a terminal, plain lines elsewhere; both tell the time left."""
 
     quiet: bool = False
 
@@ -148,35 +153,44 @@ class Screen:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Progress]:
+def _bar(
+    title: str, console: Console | None = None, now: Clock = time.monotonic
+) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    left = time_left(now)
+    console = console or Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, get_time=now) as bar:
         task = bar.add_task(title, total=None, text="")
 
         def update(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, text=text)
+            told = _with_time_left(text, left(done, total))
+            bar.update(task, completed=done, total=total, text=told)
 
         yield update
 
 
-def _plain_lines(title: str, every_s: float = 5.0) -> Progress:
-    last = time.monotonic()
+def _plain_lines(title: str, every_s: float = 5.0, now: Clock = time.monotonic) -> Progress:
+    last, left = now(), time_left(now)
 
     def update(done: int, total: int, text: str) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last >= every_s or done == total:
-            last = now
-            click.echo(f"{title}: {done} of {total}, {text}", err=True)
+        seconds, at = left(done, total), now()
+        if at - last >= every_s or done == total:
+            last = at
+            click.echo(f"{title}: {done} of {total}, {_with_time_left(text, seconds)}", err=True)
 
     return update
+
+
+def _with_time_left(text: str, seconds: float | None) -> str:
+    """Text of a step and how long the others take, which neither the first nor the last tells."""
+    return f"{text} ({duration(seconds)} left)" if seconds else text

@@ -119,16 +119,8 @@ class DatasetConformance:
     def test_store_holds_the_truth(self, preset: str, made: Make) -> None:
         """Samples, masks and columns are those of the truth, window by window."""
         truth, converted = made(preset)
-        descriptor = load_descriptor(self.name)
-        chosen = descriptor.presets[preset]
-        kinds = {key: stream.kind for key, stream in descriptor.streams.items()}
         store = open_store(converted.path)
-        expected: list[tuple[Recording, Sample]] = []
-        for recording in truth.recordings[preset]:
-            wanted = set(chosen.modalities)
-            kept = {key: values for key, values in recording.streams.items() if key in wanted}
-            samples = naive_samples(replace(recording, streams=kept), chosen.windowing, kinds)
-            expected += [(recording, sample) for sample in samples]
+        expected = expected_samples(truth, preset)
         assert len(store) == len(expected)
         assert len(expected) > 1
         for modality in store.info.modalities:
@@ -250,6 +242,20 @@ def damages(content: bytes, rng: np.random.Generator) -> list[bytes]:
     for place in rng.integers(len(flipped), size=3).tolist():
         flipped[place] ^= 1 << int(rng.integers(8))
     return [b"", content[:cut], bytes(flipped), content + b"\n7", content[: len(content) // 2] * 2]
+
+
+def expected_samples(truth: Truth, preset: str = "default") -> list[tuple[Recording, Sample]]:
+    """The samples that a store must hold, in its order, each with the recording it is of."""
+    descriptor = load_descriptor(truth.dataset_id)
+    chosen = descriptor.presets[preset]
+    kinds = {key: stream.kind for key, stream in descriptor.streams.items()}
+    expected: list[tuple[Recording, Sample]] = []
+    for recording in truth.recordings[preset]:
+        wanted = set(chosen.modalities)
+        kept = {key: values for key, values in recording.streams.items() if key in wanted}
+        samples = naive_samples(replace(recording, streams=kept), chosen.windowing, kinds)
+        expected += [(recording, sample) for sample in samples]
+    return expected
 
 
 def naive_samples(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -46,36 +45,24 @@ def run_cells(
         A process died.
     """
     waiting = {cell.key: cell for cell in cells if not cell.done}
-    tick = _clock(len(waiting), progress)
+    tick = _counted(len(waiting), progress)
     if jobs == 1:
         return _in_turn(waiting, tick)
     with _one_thread_each():
         return _side_by_side(waiting, jobs, tick)
 
 
-def _clock(total: int, progress: Progress | None) -> Callable[[Cell], None]:
-    """Tell progress with the time that is left, by the time that was needed so far."""
-    done, begin = 0, time.monotonic()
+def _counted(total: int, progress: Progress | None) -> Tick:
+    """Tell progress how many cells are done."""
+    done = 0
 
     def tick(cell: Cell) -> None:
         nonlocal done
         done += 1
         if progress is not None:
-            left = (time.monotonic() - begin) / done * (total - done)
-            progress(done, total, f"{cell.title} ({duration(left)} left)")
+            progress(done, total, cell.title)
 
     return tick
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> duration(40), duration(400), duration(9000)
-    ('40 s', '7 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _in_turn(waiting: Mapping[str, Cell], tick: Tick) -> dict[str, str]:

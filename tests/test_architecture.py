@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first; a module may import from its own layer's lower part (listed order inside is free)
 # and from all layers before it, never from one after it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"mmbind_data.errors", "mmbind_data.schemas", "mmbind_data.problems"}),
+    frozenset(f"mmbind_data.{name}" for name in ("errors", "problems", "schemas", "time_left")),
     frozenset({"mmbind_data.spec"}),
     frozenset(
         f"mmbind_data.{name}"
