@@ -184,15 +184,19 @@ class DatasetConformance:
                     np.testing.assert_array_equal(array.values, store.load(key))
 
     def test_a_folder_of_something_else_is_refused(self, tmp_path: Path) -> None:
-        """A wrong folder is named, and nothing is left behind."""
+        """A wrong folder is named, so is a path that is missing, and nothing is left behind."""
         raw = tmp_path / "holiday"
         raw.mkdir()
         (raw / "photo.tif").write_bytes(b"II*\0")
         with pytest.raises(RawLayoutError, match=re.escape(str(raw))) as caught:
             convert(self.name, raw, tmp_path / "out.zarr")
-        for word in ("cannot", "expected", "got"):
-            assert word in str(caught.value)
+        message = re.fullmatch(r"cannot .+: expected (.+), got .+", str(caught.value))
+        assert message is not None
         assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday"]
+        named = {part for word in message[1].split() for part in parts(word)}
+        root = self.write_raw(tmp_path / "right").root
+        right = {part for path in root.rglob("*") for part in parts(str(path.relative_to(root)))}
+        assert named & right, "the message names no path of the raw layout"
 
     @pytest.mark.parametrize("seed", range(6))
     def test_damaged_files_are_read_or_refused_by_name(self, seed: int, tmp_path: Path) -> None:
@@ -233,6 +237,12 @@ class DatasetConformance:
         assert all(len(fact.source) > 5 for fact in facts)
         assert descriptor.verified
         assert descriptor.unverified
+
+
+def parts(path: str) -> set[str]:
+    """Names of the folders and the file of a path, numbers aside; of a mere word nothing."""
+    numberless = re.sub(r"\d+", "0", path)
+    return set(numberless.split("/")) if "/" in path or "." in path else set()
 
 
 def damages(content: bytes, rng: np.random.Generator) -> list[bytes]:

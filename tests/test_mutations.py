@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_wrong_values_of_every_modality_are_seen(
 
 def test_wrong_subjects_are_seen(truth: Truth, tmp_path: Path) -> None:
     names: Sequence[str | None] = (*truth.subjects(), "one more")
-    following = dict(zip(names, names[1:], strict=False))
+    following = dict(itertools.pairwise(names))
 
     def slip(one: Recording) -> Recording:
         return replace(one, subject=following[one.subject])
