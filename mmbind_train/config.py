@@ -14,6 +14,8 @@ MEMORY = (
     "What does not fit is read in windows, whose size decides the order of rows"
 )
 Space = Literal["feature", "embedding"]
+PublishedRule = Literal["published", "raw", "published_mmfi"]
+WeightsFrom = Literal["table", "none"] | PublishedRule
 
 
 class LossOptions(Model):
@@ -140,8 +142,11 @@ class PairOptions(Model):
     rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
         default=("pseudo", "incomplete"), min_length=1, description="kinds that hard targets use"
     )
-    weights: Literal["table", "none", "published"] = Field(
-        default="table", description="published: 1 + ln(similarity) / 2, as the paper's code has it"
+    weights: WeightsFrom = Field(
+        default="table",
+        description="table: of the bound store; else of similarities s as the paper's code has "
+        "them: published 1 + ln(s) / 2 (UTD), raw s (PAMAP2, SUN), published_mmfi 3 (s - 0.5) and "
+        "0.1 for originals; none: 1",
     )
     shared_input: bool = Field(
         default=True, description="pseudo rows keep the shared modality; the paper's code zeroes it"

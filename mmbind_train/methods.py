@@ -133,8 +133,8 @@ def mmbind(training: Training) -> None:
     rows = training.rows.select(np.isin(training.rows.kind, sorted(kinds)))
     if pairs.weights == "none":
         rows = replace(rows, weight=np.ones_like(rows.weight))
-    if pairs.weights == "published":
-        rows = replace(rows, weight=published_weights(rows))
+    elif pairs.weights != "table":
+        rows = replace(rows, weight=published_weights(rows, pairs.weights))
     if not pairs.shared_input:
         rows = without_shared_input(rows, training.shared)
     supervised_or_hard(training, rows)

@@ -174,7 +174,9 @@ def _convert(
 ) -> Path:
     reader = f"mmbind_data.datasets.{source.dataset.replace('-', '_')}"
     code = code_digest("mmbind_data.convert", reader)
-    key = cell_key("convert", source.model_dump(mode="json"), _listing(raw), code)
+    # units, scales, windows and labels stand in the descriptor, which is no code
+    known = load_descriptor(source.dataset).model_dump(mode="json")
+    key = cell_key("convert", source.model_dump(mode="json"), _listing(raw), known, code)
     out = work / "stores" / f"{source.dataset}-{key}.zarr"
     if not out.exists():
         _may_write(write, out)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from .batches import Rows
+from .config import PublishedRule
 
 
 def own_rows(rows: Rows) -> Rows:
@@ -85,13 +86,31 @@ def pair_graph(rows: Rows, own: Rows) -> PairGraph:
     return PairGraph(shared.tocsr(), shared.tocsc())
 
 
-def published_weights(rows: Rows) -> np.ndarray:
-    """Weights of the published code: 1 + ln(similarity) / 2 for pairs, 1 for originals.
+def published_weights(rows: Rows, rule: PublishedRule = "published") -> np.ndarray:
+    """Weights that the published code computes of similarities s, as it has them.
 
-    Source: shared/facts/reference-utd-pamap2-cross.md 4.2. It is negative for similarities below
-    0.14 and has no value for those that are not positive: these get 0.
+    Parameters
+    ----------
+    rows : Rows
+    rule : {"published", "raw", "published_mmfi"}
+        UTD: 1 + ln(s) / 2, originals 1; PAMAP2 and SUN RGB-D: s, originals 1; MM-Fi: 3 (s - 0.5),
+        originals 0.1.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,), float32
+        Negative where s is below 0.14, 0 or 0.5: such a pair is pushed apart. The logarithm has no
+        value for s that are not positive: these get 0.
+
+    Notes
+    -----
+    Source: shared/facts/reference-utd-pamap2-cross.md 4.2 and 4.3; reference-mmfi-sunrgbd.md 3.
     """
-    similarity = np.where(rows.kind == "incomplete", 1, rows.similarity)
-    positive = similarity > 0
-    logs = np.log(similarity, where=positive, out=np.zeros(len(rows), np.float32))
-    return np.where(positive, 1 + logs / 2, 0).astype(np.float32)
+    original = rows.kind == "incomplete"
+    s = np.where(original, 1, rows.similarity).astype(np.float32)
+    if rule == "raw":
+        return s
+    if rule == "published_mmfi":
+        return np.where(original, np.float32(0.1), 3 * (s - 0.5)).astype(np.float32)
+    logs = np.log(s, where=s > 0, out=np.zeros(len(rows), np.float32))
+    return np.where(s > 0, 1 + logs / 2, 0).astype(np.float32)

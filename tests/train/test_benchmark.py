@@ -17,11 +17,12 @@ from mmbind_data.errors import OutputError, RawLayoutError, UsageError
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.partition import partition
 from mmbind_data.synthetic import write_utd_mhad
-from mmbind_train.benchmark import Request, benchmark, plan_benchmark
+from mmbind_train.benchmark import Request, benchmark, narrow, plan_benchmark
 from mmbind_train.cells import Cell, judge_pairs, run_cell
 from mmbind_train.energy import read_joules
 from mmbind_train.evaluate import evaluate
 from mmbind_train.fingerprint import code_digest
+from mmbind_train.preparation import find_raw, prepare
 from mmbind_train.protocol import Protocol
 from mmbind_train.results import Results, table_rows
 
@@ -381,6 +382,33 @@ def test_data_is_made_where_none_is_given(tmp_path: Path, monkeypatch: pytest.Mo
     assert results.generated
     assert results.changes[0] == "1 steps of every training"
     assert {one.finetune_steps for one in results.scores} == {1}
+
+
+def test_a_corrected_descriptor_is_converted_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbind_data import datasets
+
+    protocol, asked, _ = narrow(Request(write_protocol(tmp_path / "p.json"), data))
+
+    def converted() -> tuple[Path, str]:
+        splits, raw = asked.splits, find_raw(protocol, data)
+        found = prepare(protocol, raw, tmp_path / "work", splits, asked.held_out)
+        (path,), (digest,) = found.sources.values(), found.digests.values()
+        return path, digest
+
+    before = converted()
+    assert converted() == before
+    real = datasets._built_in()
+    document = json.loads(real["utd-mhad"].read_text())
+    document["labels"]["a1"] = "corrected"
+    corrected = tmp_path / "utd_mhad.json"
+    corrected.write_text(json.dumps(document))
+    monkeypatch.setattr(datasets, "_built_in", lambda: {**real, "utd-mhad": corrected})
+    after = converted()
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+    assert "corrected" in open_store(after[0]).info.labels
 
 
 def test_code_digest_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from smallstores import World
+from torch.nn import functional
 
 from mmbind_data.bind_options import BindOptions
 from mmbind_data.binding import bind
@@ -21,17 +22,19 @@ from mmbind_train.config import (
     ARTEFACT,
     PAPER,
     Budget,
+    LossOptions,
     NetworkOptions,
     PairOptions,
     TrainConfig,
     recipe,
 )
 from mmbind_train.generated import with_generated
-from mmbind_train.inputs import standardise
+from mmbind_train.inputs import make_batch, same_sample, standardise
 from mmbind_train.logs import METRICS
-from mmbind_train.methods import METHODS, one_modality_rows
-from mmbind_train.runs import RunInfo, load_run
-from mmbind_train.stages import Translate
+from mmbind_train.methods import METHODS, mmbind, one_modality_rows
+from mmbind_train.objectives import weighted_info_nce
+from mmbind_train.runs import RUN, RunInfo, load_run
+from mmbind_train.stages import Contrast, Translate
 from mmbind_train.targets import published_weights
 from mmbind_train.train import count_samples, plan_training, pretrain, read_rows, train
 from mmbind_train.training import Training
@@ -49,6 +52,20 @@ def trained(
 ) -> Training:
     data = open_any(path or (world.AB if method == "upper_bound" else world.bound))
     return pretrain(read_rows(data, method, config), data, method, config, steps=steps)
+
+
+def with_pairs(**pairs: object) -> TrainConfig:
+    options = PairOptions.model_validate({"targets": "hard"} | pairs)
+    return SMALL.model_copy(update={"pairs": options})
+
+
+def objectives(monkeypatch: pytest.MonkeyPatch, training: Training) -> list[Contrast]:
+    """What mmbind would minimise."""
+    found: list[Any] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "run", lambda self, name, one, **options: found.append(one))
+        mmbind(training)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +225,7 @@ def test_ablations_and_published_switches(world: World) -> None:
     plain = trained(world, "mmbind", HARD).rows
 
     def rows_of(**pairs: object) -> tuple[dict[str, int], dict[str, int]]:
-        options = PairOptions.model_validate({"targets": "hard"} | pairs)
-        stage = trained(world, "mmbind", SMALL.model_copy(update={"pairs": options})).stages[0]
+        stage = trained(world, "mmbind", with_pairs(**pairs)).stages[0]
         return stage.n_rows, stage.n_present
 
     assert rows_of(rows=("pseudo",))[0] == {"pseudo": 36}
@@ -238,6 +254,78 @@ def test_published_weights_by_hand(world: World) -> None:
     assert (published_weights(rows.select(rows.kind == "incomplete")) == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("rule", "pairs", "original"),
+    [
+        ("none", [1, 1, 1, 1], 1),
+        ("raw", [0.99, 0.5, 0, -0.2], 1),
+        ("published_mmfi", [1.47, 0, -1.5, -2.1], 0.1),
+        ("published", [0.994975, 0.653426, 0, 0], 1),
+    ],
+)
+def test_the_weight_rules_of_the_published_code(
+    world: World, rule: str, pairs: list[float], original: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = trained(world, "mmbind", with_pairs(weights=rule))
+    pseudo = np.flatnonzero(training.rows.kind == "pseudo")[:4]
+    similarity = training.rows.similarity.copy()
+    similarity[pseudo] = [0.99, 0.5, 0.0, -0.2]
+    training.rows = replace(training.rows, similarity=similarity)
+    rows = objectives(monkeypatch, training)[0].rows
+    np.testing.assert_allclose(rows.weight[pseudo], pairs, atol=1e-6)
+    np.testing.assert_allclose(rows.weight[rows.kind == "incomplete"], original)
+
+
+def test_every_switch_of_the_published_recipe_works(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"budget": SMALL.budget, "network": SMALL.network}
+    training = trained(world, "mmbind", recipe("published").model_copy(update=small))
+    (objective,) = objectives(monkeypatch, training)
+    rows, config = objective.rows, training.config
+    acc, pseudo = list(rows.modalities).index("acc"), rows.kind == "pseudo"
+    assert not rows.present[pseudo, acc].any()
+    assert rows.present[~pseudo, acc].all()
+    expected = 1 + np.log(training.rows.similarity[pseudo]) / 2
+    np.testing.assert_allclose(rows.weight[pseudo], expected, rtol=1e-5)
+    # a pseudo row holds what an incomplete row holds: the published code lets them repel
+    row = int(np.flatnonzero(pseudo)[0])
+    held = same_sample(rows.sample)[row] & ~pseudo
+    chosen = np.array([row, *np.flatnonzero(held)[:2], *np.flatnonzero(pseudo)[1:4]])
+    z = functional.normalize(torch.randn(len(chosen), 3, 8), dim=-1)
+    code = LossOptions(positive_in_denominator=True, denominator="pooled", dummy_views=True)
+    plain = weighted_info_nce(
+        z, torch.from_numpy(rows.present[chosen]), torch.from_numpy(rows.weight[chosen]),
+        options=code,
+    )  # fmt: skip
+    torch.testing.assert_close(objective.loss(z, chosen), plain)
+    masked = config.model_copy(update={"mask_same_sample": True})
+    assert Contrast(training.model, rows, masked).loss(z, chosen) != plain
+    for changes, same in ((config.augmentation, True), (recipe("default").augmentation, False)):
+        rng = torch.Generator().manual_seed(0)
+        found = make_batch(rows, chosen, training.statistics, changes, rng).inputs
+        as_read = make_batch(rows, chosen, training.statistics).inputs
+        assert all(torch.equal(found[name], as_read[name]) for name in found) is same
+
+
+def test_only_mpm_tells_the_network_what_is_present(world: World, tmp_path: Path) -> None:
+    for method, told in (("mim", False), ("mpm", True)):
+        info = train(world.bound, tmp_path / method, method=method, config=SMALL)
+        document = json.loads((tmp_path / method / RUN).read_text())
+        assert document["config"]["network"]["prompt"] is told
+        model = load_run(tmp_path / method)[1].eval()
+        names = list(model.modalities)
+        inputs = {name: torch.randn(4, *one.shape) for name, one in info.modalities.items()}
+        one, two = (torch.tensor([[name in here for name in names]] * 4)
+                    for here in (("acc",), ("acc", "gyro")))  # fmt: skip
+        with torch.no_grad():
+            features = [model.features(inputs, here) for here in (one, two)]
+            embedded = [model.embed(each)[:, names.index("acc")] for each in features]
+        own = [each[:, names.index("acc")] for each in features]
+        assert torch.equal(*own) is not told
+        assert torch.equal(*embedded) is not told
+
+
 def test_a_dummy_of_another_value_enters_the_encoder(world: World) -> None:
     data = open_any(world.bound)
     rows = read_rows(data, "mim", SMALL)
@@ -257,6 +345,7 @@ def test_every_method_gets_the_same_budget(world: World, tmp_path: Path, budget:
     for method, entry in METHODS.items():
         path = world.AB if method == "upper_bound" else world.bound
         info = train(path, tmp_path / method, method=method, config=config)
+        assert info.config.network.prompt is (method == "mpm")
         if entry.pretrain is not None:
             assert sum(stage.steps for stage in info.stages) == info.steps
             lines = (tmp_path / method / METRICS).read_text().splitlines()
