@@ -9,10 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .errors import RawLayoutError, problem
+
 BLOCK = 4096  # grid points
+# Points of a grid that no sample stands for. So many are held without a question, for a few rows
+# far apart: at 50 Hz, of four days.
+# A recorder that wakes up for 4 s of every 10 min has 150 for each sample, one that is put on for
+# a day every three months 90. A time of 0 among times since 1970 makes more than 1000 in whatever
+# was recorded for less than 20 days, and more than the last bound (at 50 Hz: eight months of
+# nothing) in what is longer.
+FREE_POINTS, POINTS_PER_SAMPLE, MAX_POINTS = 1 << 24, 1000, 1 << 30
 
 
-def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
+def common_grid(
+    times: Sequence[np.ndarray], step: float, places: Sequence[str] = (), unit: str = ""
+) -> np.ndarray:
     """Evenly spaced times over the interval that all streams cover.
 
     Parameters
@@ -21,19 +32,56 @@ def common_grid(times: Sequence[np.ndarray], step: float) -> np.ndarray:
         Strictly increasing times of each stream, any unit; at least one stream, n_i >= 1.
     step : float
         Distance of the grid, in the same unit.
+    places : sequence of str
+        Where each stream was read from, and ``unit`` that of its times, for messages.
 
     Returns
     -------
     ndarray, shape (T,), float64
         From the latest first time on; empty if the streams do not overlap.
 
+    Raises
+    ------
+    RawLayoutError
+        The times span more than their number of samples can: one of them must be wrong.
+
     >>> common_grid([np.array([0.0, 10.0]), np.array([3.0, 12.0])], 2.0).tolist()
     [3.0, 5.0, 7.0, 9.0]
     """
     first = max(float(one[0]) for one in times)
     last = min(float(one[-1]) for one in times)
-    n = int(np.floor((last - first) / step + 1e-9)) + 1
+    n_points = (last - first) / step
+    n_samples = max(len(one) for one in times)
+    if n_points - n_samples > _most_points_between(n_samples):
+        raise _far_apart(times, step, places, unit)
+    n = int(np.floor(n_points + 1e-9)) + 1
     return first + step * np.arange(max(n, 0), dtype=np.float64)
+
+
+def _most_points_between(n_samples: int) -> int:
+    return min(max(POINTS_PER_SAMPLE * n_samples, FREE_POINTS), MAX_POINTS)
+
+
+def _far_apart(
+    times: Sequence[np.ndarray], step: float, places: Sequence[str], unit: str
+) -> RawLayoutError:
+    """Name the longest gap of all streams: an absurd time stands on one side of it."""
+    gaps = [np.diff(one) for one in times]
+    which = int(np.argmax([gap.max(initial=0.0) for gap in gaps]))
+    at = int(np.argmax(gaps[which]))
+    before, after = times[which][at : at + 2].tolist()
+    n_samples = len(times[which])
+    longest = step * _most_points_between(n_samples)
+    return RawLayoutError(
+        problem(
+            "put the samples on one time grid",
+            "a time that cannot be",
+            places[which] if places else "one stream",
+            f"{n_samples} samples that span at most {longest:g} {unit}".rstrip(),
+            f"{before:.15g} {unit}".rstrip() + f" followed by {after:.15g} {unit}".rstrip(),
+            "Mend or remove the wrong time; two recordings far apart belong in two files.",
+        )
+    )
 
 
 def undelayed(arrivals: np.ndarray, period: float) -> np.ndarray:

@@ -166,7 +166,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         columns = read_csv(file, (TIME, *VALUES) if name in wanted else (TIME,))
         tracks[name] = _track(file, columns, unit.fields["times"], counts)
     every = [times for times, _ in tracks.values()]
-    grid = common_grid(every, PERIOD)
+    grid = common_grid(every, PERIOD, [unit.files[name].place for name in tracks], "ms")
     counts[NO_COMMON_TIME] = int(len(grid) == 0)
     span = max(float(times[-1]) for times in every) - min(float(times[0]) for times in every)
     counts[CUT] = int((span - PERIOD * max(len(grid) - 1, 0)) / 1000)

@@ -188,7 +188,8 @@ def _segments(
         return
     period = 1.0 / windows.rate_hz
     times = {name: _times(own.modalities[name], one) for name, one in streams.items()}
-    grid = common_grid(list(times.values()), period)
+    places = [unit.files[own.patterns[name]].place for name in times]
+    grid = common_grid(list(times.values()), period, places, "s")
     if not len(grid):
         return
     gridded = {}

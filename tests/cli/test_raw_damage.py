@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -87,3 +88,41 @@ def test_damaged_raw_data(mmbind: Mmbind, tmp_path: Path, name: str, damage: Dam
     assert named in message, message
     assert re.match(r"cannot [^\n]+: expected [^\n]+, got [^\n]+\.", message), message
     assert "Traceback" not in outcome.stderr
+
+
+OWN = {
+    "dataset_id": "gloves",
+    "title": "Gloves",
+    "path": "{subject}/{label}.csv",
+    "modalities": {
+        "acc": {
+            "columns": ["attr_x", "attr_y", "attr_z"],
+            "unit": "m/s^2",
+            "rate_hz": 50,
+            "time": {"column": "attr_time", "unit": "ms"},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["realworld", "table"])
+@pytest.mark.parametrize(("row", "time"), [(0, 0), (-1, 9_999_999_999_999_999)])
+def test_one_absurd_time(mmbind: Mmbind, tmp_path: Path, name: str, row: int, time: int) -> None:
+    times = [1_435_993_159_412 + 20 * k for k in range(600)]
+    times[row] = time
+    lines = [f"{k},{one},0.5,1.5,9.81" for k, one in enumerate(times)]
+    folder = {"realworld": "proband1/data/acc_walking_csv", "table": "s1"}[name]
+    path = tmp_path / "raw" / folder / "acc_walking_waist.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["id,attr_time,attr_x,attr_y,attr_z", *lines]))
+    (tmp_path / "own.json").write_text(json.dumps(OWN))
+    options = ("--descriptor", tmp_path / "own.json") if name == "table" else ()
+    outcome = mmbind("convert", name, tmp_path / "raw", tmp_path / "o.zarr", *options, "--json")
+    assert outcome.exit_code == 4, outcome
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["own.json", "raw"]
+    (issue,) = outcome.document["issues"]
+    pattern = rf" at {path}: expected 600 samples .*got (\S+) m?s followed by (\S+) m?s\. Mend"
+    named = re.search(pattern, issue["message"])
+    assert named, issue["message"]
+    scale = 1e-3 if name == "table" else 1
+    assert float(named[1 if row == 0 else 2]) == pytest.approx(time * scale, rel=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from mmbind_data.errors import RawLayoutError
 from mmbind_data.grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of, undelayed
 
 NAN = float("nan")
@@ -73,6 +75,56 @@ def test_grid_holds_every_step_that_all_streams_cover(times: list[np.ndarray], s
         expected.append(at)
         at += step
     assert common_grid(times, step).tolist() == expected
+
+
+def days(n: float) -> float:
+    return n * 86_400.0
+
+
+BURST = np.arange(0, 4, 0.05)
+REAL = {
+    "4 s of every 10 min, for two weeks": ([BURST + 600 * k for k in range(2016)], 0.05),
+    "a day, and another after three months": ([np.arange(86_400.0) + days(k) for k in (0, 90)], 1),
+    "three readings, a day apart": ([np.array([0.0, days(1), days(2)])], 0.02),
+    "a slow sensor on a fast grid": ([np.arange(0, 1000, 5.0)], 0.01),
+}
+ABSURD = {
+    "0 before an hour at 50 Hz": (np.arange(0, 3600, 0.02), 0.02),
+    "0 before ten days at 1 Hz": (np.arange(0, days(10), 1.0), 1.0),
+    "0 before a month at 1 Hz": (np.arange(0, days(30), 1.0), 1.0),
+    "0 before three days at 100 Hz": (np.arange(0, days(3), 0.01), 0.01),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_recordings_with_long_gaps_have_their_grid(name: str) -> None:
+    parts, step = REAL[name]
+    times = np.concatenate(parts)
+    grid = common_grid([times], step, ["a.csv"], "s")
+    assert len(grid) == int((times[-1] - times[0]) / step + 1e-9) + 1
+
+
+@pytest.mark.parametrize("name", ABSURD)
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_time_that_cannot_be_is_named_and_no_grid_made(name: str, where: str) -> None:
+    times, step = ABSURD[name]
+    times = times + 1_400_000_000.0
+    if where == "first":
+        times[0] = 0.0
+        named = f"got 0 s followed by {times[1]:.15g} s"
+    else:
+        times[-1] = 9_999_999_999_999.0
+        named = f"got {times[-2]:.15g} s followed by 9999999999999 s"
+    with pytest.raises(RawLayoutError, match=rf" at a\.csv: expected .*{re.escape(named)}\. Mend"):
+        common_grid([times], step, ["a.csv"], "s")
+
+
+def test_of_two_streams_the_one_with_the_longest_gap_is_named() -> None:
+    times = np.arange(0, 3600, 0.02) + 1_400_000_000.0
+    one, two = (np.concatenate([[first], times]) for first in (9.0, 0.0))
+    with pytest.raises(RawLayoutError, match=r"at b\.csv: .*got 0 s followed"):
+        common_grid([one, two], 0.02, ["a.csv", "b.csv"], "s")
+    assert len(common_grid([times, two], 0.02)) == 180_000  # what all streams cover is no longer
 
 
 def test_grid_of_streams_that_do_not_meet_is_empty() -> None:
