@@ -19,7 +19,8 @@ from .summary import Difference, Reached, Score, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
 MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
-LEVEL = "95 % bootstrap interval"
+LEVEL = "95 % bootstrap interval (splits resampled, then seeds within each)"
+ONE_SPLIT = "One split: the intervals tell of its seeds alone, and nothing of other people."
 ON_VALIDATION = "Validation people, for choosing hyper-parameters: no figures to report."
 
 
@@ -151,6 +152,7 @@ def difference_rows(results: Results) -> list[str]:
         + ("" if one.low is None or one.high is None
            else f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]")
         + f", n = {one.n}"
+        + (f" in {one.n_splits} splits" if one.n_splits and one.n_splits > 1 else "")
         for one in results.differences
     ]  # fmt: skip
 
@@ -160,6 +162,7 @@ def remarks(results: Results) -> list[str]:
     said = [MADE_UP] if results.generated else []
     counts = sorted({one.n for one in results.summaries})
     said += [f"n = {' to '.join(map(str, counts))} (splits x seeds) in each cell."] * bool(counts)
+    said += [ONE_SPLIT] * any(one.n_splits == 1 and one.n > 1 for one in results.differences)
     said += [ON_VALIDATION] if results.on == "validation" else []
     said += [f"Not the protocol as shipped: {'; '.join(results.changes)}."] * bool(results.changes)
     said += [*results.protocol.remarks]

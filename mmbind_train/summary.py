@@ -5,11 +5,10 @@ Source: shared/PROTOCOLS.md section 2, rule 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import bootstrap
 
 from mmbind_data.spec import Model
 
@@ -17,6 +16,7 @@ from .protocol_rules import REFERENCES
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+Place = tuple[str, int]  # split, seed
 
 
 class Score(Model):
@@ -70,8 +70,12 @@ class Difference(Model):
     baseline: str
     condition: str
     n: int
+    n_splits: int | None = Field(default=None, description="null: of a release that did not count")
     mean: float
-    low: float | None = Field(description="bounds of the interval; null: fewer than two pairs")
+    low: float | None = Field(
+        description="bounds of the interval, splits resampled and seeds within each (releases "
+        "without n_splits: all alike); null: fewer than two pairs"
+    )
     high: float | None
     confidence: float = CONFIDENCE
 
@@ -130,8 +134,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def compare(scores: Sequence[Score]) -> tuple[Difference, ...]:
     """Each row against the best baseline of the same condition.
 
-    The baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
-    chosen on the same scores: the difference is rather too small than too large.
+    The baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`, over
+    the splits and seeds that every baseline has: one whose hard cells failed is no better for it.
+    It is chosen on the same scores: the difference is rather too small than too large. Where the
+    baselines have no cell in common there is no best one, and no difference.
     """
     found = []
     for condition in dict.fromkeys(score.condition for score in scores):
@@ -140,52 +146,80 @@ def compare(scores: Sequence[Score]) -> tuple[Difference, ...]:
             row: {(s.split, s.seed): s.accuracy for s in here if s.row == row}
             for row in dict.fromkeys(score.row for score in here)
         }
-        baselines = {s.row for s in here if s.method not in REFERENCES}
-        if not baselines:
-            continue
-        best = max(baselines, key=lambda row: (np.mean(list(rows[row].values())), row))
-        found += [
-            difference(row, best, condition, rows[row], rows[best]) for row in rows if row != best
-        ]
+        best = _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
+        if best is not None:
+            found += [
+                difference(row, best, condition, rows[row], rows[best])
+                for row in rows
+                if row != best
+            ]
     return tuple(one for one in found if one is not None)
+
+
+def _best(baselines: Mapping[str, Mapping[Place, float]]) -> str | None:
+    """The baseline of highest mean over the cells that all have; of equal ones the last by name."""
+    common = sorted(set.intersection(*map(set, baselines.values()))) if baselines else []
+    if not common:
+        return None
+    return max(baselines, key=lambda row: (np.mean([baselines[row][at] for at in common]), row))
 
 
 def difference(
     row: str,
     baseline: str,
     condition: str,
-    own: dict[tuple[str, int], float],
-    other: dict[tuple[str, int], float],
+    own: Mapping[Place, float],
+    other: Mapping[Place, float],
 ) -> Difference | None:
     """Mean of the differences over the splits and seeds that both have, and its interval."""
     both = [at for at in own if at in other]
     if not both:
         return None
     values = np.array([own[at] - other[at] for at in both])
-    low, high = interval(values)
+    splits = [split for split, _ in both]
+    low, high = interval(values, splits)
     return Difference(
-        row=row, baseline=baseline, condition=condition, n=len(both),
+        row=row, baseline=baseline, condition=condition, n=len(both), n_splits=len(set(splits)),
         mean=float(values.mean()), low=low, high=high,
     )  # fmt: skip
 
 
-def interval(values: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """Percentile bootstrap interval of a mean; the same values give the same interval.
+def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
+    """Percentile interval of a mean by a bootstrap of two levels: splits, then seeds within each.
+
+    The seeds of one split share the people of fine-tuning and test, so they are no independent
+    draws: a resample takes as many splits as there are, with replacement, and of each one taken
+    its seeds anew, with replacement. Where there is one split only the interval tells of seeds
+    alone, and nothing of other people. The same values give the same interval.
 
     Parameters
     ----------
     values : ndarray of float, shape (n,)
         Paired differences.
+    splits : sequence of str, n of them
+        The split of each.
+
+    Notes
+    -----
+    Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8,
+    strategy 2: resampling with replacement at both levels.
     """
     if len(values) < 2:
         return None, None
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
-    found = bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
-        method="percentile", rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    rng = np.random.default_rng(0)
+    groups = [values[np.array(list(splits)) == name] for name in dict.fromkeys(splits)]
+    drawn = rng.integers(len(groups), size=(len(groups), RESAMPLES))
+    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for taken in drawn:
+        for number, group in enumerate(groups):
+            here = taken == number
+            seeds = rng.integers(len(group), size=(int(here.sum()), len(group)))
+            total[here] += group[seeds].sum(axis=1)
+            count[here] += len(group)
+    low, high = np.quantile(total / count, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:
