@@ -29,9 +29,11 @@ from mmbind_data.convert import convert
 from mmbind_data.datasets import load_descriptor, mmfi
 from mmbind_data.datasets.mmfi_frames import ROLES, mend_packets
 from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.layout import open_store
 from mmbind_data.points import Points
 from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
 from mmbind_data.spec import Recording
+from mmbind_data.validate import validate
 
 EVERY = tuple(ROLES)
 FIRST = raw.SEQUENCES[0]
@@ -706,13 +708,24 @@ def test_real_segment_table(real_data: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_table_and_frame_convert_as_segments(real_data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "raw" / "E01" / "S01" / "A01" / "wifi-csi"
+    folder = tmp_path / "raw" / FIRST / "wifi-csi"
     folder.mkdir(parents=True)
     source = (real_data / "mmfi" / "wifi-csi" / "frame001.mat").read_bytes()
     for number in raw.ELEVENTH:
         (folder / f"frame{number:03d}.mat").write_bytes(source)
     table = real_data / "mmfi" / "MMFi_action_segments.csv"
     (tmp_path / "raw" / table.name).write_bytes(table.read_bytes())
-    found = read_every(tmp_path / "raw", "segments", ["wifi_csi"])
-    assert len(found) == 48
-    assert sum(len(one.streams["wifi_csi"]) for one in found) == 294
+    done = convert("mmfi", tmp_path / "raw", tmp_path / "out.zarr", preset="segments")
+    assert validate(done.path, level="values") == []
+    store = open_store(done.path)
+    columns = store.samples().to_pydict()
+    first, last = np.array(columns["first_frame"]), np.array(columns["last_frame"])
+    assert (len(store), (last - first + 1).sum()) == (48, 294)
+    assert (first[0], last[0], first[-1], last[-1]) == (1, 7, 289, 294)
+    assert columns["trial"] == [str(number) for number in range(1, 49)]
+    assert store.info.labels == {"stretch and relax": 48}
+    frame = scipy.io.loadmat(io.BytesIO(source))["CSIamp"].astype(np.float32)
+    amplitude = store.load("wifi_csi")
+    assert amplitude.shape == (48, 20, 3, 114, 10)
+    # all frames are the same one, so is what lies between two
+    np.testing.assert_allclose(amplitude, np.broadcast_to(frame, amplitude.shape), rtol=1e-6)

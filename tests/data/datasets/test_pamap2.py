@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from rawdata import pamap2 as raw
 from rawdata.compare import assert_same, read_placed, stream, totals
 from rawdata.pamap2 import Piece
 from rawdata.truth import Truth
+from realraw import pamap2_rows, write_pamap2
 
 from mmbind_data.datasets import load_descriptor, pamap2
 from mmbind_data.errors import RawLayoutError
@@ -355,45 +355,10 @@ def test_any_changed_byte_is_read_or_refused(position: int, byte: int) -> None:
     read_or_refuse(changed)
 
 
-def real_rows(real_data: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Activity code -> column -> 500 rows of 100 Hz, NaN where the export has null."""
-    text = (real_data / "pamap2-derived" / "static" / "testresponse.js").read_text()
-    return {
-        code: {
-            column: np.array([np.nan if one is None else one for one in values], dtype=float)
-            for column, values in next(iter(sessions.values())).items()
-        }
-        for code, sessions in json.loads(text).items()
-    }
-
-
-def write_back(root: Path, rows: dict[str, dict[str, np.ndarray]]) -> None:
-    """One .dat file with the excerpts in the order of their times, 54 columns, as downloaded."""
-    tables = []
-    for code, columns in rows.items():
-        table = np.full((500, 54), np.nan)
-        table[:, 0] = np.round(columns["timestamp"], 2)
-        table[:, 1] = int(code)
-        table[:, 2] = columns["heartrate"]
-        for first, unit in ((3, "hand"), (20, "chest"), (37, "ankle")):
-            for offset, sensor in ((1, "Acc"), (7, "Gyr"), (10, "Mag")):
-                for axis in range(3):
-                    table[:, first + offset + axis] = columns[f"{unit}{sensor}{'XYZ'[axis]}"]
-        tables.append(table)
-    tables.sort(key=lambda table: table[0, 0])
-    (root / "Protocol").mkdir(parents=True)
-    lines = [
-        " ".join("NaN" if np.isnan(cell) else repr(float(cell)) for cell in row)
-        for table in tables
-        for row in table
-    ]
-    (root / f"{P101}.dat").write_text("\n".join(lines) + "\n")
-
-
 @pytest.mark.realdata
 def test_real_rows_read_back_from_dat(real_data: Path, tmp_path: Path) -> None:
-    rows = real_rows(real_data)
-    write_back(tmp_path, rows)
+    rows = pamap2_rows(real_data)
+    write_pamap2(tmp_path, rows)
     got = read(tmp_path, "default", pamap2.MODALITIES, ("hand", "chest", "ankle"))
     assert len(got) == 3 * 12
     labels = load_descriptor("pamap2").labels
@@ -421,7 +386,7 @@ def test_real_rows_read_back_from_dat(real_data: Path, tmp_path: Path) -> None:
 @pytest.mark.realdata
 def test_real_drop_outs_take_a_whole_unit_and_are_short(real_data: Path) -> None:
     lengths = Counter[int]()
-    for columns in real_rows(real_data).values():
+    for columns in pamap2_rows(real_data).values():
         np.testing.assert_allclose(np.diff(columns["timestamp"]), 0.01, atol=1e-9)
         for unit in ("hand", "chest", "ankle"):
             lost = np.array(
@@ -436,7 +401,7 @@ def test_real_drop_outs_take_a_whole_unit_and_are_short(real_data: Path) -> None
 
 @pytest.mark.realdata
 def test_real_units_are_si(real_data: Path) -> None:
-    rows = real_rows(real_data)
+    rows = pamap2_rows(real_data)
     for code in ("1", "2", "3"):  # lying, sitting, standing
         for unit in ("hand", "chest", "ankle"):
             lengths = {

@@ -22,6 +22,7 @@ from rawdata import sun_rgbd as raw
 from rawdata.compare import assert_same, read_all
 from rawdata.pictures import png
 from rawdata.truth import Truth
+from realraw import B3DO, KV2, sun_rgbd_together
 
 from mmbind_data.datasets import load_descriptor, sun_rgbd, sun_rgbd_semseg
 from mmbind_data.errors import RawLayoutError
@@ -31,8 +32,6 @@ from mmbind_data.spec import Recording
 EVERY = ("image", "depth", "semseg")
 SCENES = raw.SCENES[:4]
 FIRST = "kv1/NYUdata/NYU0001"
-B3DO = "kv1/b3dodata/img_0063"
-KV2 = "kv2/align_kv2/2014-12-18_11-31-54_260595134347"
 
 
 @pytest.fixture
@@ -463,26 +462,6 @@ def test_a_unit_holds_only_what_is_read() -> None:
     assert listing.unrecognised == ()
 
 
-def real_together(real_data: Path, tmp_path: Path) -> Path:
-    """The two real samples, the polygons of one, and the (re-saved) official lists, together."""
-    root = tmp_path / "raw"
-    for source, target in (
-        ("sunrgbd/SUNRGBD", "SUNRGBD"),
-        ("sunrgbd/SUNRGBDtoolbox", "SUNRGBDtoolbox"),
-        ("sunrgbd-derived/SUNRGBDtoolbox", "SUNRGBDtoolbox"),
-    ):
-        for file in sorted((real_data / source).rglob("*")):
-            if file.is_file():
-                copy = root / target / file.relative_to(real_data / source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(file.read_bytes())
-    polygons = f"sunrgbd-derived/reformatted_json/{B3DO}/annotation.json"
-    place = root / "SUNRGBD" / B3DO / "annotation2Dfinal" / "index.json"
-    place.parent.mkdir()
-    place.write_bytes((real_data / polygons).read_bytes())
-    return root
-
-
 @pytest.mark.realdata
 def test_real_samples_as_they_lie_there(real_data: Path) -> None:
     listing = find(real_data / "sunrgbd")
@@ -560,7 +539,7 @@ def test_real_low_bits_are_rotated(real_data: Path) -> None:
 
 @pytest.mark.realdata
 def test_real_polygons_and_halves(real_data: Path, tmp_path: Path) -> None:
-    root = real_together(real_data, tmp_path)
+    root = sun_rgbd_together(real_data, tmp_path / "raw")
     listing = find(root, size="427x561")
     assert listing.unrecognised == ()
     b3do, kv2 = (next(sun_rgbd.read(unit, EVERY, "default")) for unit in listing.units)
