@@ -16,7 +16,7 @@ from . import suitability
 from .advice_samples import LABEL, Drawn, draw, label_codes, load_both
 from .advice_scores import partner_scores
 from .advice_words import Advice, in_words
-from .bind_inputs import check_disjoint
+from .bind_inputs import check_disjoint, check_recordings
 from .bind_options import BindOptions
 from .calibration import wilson
 from .comparable import why_incomparable
@@ -98,6 +98,7 @@ def advise(
     """
     uids = [(store.path, [open_source(store, "").uid]) for store in (a, b)]
     check_disjoint(uids, "advise")
+    check_recordings([(store.path, [store]) for store in (a, b)], "advise")
     modalities, refused = candidates(a, b)
     found = []
     for name in modalities:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from .errors import BindingError, UsageError, problem, suggest
 from .layout import Bound, Store, open_any
 from .pairs import Rows, bound_rows, open_source, original_rows
+from .recordings import seen, seen_table
 
 
 def open_inputs(
@@ -110,3 +113,34 @@ def check_disjoint(uids: Sequence[tuple[Path, Sequence[np.ndarray]]], doing: str
                         "Give each node subjects of its own with mmbind partition --subjects.")
             )  # fmt: skip
         seen.update(dict.fromkeys(own, path))
+
+
+def check_recordings(stores: Sequence[tuple[Path, Sequence[Store]]], doing: str) -> None:
+    """Refuse stores whose samples were cut from the same recordings, by whatever conversion.
+
+    They would find each other: pairs that nobody needs, and natural ones where none should be.
+
+    Parameters
+    ----------
+    stores : sequence of (path, stores)
+        Of each input.
+    doing : str
+        Begins the message.
+
+    Raises
+    ------
+    BindingError
+    """
+    found = [
+        (path, seen(pa.concat_tables([seen_table(store) for store in parts])))
+        for path, parts in stores
+    ]
+    for (path, own), (there, others) in combinations(found, 2):
+        n = own.common(others)
+        if n:
+            raise BindingError(
+                problem(doing, "both stores were cut from the same recordings",
+                        f"{path} and {there}", "recordings of different people or datasets",
+                        f"{n} recordings in both",
+                        "Convert each recording once, and give each node subjects of its own.")
+            )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from .bind_inputs import check_disjoint, open_inputs, open_rows
+from .bind_inputs import check_disjoint, check_recordings, open_inputs, open_rows
 from .bind_options import BindOptions, Progress, recipe_of
 from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
@@ -154,13 +154,12 @@ def check_request(
         what = "another number of shared modalities"
         raise UsageError(problem("bind", what, "--shared", expected, str(len(chosen))))
     sides = open_rows(opened)
-    check_disjoint(
-        [
-            (store.path, [source.uid for source in side.sources])
-            for store, side in zip(opened, sides, strict=True)
-        ],
-        "bind",
-    )
+    paths = [store.path for store in opened]
+    uids = [[source.uid for source in side.sources] for side in sides]
+    check_disjoint(list(zip(paths, uids, strict=True)), "bind")
+    if not set(chosen) <= {TIME, LOCATION}:  # by these, one recording's parts are put together
+        stores = [_stores([side]) for side in sides]
+        check_recordings(list(zip(paths, stores, strict=True)), "bind")
     check_derivations(_stores(sides), chosen, derivations)
     known = set(_modalities(opened[0]))
     place = str(opened[0].path)

@@ -6,12 +6,13 @@ Source: paper section 6.3 (Table 9, robustness to the modalities at inference).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from mmbind_data.layout import Store
 from mmbind_data.spec import Model
@@ -98,7 +99,7 @@ def save_tuned(
     store: Store,
     config: EvaluateConfig,
     *,
-    seen: Collection[str],
+    samples: pa.Table,
 ) -> RunInfo:
     """Write a fine-tuned network as a run with a classifier, which `export` and `evaluate` take.
 
@@ -113,8 +114,8 @@ def save_tuned(
         Labelled ones of the store: their subjects count as seen from now on.
     store : Store
     config : EvaluateConfig
-    seen : collection of str
-        Uids of the samples that are seen by now.
+    samples : pyarrow.Table
+        Those that are seen by now, see `save_run`.
     """
     info, config = pretrained.info, config.model_copy(update={"seeds": (tuned.seed,)})
     chosen = rows.select(choose_labelled(rows.label, config, tuned.seed))
@@ -145,7 +146,7 @@ def save_tuned(
             "finetuned": FinetuneInfo(modalities=used, data=source, config=config),
         }
     )
-    save_run(folder, saved, tuned.model, tuned.classifier, seen=seen)
+    save_run(folder, saved, tuned.model, tuned.classifier, samples=samples)
     return saved
 
 

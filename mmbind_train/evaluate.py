@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
 from mmbind_data.layout import Store, open_store
+from mmbind_data.recordings import seen, seen_table
 from mmbind_data.spec import DatasetInfo, Model
 from mmbind_data.staging import staged
 
@@ -113,7 +115,7 @@ def evaluate(
     info, model = load_run(Path(run))
     pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
     stores = {"finetune": open_store(finetune), "test": open_store(test)}
-    roles, seen = _apart(Path(run), info, stores)
+    roles, met = _apart(Path(run), info, stores)
     modalities = choose_modalities(info, stores, config)
     classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
     wanted = (info, modalities, classes, config.memory)
@@ -130,7 +132,7 @@ def evaluate(
                 )
             )
         if folder is not None:
-            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, seen=seen)
+            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, samples=met)
     # From here on nothing is learnt or chosen any more: the test store may be read.
     held_out = _labelled(stores["test"], *wanted)
     predicted = [predict(one, held_out) for one in tuned]
@@ -169,24 +171,25 @@ def _saving(
 
 def _apart(
     run: Path, info: RunInfo, stores: Mapping[str, Store]
-) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], set[str]]:
-    """Make sure that nobody and no sample is met twice.
+) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], pa.Table]:
+    """Make sure that nobody, no sample and no recording is met twice.
 
     Returns
     -------
     roles : dict
         Subjects of each role by dataset.
-    seen : set of str
-        Uids of the samples that pre-training and fine-tuning see.
+    met : pyarrow.Table
+        The samples that pre-training and fine-tuning see.
     """
     roles: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
-    uids = {"pretrain": (run, seen_samples(run))}
+    tables = {"pretrain": seen_samples(run)}
     for role, store in stores.items():
         roles[role] = {store.info.dataset_id: tuple(store.info.subjects)}
-        uids[role] = (store.path, set(store.samples()["uid"].to_pylist()))
+        tables[role] = seen_table(store)
     check_disjoint(roles)
-    check_apart(uids)
-    return roles, uids["pretrain"][1] | uids["finetune"][1]
+    paths = {"pretrain": run} | {role: store.path for role, store in stores.items()}
+    check_apart({role: (paths[role], seen(table)) for role, table in tables.items()})
+    return roles, pa.concat_tables([tables["pretrain"], tables["finetune"]])
 
 
 def choose_modalities(

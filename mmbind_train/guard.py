@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from mmbind_data.errors import IntegrityError, LeakError, problem
 from mmbind_data.layout import Bound, Store, data_path
+from mmbind_data.occasion import LOCATION, TIME
+from mmbind_data.recordings import Seen, seen, seen_table
 from mmbind_data.spec import SourceInfo
 
 
@@ -36,6 +38,8 @@ def check_bound(bound: Bound, *, method: str) -> None:
     table = bound.pairs()
     for source in bound.info.sources:
         _check_node(bound.source(source.source_id), source, method)
+    if not {TIME, LOCATION} & set(bound.info.shared):
+        _check_recordings(bound, method)
     kinds = set(table["kind"].to_pylist())
     if "natural" in kinds:
         raise LeakError(
@@ -75,12 +79,12 @@ def check_disjoint(
                     )  # fmt: skip
 
 
-def check_apart(seen: Mapping[str, tuple[Path, set[str]]], *, doing: str = "evaluate") -> None:
-    """Check that no sample is met in two roles: all that can be told where nobody is named.
+def check_apart(seen: Mapping[str, tuple[Path, Seen]], *, doing: str = "evaluate") -> None:
+    """Check that no sample and no recording is met in two roles, also where nobody is named.
 
     Parameters
     ----------
-    seen : mapping of role to (path, uids)
+    seen : mapping of role to (path, Seen)
         Where the role's samples are from, and which they are.
 
     Raises
@@ -89,13 +93,16 @@ def check_apart(seen: Mapping[str, tuple[Path, set[str]]], *, doing: str = "eval
         Naming both roles and both paths.
     """
     for (role, (path, own)), (other, (there, theirs)) in combinations(seen.items(), 2):
-        common = len(own & theirs)
-        if common:
-            raise LeakError(
-                problem(doing, f"samples are in {role} and in {other}", f"{path} and {there}",
-                        f"{role} and {other} without common samples", f"{common} samples in both",
-                        "Choose other samples with mmbind partition --subjects or --where.")
-            )  # fmt: skip
+        for what, common in (
+            ("samples", len(own.uids & theirs.uids)), ("recordings", own.common(theirs))
+        ):  # fmt: skip
+            if common:
+                raise LeakError(
+                    problem(doing, f"{what} are in {role} and in {other}", f"{path} and {there}",
+                            f"{role} and {other} without common {what}",
+                            f"{common} {what} in both",
+                            "Choose others with mmbind partition --subjects or --where.")
+                )  # fmt: skip
 
 
 def held_modalities(store: Store, names: Iterable[str]) -> list[str]:
@@ -115,6 +122,22 @@ def _check_node(store: Store, source: SourceInfo, method: str) -> None:
                     f"only {', '.join(source.modalities)}", f"also {', '.join(held)}",
                     "Cut the node's store anew with mmbind partition and bind again.")
         )  # fmt: skip
+
+
+def _check_recordings(bound: Bound, method: str) -> None:
+    """Check that no recording lies in two nodes, converted twice: its pairs would be natural."""
+    tables = [
+        (source.source_id, seen(seen_table(bound.source(source.source_id))))
+        for source in bound.info.sources
+    ]
+    for (name, own), (other, theirs) in combinations(tables, 2):
+        n = own.common(theirs)
+        if n:
+            raise LeakError(
+                problem(f"train {method}", f"recordings are in {name} and in {other}", bound.path,
+                        "nodes without common recordings", f"{n} recordings in both",
+                        "Give each node subjects of its own and bind again.")
+            )  # fmt: skip
 
 
 def _check_table(bound: Bound, table: pa.Table, method: str) -> None:

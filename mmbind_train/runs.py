@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from mmbind_data.errors import FormatError, IntegrityError, problem
 from mmbind_data.layout import read_table
+from mmbind_data.recordings import COLUMNS
 from mmbind_data.scale import Statistics
 from mmbind_data.spec import Modality, Model
 
@@ -104,14 +104,17 @@ def save_run(
     model: AdaptiveModel,
     classifier: Classifier | None = None,
     *,
-    seen: Collection[str],
+    samples: pa.Table,
 ) -> None:
-    """Write run.json, the weights and the uids of all samples that were seen into a folder."""
+    """Write run.json, the weights and the table of the samples that were seen into a folder.
+
+    ``samples`` is as `mmbind_data.recordings.seen_table` gives it.
+    """
     # not save_file: that makes a file that only its owner may read
     (folder / WEIGHTS).write_bytes(save(_stored(model)))
     if classifier is not None:
         (folder / CLASSIFIER).write_bytes(save(_stored(classifier)))
-    pq.write_table(pa.table({"uid": sorted(seen)}), folder / SAMPLES, compression="zstd")
+    pq.write_table(samples.sort_by("uid"), folder / SAMPLES, compression="zstd")
     text = json.dumps(info.model_dump(mode="json"), indent=2) + "\n"
     (folder / RUN).write_text(text, encoding="utf-8")
 
@@ -138,8 +141,8 @@ def load_run(folder: Path) -> tuple[RunInfo, AdaptiveModel]:
     return info, model.eval()
 
 
-def seen_samples(folder: Path) -> set[str]:
-    """Uids of the samples that a run has seen; none are known of runs of earlier releases.
+def seen_samples(folder: Path) -> pa.Table:
+    """The samples that a run has seen; none are known of runs of earlier releases.
 
     Raises
     ------
@@ -147,8 +150,8 @@ def seen_samples(folder: Path) -> set[str]:
         The table is damaged.
     """
     if not (folder / SAMPLES).exists():
-        return set()
-    return set(read_table(folder / SAMPLES)["uid"].to_pylist())
+        return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
+    return read_table(folder / SAMPLES)
 
 
 def load_classifier(folder: Path, info: RunInfo) -> Classifier | None:

@@ -7,10 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store, open_any
+from mmbind_data.recordings import seen_table
 from mmbind_data.staging import KEPT, check_output, resumable, staging_path
 
 from .batches import Rows, gather_bound, gather_store, measure_statistics
@@ -112,7 +115,7 @@ def train(
         )  # fmt: skip
         log.close()
         info = describe(training, opened, method, str(data))
-        save_run(folder, info, training.model, training.classifier, seen=_uids(opened))
+        save_run(folder, info, training.model, training.classifier, samples=_seen(opened))
     processes.wait()
     return info
 
@@ -248,12 +251,19 @@ def read_rows(data: Store | Bound, method: str, config: TrainConfig, *, held: bo
     return rows.select(np.isin(rows.kind, entry.kinds))
 
 
-def _uids(data: Store | Bound) -> set[str]:
-    """Uids of all samples that a store holds or points at."""
+def _seen(data: Store | Bound) -> pa.Table:
+    """The samples that a store holds or points at, and what they were cut from."""
     if isinstance(data, Store):
-        return set(data.samples()["uid"].to_pylist())
+        return seen_table(data)
     table = data.pairs()
-    return {uid for name in data.info.modalities for uid in table[f"{name}.uid"].to_pylist() if uid}
+    parts = []
+    for source in data.info.sources:
+        uids = set[str]()
+        for name in data.info.modalities:
+            own = pc.equal(table[f"{name}.source"], source.source_id)
+            uids |= set(table[f"{name}.uid"].filter(own).to_pylist())
+        parts.append(seen_table(data.source(source.source_id), uids))
+    return pa.concat_tables(parts)
 
 
 def count_samples(rows: Rows) -> int:

@@ -113,7 +113,7 @@ def write_small_store(
             info=info,
             columns=columns,
             samples=samples,
-            raw_files=pa.table({"path": ["none"]}),
+            raw_files=pa.table({"path": ["none"], "sha256": ["0" * 64]}),
             present=present,
             blocks=blocks,
             documents={DESCRIPTOR: {}, PROVENANCE: {}},

@@ -58,6 +58,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "writer",
             "diff",
             "pairs",
+            "recordings",
             "mean_rows",
             "references",
             "thinning",

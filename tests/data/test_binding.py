@@ -17,9 +17,11 @@ import pytest
 import torch
 import zarr
 from plain import PLAIN
+from rawdata.truth import Truth
 
 from mmbind_data.bind_options import PAPER, WeightRule
 from mmbind_data.binding import bind
+from mmbind_data.convert import convert
 from mmbind_data.errors import BindingError, FormatError, OutputError, UsageError
 from mmbind_data.integrity import write_manifest
 from mmbind_data.layout import Store, open_bound, open_store
@@ -285,6 +287,27 @@ def test_weight_rules_reach_the_table(node_stores: tuple[Path, Path], tmp_path: 
             np.asarray(table["weight"])[pseudo], normalise_weights(similarity, rule)
         )
         assert (np.asarray(table["weight"])[~pseudo] == 1).all()
+
+
+def test_a_recording_that_was_converted_twice_is_bound_once(
+    motionsense_truth: Truth, motionsense_store: Path, tmp_path: Path
+) -> None:
+    """Other options give other uids; the raw files are the same."""
+    turned = tmp_path / "turned.zarr"
+    convert("motionsense", motionsense_truth.root, turned, options={"sign": "specific_force"})
+    known = [
+        set(open_store(path).samples()["uid"].to_pylist()) for path in (motionsense_store, turned)
+    ]
+    assert not known[0] & known[1]
+    first, *others = open_store(turned).info.subjects
+    nodes = [tmp_path / f"{name}.zarr" for name in "abc"]
+    partition(motionsense_store, nodes[0], subjects=[first], modalities=["gyro", "acc"])
+    partition(turned, nodes[1], subjects=[first], modalities=["gyro", "gravity"])
+    partition(turned, nodes[2], subjects=others, modalities=["gyro", "gravity"])
+    n = len(set(open_store(nodes[0]).samples()["raw_file"].to_pylist()))
+    refused(BindingError, f"cut from the same recordings.*got {n} recordings in both",
+            (nodes[0], nodes[1]), tmp_path / "o", "gyro")  # fmt: skip
+    bind((nodes[0], nodes[2]), tmp_path / "o", shared="gyro", options=PLAIN)
 
 
 def test_a_bound_input_keeps_the_weights_of_its_rows(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pytest
 import torch
 from kinds import MODALITIES, write_kind_store
@@ -63,7 +64,7 @@ class Case:
             modalities=dict(self.rows.modalities), statistics=self.statistics, subjects={},
             stretched=dict(self.rows.stretched), n_rows={}, steps=0, final_loss=None, versions={},
         )  # fmt: skip
-        save_run(self.path, info, self.model, self.classifier, seen=())
+        save_run(self.path, info, self.model, self.classifier, samples=pa.table({"uid": []}))
 
     def batch(self, n: int) -> Batch:
         return make_batch(self.rows, np.arange(n), self.statistics)

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from plain import PLAIN
-from smallstores import LABELS, World, write_small_store
+from smallstores import FRAMES, LABELS, World, write_small_store
 from torch import Tensor
 from torch.nn import functional
 
 from mmbind_data.binding import bind
 from mmbind_data.errors import LeakError
-from mmbind_data.layout import Bound, open_any, open_store
+from mmbind_data.layout import RAW_FILES, SAMPLES, Bound, open_any, open_store
 from mmbind_data.partition import partition
 from mmbind_train import training as training_module
 from mmbind_train.augment import augment
@@ -294,3 +296,44 @@ def test_samples_of_nobody_that_were_trained_on_are_not_met_again(tmp_path: Path
     ):  # fmt: skip
         with pytest.raises(LeakError, match=rf"in pretrain and in {role}.* got 9 samples in both"):
             evaluate(trained, first, second, config=quick)
+
+
+def renamed(store: Path, dataset: str, raw: str) -> Path:
+    """Make a store one of another dataset, with uids of its own, that was cut from one raw file."""
+    document = json.loads((store / "zarr.json").read_text())
+    document["attributes"]["mmbind"]["dataset_id"] = dataset
+    (store / "zarr.json").write_text(json.dumps(document))
+    table = open_store(store).samples()
+    texts = [f"{dataset}-{uid}" for uid in table["uid"].to_pylist()]
+    table = table.set_column(table.column_names.index("uid"), "uid", pa.array(texts))
+    table = table.append_column("raw_file", pa.array(["x.csv"] * len(table)))
+    pq.write_table(table, store / SAMPLES)
+    pq.write_table(pa.table({"path": ["x.csv"], "sha256": [raw]}), store / RAW_FILES)
+    return store
+
+
+def test_a_recording_is_met_once_whatever_it_is_called(tmp_path: Path) -> None:
+    """One raw file that was converted under two names has other uids and other subjects."""
+
+    def store(name: str, raw: str, *modalities: str) -> Path:
+        frames = {one: FRAMES[one] for one in modalities}
+        path = tmp_path / f"{name}.zarr"
+        return renamed(write_small_store(path, frames=frames, subjects=(name,)), name, raw)
+
+    a, b = store("a", "1" * 64, "acc", "skeleton"), store("b", "2" * 64, "acc", "gyro")
+    c, t = store("c", "3" * 64, "acc", "gyro"), store("t", "4" * 64, "acc", "gyro")
+    same_as_c, same_as_b = store("d", "3" * 64, "acc", "gyro"), store("e", "2" * 64, "acc", "gyro")
+    bind([a, b], tmp_path / "o.zarr", shared="acc", options=PLAIN)
+    train(tmp_path / "o.zarr", tmp_path / "run", config=SMALL)
+    quick = EvaluateConfig(seeds=(0,), budget=Budget(steps=1))
+    evaluate(tmp_path / "run", c, t, config=quick)
+    for first, second, words in (
+        (c, same_as_c, "recordings are in finetune and in test"),
+        (c, same_as_b, "recordings are in pretrain and in test"),
+        (same_as_b, t, "recordings are in pretrain and in finetune"),
+    ):
+        with pytest.raises(LeakError, match=words):
+            evaluate(tmp_path / "run", first, second, config=quick)
+    pq.write_table(pa.table({"path": ["x.csv"], "sha256": ["1" * 64]}), b / RAW_FILES)
+    with pytest.raises(LeakError, match=r"recordings are in a and in b .*got 1 recordings in both"):
+        train(tmp_path / "o.zarr", tmp_path / "again", config=SMALL)
