@@ -86,9 +86,9 @@ def test_realworld(real_data: Path, stored: Convert) -> None:
         ("acc", (-2.3750482, 8.59279, -2.8395233), (-5.4743423, 6.611588, -0.9828198)),
         ("gyro", (-4.0860777, 0.9624182, 0.24984388), (-3.143818, 1.5289958, -0.13316862)),
     ):
-        expected = 0.75 * np.array(before) + 0.25 * np.array(after)
+        wanted = 0.75 * np.array(before) + 0.25 * np.array(after)
         got = store.load(modality, shin[59:60])[0, 30]
-        np.testing.assert_allclose(got, expected, rtol=1e-5)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
