@@ -114,6 +114,7 @@ def bind(
         total = _weighted(total, options, len(total.shared) - 1, several=_several(hop, options))
         hops.append(hop)
         embedded.append(found)
+    _check_label_models(opened, hops, embedded)
     report = report_pairing(hops)
     binder = [one for store in opened if isinstance(store, Bound) for one in store.info.binder]
     parents = [store.info.content_digest if isinstance(store, Bound) else None for store in opened]
@@ -300,6 +301,23 @@ def _weighted(rows: Rows, options: BindOptions, hop: int, *, several: bool) -> R
     means = np.flatnonzero((rows.kind == MEAN) & (rows.hop == hop))
     weight[means] = shares(rows, means, options.temperature)
     return replace(rows, weight=weight)
+
+
+def _check_label_models(
+    opened: Sequence[Store | Bound], hops: Sequence[Hop], embedded: Sequence[Embedded]
+) -> None:
+    """Refuse to go on with another sentence model: its similarities mean something else."""
+    for store in opened:
+        for one in store.info.binder if isinstance(store, Bound) else ():
+            for hop, found in zip(hops, embedded, strict=True):
+                before, now = (config.get("sha256") or config.get("model")
+                               for config in (one.embedding, found.config))  # fmt: skip
+                if hop.shared == one.shared == LABEL and before != now:
+                    raise BindingError(
+                        problem("bind", "labels were compared by another model", store.path,
+                                f"--label-model {one.embedding.get('model')}",
+                                str(found.config.get("model")), "Take that one, or bind anew.")
+                    )  # fmt: skip
 
 
 def _binder(hop: Hop, embedded: Embedded, options: BindOptions, parent: str | None) -> BinderInfo:

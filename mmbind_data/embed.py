@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,9 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
         The template names a column that the table does not have, or is malformed.
     """
     try:
+        if any(spec or conversion for _, _, spec, conversion in Formatter().parse(template)):
+            message = "no format is understood"  # a width of a billion would fill the memory
+            raise ValueError(message)
         return template.format_map(
             {key: "" if value is None else value for key, value in row.items()}
         )

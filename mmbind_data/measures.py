@@ -194,7 +194,7 @@ def principal_components(
     """
     d = a.shape[1]
     if n_components > d:
-        message = f"pca to {n_components} dimensions of embeddings that have {d}"
+        message = f"--pca {n_components} of embeddings that have {d} dimensions: give fewer"
         raise ValueError(message)
     n = len(a) + len(b)
     centre = (a.sum(axis=0, dtype=np.float64) + b.sum(axis=0, dtype=np.float64)) / n

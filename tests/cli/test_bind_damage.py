@@ -257,7 +257,7 @@ BIND = (
     Case("idle derivation", (*ACC, "--derive", "right_wrist_acc"), 2, "no use at --derive"),
     Case("impossible derivation", ("--shared", "gyro", "--derive", "right_wrist_gyro"), 4,
          "joint missing"),
-    Case("pca beyond", (*ACC, "--rerank", "none", "--pca", "500"), 4, "pca to 500 .* have 72"),
+    Case("pca beyond", (*ACC, "--rerank", "none", "--pca", "500"), 4, "--pca 500 of .* have 72"),
     Case("idle pca", (*ACC, "--pca", "5"), 2, "--pca: .*Give --rerank none"),
     Case("idle metric", (*ACC, "--metric", "euclidean"), 2, "--metric: .*Give --rerank none"),
     Case("sinkhorn", (*ACC, "--match", "sinkhorn"), 2, "--match: .*Give --rerank none"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from mmbind_data import label_texts
 from mmbind_data.bind_options import WeightRule
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.embed import Embedded, embed_texts, packaged_model
-from mmbind_data.errors import UsageError
+from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.label_texts import embed_labels, read_label_map
 from mmbind_data.layout import open_bound, open_store
 from mmbind_data.similarity import normalise_weights
@@ -74,9 +76,10 @@ def test_labels_of_two_datasets_meet_by_meaning(
 
 
 def test_a_bad_template_is_refused(node_stores: tuple[Path, Path], tmp_path: Path) -> None:
-    options = BindOptions(label_model=MODEL, label_text="{label} {height}")
-    with pytest.raises(UsageError, match=r"bad template.*label.*'\{label\} \{height\}'"):
-        bind(node_stores, tmp_path / "b.zarr", shared="label", options=options)
+    for text in ("{label} {height}", "{label:>99999999999}", "{label!r}", "{label"):
+        options = BindOptions(label_model=MODEL, label_text=text)
+        with pytest.raises(UsageError, match=rf"bad template.*label.*{re.escape(repr(text))}"):
+            bind(node_stores, tmp_path / "b.zarr", shared="label", options=options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,6 +109,21 @@ def test_a_map_may_name_labels_of_any_of_the_stores(
     bind(inputs, tmp_path / "three.zarr", shared="label", options=options)
     pairs = label_pairs(tmp_path / "three.zarr", inputs)
     assert {other for one, other, _ in pairs if one == "jogging"} == {"jog"}
+
+
+def test_another_label_model_does_not_go_on_with_a_bound_store(
+    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path
+) -> None:
+    bound, options = tmp_path / "ab.zarr", BindOptions(label_model=MODEL)
+    bind(node_stores, bound, shared="label", options=options)
+    bind([bound, motionsense_store], tmp_path / "same.zarr", shared="label", options=options)
+    document = json.loads((bound / "zarr.json").read_text())
+    embedding = document["attributes"]["mmbind"]["binder"][0]["embedding"]
+    embedding |= {"model": "another", "sha256": {"model.safetensors": "0" * 64}}
+    (bound / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(BindingError, match=rf"another model .*--label-model another, got {MODEL}"):
+        bind([bound, motionsense_store], tmp_path / "o.zarr", shared="label", options=options)
+    assert not (tmp_path / "o.zarr").exists()
 
 
 @pytest.mark.parametrize("rule", ["minmax_mean1", "raw", "softmax"])
