@@ -347,7 +347,7 @@ def test_rules_out_of_range_are_refused(change: dict[str, object], what: str) ->
 
 def test_requests_that_do_not_fit_are_refused() -> None:
     a, b = vectors(5, 3, 0), vectors(6, 3, 1)
-    with pytest.raises(ValueError, match="pca to 4 dimensions of embeddings that have 3"):
+    with pytest.raises(ValueError, match="--pca 4 of embeddings that have 3"):
         match(a, b, Rule(pca=4))
     for group_a, group_b in ((np.zeros(5), None), (np.zeros(4), np.zeros(6)), (None, np.zeros(6))):
         with pytest.raises(ValueError, match="groups of shapes"):
