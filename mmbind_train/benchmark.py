@@ -89,7 +89,7 @@ def benchmark(
     RawLayoutError
         Raw data, or people, that are not at hand.
     OutputError
-        Other results stand in ``out``.
+        Other results stand in ``out``, or more of them than this call would make.
     """
     out = Path(out)
     protocol, asked, changes = narrow(request)
@@ -101,7 +101,7 @@ def benchmark(
     else:
         raw = find_raw(protocol, request.data)
         generated = is_generated(raw, request.data) or generated
-    check_folder(out, protocol.name, generated=generated, on=request.on)
+    _check_folder(out, protocol, asked, request, generated=generated)
     # kept apart, so that nothing made up is ever taken for something measured
     folder = folder / ("generated" if generated else "measured")
     prepared = prepare(
@@ -153,6 +153,7 @@ def plan_benchmark(
             raw = {name: folder / "raw" / name for name in SHIPPED_GENERATORS}
     except RawLayoutError as error:
         missing = str(error)
+    _check_folder(Path(out), protocol, asked, request, generated=generated)
     folder = folder / ("generated" if generated else "measured")
     prepared, exact = None, True
     if raw is not None:
@@ -174,6 +175,26 @@ def plan_benchmark(
         seconds=None if seconds is None else seconds / (jobs or cores()),
         exact=exact,
         missing=missing,
+    )
+
+
+def _check_folder(
+    out: Path, protocol: Protocol, asked: Asked, request: Request, *, generated: bool
+) -> None:
+    conditions = [one.name for one in protocol.conditions]
+    check_folder(
+        out,
+        protocol,
+        {
+            (row.name, split.name, seed, condition)
+            for row in asked.rows
+            for split in asked.splits
+            for seed in asked.seeds
+            for condition in conditions
+        },
+        generated=generated,
+        on=request.on,
+        paper_statistic=request.paper_statistic,
     )
 
 

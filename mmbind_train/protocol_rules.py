@@ -61,20 +61,21 @@ def differences(protocol: Protocol, row: Row) -> list[str]:
     ]
     plain = row.model_copy(update={"train": {}, "evaluate": {}})
     own, base = (protocol.train_config(one, 0).model_dump(mode="json") for one in (row, plain))
-    found += [f"train.{path}" for path in _changed(base, own)]
+    found += [f"train.{path}" for path in changed_paths(base, own)]
     for condition in protocol.conditions:
         own, base = (
             protocol.evaluate_config(one, condition, 0).model_dump(mode="json")
             for one in (row, plain)
         )
-        found += [f"evaluate.{path}" for path in _changed(base, own)]
+        found += [f"evaluate.{path}" for path in changed_paths(base, own)]
     return list(dict.fromkeys(found))
 
 
-def _changed(base: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> Iterator[str]:
+def changed_paths(base: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """Where a document departs from another of the same fields, as dotted paths."""
     for name, value in own.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
-            yield from _changed(base[name], value, f"{at}{name}.")
+            yield from changed_paths(base[name], value, f"{at}{name}.")
         elif value != base.get(name):
             yield f"{at}{name}"
 

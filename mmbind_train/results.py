@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 from mmbind_data.errors import OutputError, problem
 from mmbind_data.spec import Model
 
+from .benchmark_plan import Place
 from .cells import write_atomically
 from .protocol import PaperFigure, Protocol
+from .protocol_rules import changed_paths
 from .summary import Difference, Reached, Score, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
@@ -22,6 +25,8 @@ MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
 LEVEL = "95 % bootstrap interval (splits resampled, then seeds within each)"
 ONE_SPLIT = "One split: the intervals tell of its seeds alone, and nothing of other people."
 ON_VALIDATION = "Validation people, for choosing hyper-parameters: no figures to report."
+# parts of a protocol that no figure depends on, or that the figures themselves tell
+TOLD = ("title", "paper", "remarks", "validation_remark", "seeds", "switches", "reach")
 
 
 class Failure(Model):
@@ -52,31 +57,81 @@ class Results(Model):
     failures: tuple[Failure, ...]
 
 
-def check_folder(out: Path, protocol: str, *, generated: bool, on: str) -> None:
-    """Refuse a folder that holds other results.
+def check_folder(
+    out: Path,
+    protocol: Protocol,
+    cells: Set[Place],
+    *,
+    generated: bool,
+    on: str,
+    paper_statistic: bool,
+) -> None:
+    """Refuse a folder whose results a run would replace by others, or by fewer.
 
     Raises
     ------
     OutputError
-        Results of another protocol, of validation people, or of generated data stand there.
+        Results of another protocol, of validation people, or of generated data stand there; or
+        they were made with other settings, or hold figures that the run would not make.
     """
     path = out / RESULTS
     if not path.exists():
         return
+    before = None
+    found: tuple[str, bool, str] = ("something else", False, on)
     try:
         before = Results.model_validate_json(path.read_text())
-        found: tuple[str, bool, str] = (before.protocol.name, before.generated, before.on)
+        found = (before.protocol.name, before.generated, before.on)
     except (ValidationError, UnicodeDecodeError):
-        found = ("something else", False, on)
-    if found != (protocol, generated, on):
+        pass
+    if before is None or found != (protocol.name, generated, on):
         asked, had = (
             f"{name}, {'generated' if made_up else 'measured'} data, on {where}"
-            for name, made_up, where in ((protocol, generated, on), found)
+            for name, made_up, where in ((protocol.name, generated, on), found)
         )
         raise OutputError(
             problem("run a benchmark", "other results stand there", path, asked, had,
                     "Choose another folder: results of different kinds are not mixed.")
         )  # fmt: skip
+    what = ""
+    lost = [one for one in before.scores if place_of(one) not in cells]
+    if changed := changed_settings(before.protocol, protocol):
+        what, expected, got = "made with other settings", "the same", f"other {', '.join(changed)}"
+    elif lost:
+        what, expected = "not all of them would be made again", "a run that contains them"
+        first = ", ".join(map(str, place_of(lost[0])))
+        got = f"one without {len(lost)} of the {len(before.scores)} figures there, such as {first}"
+    elif not paper_statistic and any(one.paper_statistic is not None for one in before.scores):
+        what, expected, got = "it would drop a column", "--paper-statistic", "none"
+    if what:
+        raise OutputError(
+            problem("replace finished results", what, path, expected, got,
+                    f"Choose another folder; --work {out / 'work'} lends it the finished cells.")
+        )  # fmt: skip
+
+
+def place_of(score: Score) -> Place:
+    """Row, split, seed and condition of a score."""
+    return score.row, score.split, score.seed, score.condition
+
+
+def changed_settings(before: Protocol, now: Protocol) -> list[str]:
+    """Where two protocols differ in how they make the figures that both have, as dotted paths."""
+    lists = ("rows", "conditions", "splits", "validation_splits")
+    plain = [one.model_dump(mode="json", exclude={*TOLD, *lists}) for one in (before, now)]
+    found = list(changed_paths(*plain))
+    for part in lists:
+        own, other = (
+            {
+                one.name: one.model_dump(mode="json", exclude={"title"})
+                for one in getattr(each, part)
+            }
+            for each in (before, now)
+        )
+        both = [name for name in own if name in other]
+        found += [path for name in both
+                  for path in changed_paths(own[name], other[name], f"{part}.{name}.")]  # fmt: skip
+    return found
 
 
 def write_results(out: Path, results: Results) -> None:

@@ -250,16 +250,53 @@ def test_a_change_repeats_what_it_touches_only(
     shutil.copytree(root / "out", tmp_path / "out")
     before = stamps(tmp_path)
     path = write_protocol(tmp_path / "small.json", evaluate={"budget": {"steps": 2}})
-    benchmark(Request(path, data, methods=["mmbind", "mim"]), tmp_path / "out", jobs=1)
+    work = tmp_path / "out" / "work"
+    request = Request(path, data, methods=["mmbind", "mim"])
+    benchmark(request, tmp_path / "new", work=work, jobs=1)
     new = set(stamps(tmp_path)) - set(before)
     assert {Path(name).parent.name for name in new} == {"scores"}
     assert len([name for name in new if "result" not in name]) == 8
-    outlook = plan_benchmark(Request(path, data), tmp_path / "out")
+    outlook = plan_benchmark(Request(path, data), tmp_path / "new", work=work)
     assert outlook.exact
     assert outlook.n_cells == {"bind": 4, "train": 10, "score": 20}
     assert outlook.n_done == 4 + 10 + 8
     assert outlook.seconds is not None
     assert outlook.seconds > 0
+
+
+def test_finished_results_are_not_replaced_by_fewer_or_others(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, results = done
+    out, path = tmp_path / "out", root / "small.json"
+    work = out / "work"
+    shutil.copytree(root / "out", out)
+    before = {one.name: one.read_bytes() for one in out.iterdir() if one.is_file()}
+    fewer = r"not all .*of the 20 figures there, such as mmbind.*--work \S+/out/work lends"
+    other = write_protocol(tmp_path / "small.json", train={"budget": {"steps": 3, "batch": 16}})
+    document = small_document()
+    document["rows"][2]["bind"] = {"top_k": 3}
+    document["switches"].append("bind.top_k")
+    (tmp_path / "rows.json").write_text(json.dumps(document))
+    for request, message in (
+        (Request(path, data, ["lower_bound", "mim"], paper_statistic=True), fewer),
+        (Request(path, data, seeds=1, paper_statistic=True), "10 of the 20 figures there"),
+        (Request(path, data, steps=1, paper_statistic=True), "other settings.*train.budget.steps"),
+        (Request(other, data, paper_statistic=True), "other train.budget.steps"),
+        (Request(tmp_path / "rows.json", data, paper_statistic=True), "rows.mmbind.bind.top_k"),
+        (Request(path, data), "it would drop a column.*expected --paper-statistic"),
+    ):
+        for call in (benchmark, plan_benchmark):
+            with pytest.raises(OutputError, match=message):
+                call(request, out, work=work, jobs=1)
+    assert {one.name: one.read_bytes() for one in out.iterdir() if one.is_file()} == before
+    # the same again, and more than stands there, whatever the words around it
+    few = Request(path, data, ["mim"], seeds=1)
+    assert len(benchmark(few, tmp_path / "few", work=work, jobs=1).scores) == 2
+    told = write_protocol(tmp_path / "told.json", title="another title", remarks=["a remark"])
+    for place in (out, tmp_path / "few"):
+        again = benchmark(Request(told, data, paper_statistic=True), place, work=work, jobs=1)
+        assert figures(again) == figures(results)
 
 
 def test_two_processes_give_what_one_gives(
