@@ -62,15 +62,7 @@ def assemble(
     rows = sample_columns(one for unit in units for one in unit.head["recordings"])
     counts: Counter[str] = sum((Counter(unit.head["counts"]) for unit in units), Counter())
     if not rows["uid"]:
-        raise RawLayoutError(
-            problem(
-                f"convert {plan.descriptor.dataset_id}",
-                "no sample",
-                f"{len(plan.units)} raw units",
-                "at least one recording as long as a window",
-                "; ".join(["none", *_remarks(counts)]),
-            )
-        )
+        raise _no_sample(plan, units, counts)
     present, notes = _presence(plan, units)
     notes += _remarks(counts)
     empty = sum(not unit.present for unit in units)
@@ -103,6 +95,29 @@ def assemble(
     total = len(results)
     tell = (lambda name: progress(total, total, f"writing {name}")) if progress else None
     return write_store(root, content, threads=threads, progress=tell), notes
+
+
+def _no_sample(plan: Plan, units: Sequence[Spooled], counts: Counter[str]) -> RawLayoutError:
+    """The error where no window fits: how long a window is, and how long what was found."""
+    windowing = plan.preset.windowing
+    step = "Ask for another preset, or for more of the raw data."
+    if plan.document is not None:
+        step = "Lower windows.seconds in the descriptor, or mend what is left out."
+    expected, got = "a recording of a label that is kept", "none"
+    if windowing.mode == "cut":
+        expected = f"a recording as long as a window, {_long(plan, max(windowing.length.values()))}"
+        n_frames, file = max(tuple(unit.head["longest"]) for unit in units)
+        if n_frames:
+            got = f"at most {_long(plan, n_frames)} without a gap, in {file}"
+    what, where = "no sample", f"{len(plan.units)} raw units"
+    got = "; ".join([got, *_remarks(counts)])
+    doing = f"convert {plan.descriptor.dataset_id}"
+    return RawLayoutError(problem(doing, what, where, expected, got, step))
+
+
+def _long(plan: Plan, n_frames: int) -> str:
+    rate = plan.preset.windowing.rate_hz
+    return f"{n_frames} frames ({n_frames / rate:g} s)" if rate else f"{n_frames} frames"
 
 
 def _arrays(units: Sequence[Spooled]) -> Iterator[Mapping[str, Any]]:
@@ -144,7 +159,8 @@ def _code_columns(
         texts = rows["label_text" if column == "label" else column]
         names = sorted({text for text in texts if text is not None}, key=natural)
         if column == "label":  # every label of the preset has its code, also in a subset
-            names = list(plan.preset.labels or plan.descriptor.labels.values()) or names
+            known = plan.preset.labels or plan.descriptor.labels.values()
+            names = list(dict.fromkeys(known)) or names  # two raw labels may have one text
         code = {text: index for index, text in enumerate(names)}
         codes = np.array([-1 if text is None else code[text] for text in texts], dtype=np.int32)
         columns[column] = (codes, tuple(names))

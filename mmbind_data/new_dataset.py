@@ -6,6 +6,7 @@ import keyword
 import os
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from .datasets import TABLE, list_datasets
@@ -48,8 +49,9 @@ def new_package(name: str, folder: Path) -> list[str]:
         Something stands at the folder.
     """
     _check_name(name)
-    _check_free(folder)
     module = name.replace("-", "_")
+    _check_module(module)
+    _check_free(folder)
     written = []
     with staged(folder, overwrite=False, doing="begin a dataset") as root:
         for template, place in PACKAGE.items():
@@ -99,3 +101,13 @@ def _check_name(name: str) -> None:
     if name in (TABLE, *list_datasets()):
         message = problem("begin a dataset", "name taken", "NAME", "a new name", name)
         raise UsageError(message)
+
+
+def _check_module(module: str) -> None:
+    """Refuse a package that would hide a module, or be hidden by it."""
+    found = find_spec(module)
+    if found is not None:
+        place = found.origin or next(iter(found.submodule_search_locations or ()), "Python itself")
+        what, expected = f"Python has a module {module} already", "a name that no module has"
+        step = f"Choose another name, such as my-{module.replace('_', '-')}."
+        raise UsageError(problem("begin a dataset", what, "NAME", expected, place, step))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from .errors import FormatError, problem
+from .field_faults import fault_sentence
+from .path_patterns import compile_pattern
+from .samples import COLUMNS
 from .spec import (
     Axis,
     ColumnType,
@@ -30,7 +33,10 @@ from .units import Conversion, conversion
 
 FIELDS = ("subject", "label", "trial", "session", "placement", "environment")
 OWN = "the user's own descriptor"
-GROUP = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+DOCUMENT = "the descriptor"
+DOING = "use the descriptor"
+AXES = ("channel", "joint", "coordinate", "height", "width", "antenna", "subcarrier", "packet")
+MOST_FRAMES = 100_000  # of a stretched sample
 INERTIAL_UNITS = ("m/s^2", "rad/s", "uT", "rad", "1")
 # axes of one frame, where the descriptor names none
 FRAME_AXES: dict[str, tuple[str, ...]] = {
@@ -43,19 +49,25 @@ FRAME_AXES: dict[str, tuple[str, ...]] = {
 }
 
 
+Position = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
 class TimeColumn(Model):
     """Where a table or file holds the time of its rows."""
 
-    column: str | int
+    column: str | Position
     unit: str = Field(default="s", description="such as s, ms, us, ns")
 
 
 class Table(Model):
     """How text tables are written."""
 
-    separator: str = Field(default=",", min_length=1, max_length=1)
+    separator: str = Field(default=",", pattern=r"^[\t !#$%&'()*,/:;<=>?@\\^_`{|}~\[\]]$")
     header: bool = True
-    skip_lines: int = Field(default=0, ge=0, description="before the header or first row")
+    skip_lines: int = Field(
+        default=0, ge=0, le=1_000_000, description="before the header or first row"
+    )
 
 
 class OwnModality(Model):
@@ -63,18 +75,20 @@ class OwnModality(Model):
 
     kind: Literal["inertial", "signal", "skeleton", "depth_video", "image", "csi"] = "inertial"
     path: str | None = Field(default=None, description="pattern of its files; null: the dataset's")
-    columns: tuple[str | int, ...] | None = Field(
+    columns: tuple[str | Position, ...] | None = Field(
         default=None, description="of a table: names, or positions from 0"
     )
     array: str | None = Field(default=None, description="variable of a .mat, entry of an .npz file")
-    time_axis: int = Field(default=0, description="of an array: which axis is time")
-    shape: tuple[int, ...] | None = Field(
+    time_axis: int = Field(default=0, ge=0, description="of an array: which axis is time")
+    shape: tuple[Count, ...] | None = Field(
         default=None, description="of one frame; null: as many numbers as columns"
     )
     axes: tuple[str, ...] | None = Field(default=None, description="names of the frame's axes")
     names: tuple[str, ...] | None = Field(default=None, description="of the first axis's entries")
     unit: str = Field(description="as recorded: g, m/s^2, deg/s, uT, mm, 1, ...")
-    rate_hz: float | None = Field(default=None, gt=0, description="null: there is a time column")
+    rate_hz: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="null: there is a time column"
+    )
     time: TimeColumn | None = None
     root: str | None = Field(default=None, description="of a skeleton: the joint to centre on")
     table: Table | None = Field(default=None, description="of its files; null: the dataset's")
@@ -93,11 +107,15 @@ class OwnWindows(Model):
     """
 
     mode: Literal["cut", "stretch"] = "cut"
-    seconds: float = Field(default=2.0, gt=0)
-    step_seconds: float | None = Field(default=None, gt=0, description="null: no overlap")
-    rate_hz: float = Field(default=50.0, gt=0)
-    max_gap_seconds: float = Field(default=0.1, ge=0, description="longer gaps are not bridged")
-    frames: dict[Name, int] = Field(default={}, description="stretch only")
+    seconds: float = Field(default=2.0, gt=0, le=1e6)
+    step_seconds: float | None = Field(default=None, gt=0, le=1e6, description="null: no overlap")
+    rate_hz: float = Field(default=50.0, gt=0, le=1e7)
+    max_gap_seconds: float = Field(
+        default=0.1, ge=0, allow_inf_nan=False, description="longer gaps are not bridged"
+    )
+    frames: dict[Name, Annotated[int, Field(ge=1, le=MOST_FRAMES)]] = Field(
+        default={}, description="stretch only"
+    )
 
 
 class OwnDescriptor(Model):
@@ -117,7 +135,7 @@ class OwnDescriptor(Model):
     table: Table = Table()
     modalities: dict[Name, OwnModality] = Field(min_length=1)
     labels: dict[str, str] = Field(default={}, description="raw label -> text; empty: as found")
-    label_column: str | int | None = Field(
+    label_column: str | Position | None = Field(
         default=None, description="of a table: cuts a recording where its value changes"
     )
     column_types: dict[str, ColumnType] = Field(
@@ -130,8 +148,10 @@ class OwnDescriptor(Model):
 
     @model_validator(mode="after")
     def _complete(self) -> OwnDescriptor:
+        _check_windows(self)
         for name, one in self.modalities.items():
             _check_modality(name, one, self)
+            _check_frame(name, one)
         for text in self.patterns.values():
             try:
                 compile_pattern(text)
@@ -140,6 +160,10 @@ class OwnDescriptor(Model):
                 raise ValueError(message) from error
         groups = [compile_pattern(text).groupindex for text in self.patterns.values()]
         further = {name for one in groups for name in one} - set(FIELDS)
+        taken = sorted(further & set(COLUMNS))
+        if taken:
+            message = f"path: mmbind writes a column {taken[0]} itself, rename that group"
+            raise ValueError(message)
         for name in self.column_types:
             if name not in further:
                 free = ", ".join(sorted(further)) or "none"
@@ -153,6 +177,43 @@ class OwnDescriptor(Model):
         return {name: one.path or self.path or "" for name, one in self.modalities.items()}
 
 
+def _check_windows(whole: OwnDescriptor) -> None:
+    windows = whole.windows
+    n_frames = round(windows.seconds * windows.rate_hz)
+    if windows.mode == "cut" and n_frames < 1:
+        message = (
+            f"windows: {windows.seconds:g} s at {windows.rate_hz:g} Hz are {n_frames} frames, "
+            "a window needs one at least: raise windows.seconds or windows.rate_hz"
+        )
+        raise ValueError(message)
+    for name in windows.frames:
+        if name not in whole.modalities:
+            message = f"windows.frames {name!r}: no modality ({', '.join(whole.modalities)})"
+            raise ValueError(message)
+
+
+def _check_frame(name: str, one: OwnModality) -> None:
+    """Refuse axes, names and a root that do not fit the shape of a frame."""
+    axes, n_axes = one.axes or FRAME_AXES[one.kind], len(one.frame_shape)
+    if len(axes) != n_axes:
+        message = f"modality {name}: shape {one.frame_shape}, but axes {', '.join(axes)}"
+        raise ValueError(message)
+    unknown = [axis for axis in axes if axis not in AXES]
+    if unknown or len(set(axes)) < n_axes:
+        message = f"modality {name}: axes {', '.join(axes)}, but each must be another of these: "
+        raise ValueError(message + ", ".join(AXES))
+    if one.time_axis > n_axes:
+        message = f"modality {name}: time_axis {one.time_axis}, but arrays have {n_axes + 1} axes"
+        raise ValueError(message)
+    if one.names is not None and len(one.names) != one.frame_shape[0]:
+        sizes = f"{len(one.names)} names, but axis {axes[0]} has {one.frame_shape[0]}"
+        message = f"modality {name}: {sizes}"
+        raise ValueError(message)
+    if one.root is not None and one.root not in (one.names or ()):
+        message = f"modality {name}: root {one.root!r} is none of its names"
+        raise ValueError(message)
+
+
 def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
     if one.path is None and whole.path is None:
         message = f"modality {name} has no path, and the descriptor has none for all"
@@ -162,10 +223,6 @@ def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
         raise ValueError(message)
     if one.columns and one.shape and _product(one.shape) != len(one.columns):
         message = f"modality {name}: {len(one.columns)} columns do not fill the shape {one.shape}"
-        raise ValueError(message)
-    axes = one.axes or FRAME_AXES[one.kind]
-    if len(axes) != len(one.frame_shape):
-        message = f"modality {name}: shape {one.frame_shape}, but axes {', '.join(axes)}"
         raise ValueError(message)
     if whole.windows.mode == "cut" and one.rate_hz is None and one.time is None:
         message = f"modality {name} needs rate_hz or time, so that windows can be cut"
@@ -180,37 +237,31 @@ def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
         raise ValueError(message)
 
 
-def parse_descriptor(text: str, where: str = "--descriptor") -> OwnDescriptor:
+def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
     """Read a user's descriptor.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        What the text was read from, for messages.
 
     Raises
     ------
     FormatError
         No JSON, or a field that does not fit.
     """
-    try:
-        return OwnDescriptor.model_validate(without_comments(json.loads(text)))
-    except ValidationError as error:
-        raise FormatError(_sentence(error, where)) from error
-    except ValueError as error:
-        message = problem("use the descriptor", "broken JSON", where, "a JSON object", str(error))
-        raise FormatError(message) from error
-
-
-def _sentence(error: ValidationError, where: str) -> str:
-    """The first of pydantic's findings, in the words of all our messages."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "its fields"
-    text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     step = "mmbind datasets table shows a whole descriptor, with --json its schema."
-    if first["type"] == "missing":
-        return problem("use the descriptor", f"no {place}", where, "this field", "none", step)
-    if first["type"] == "extra_forbidden":
-        return problem("use the descriptor", f"unknown field {place}", where,
-                       "a field of the schema", repr(first["input"])[:80], step)  # fmt: skip
-    if first["type"] == "value_error":
-        return problem("use the descriptor", text, where, "fields that agree", "these", step)
-    return problem("use the descriptor", place, where, text, repr(first["input"])[:80], step)
+    try:
+        value = without_comments(json.loads(text))
+        json.dumps(value, ensure_ascii=False).encode()  # half a character could not be stored
+        return OwnDescriptor.model_validate(value)
+    except ValidationError as error:
+        raise FormatError(fault_sentence(error, DOING, where, step)) from error
+    except (ValueError, RecursionError) as error:
+        step = "Mend that place, or begin anew with mmbind new-dataset NAME --table."
+        message = problem(DOING, "broken JSON", where, "a JSON object", str(error), step)
+        raise FormatError(message) from error
 
 
 def without_comments(value: Any) -> Any:
@@ -221,61 +272,31 @@ def without_comments(value: Any) -> Any:
     return [without_comments(one) for one in value] if isinstance(value, list) else value
 
 
-def match_path(pattern: re.Pattern[str], path: str) -> dict[str, str] | None:
-    """Groups of a path that a pattern matches, or None.
+def conversions(own: OwnDescriptor, where: str = DOCUMENT) -> dict[str, Conversion]:
+    """How each modality becomes SI; ``where`` is what the descriptor was read from.
 
-    The path below the raw folder (the first part of ``path``) must match, or else the whole path,
-    or else its end: people point at a folder above or below the one they had in mind.
+    Raises
+    ------
+    FormatError
+        An unknown unit, or one of another quantity.
     """
-    parts = path.split("/")
-    for start in (1, 0, *range(2, len(parts))):
-        match = pattern.fullmatch("/".join(parts[start:]))
-        if match is not None:
-            return {name: value or "" for name, value in match.groupdict().items()}
-    return None
-
-
-def compile_pattern(text: str) -> re.Pattern[str]:
-    """Turn a path pattern into a regular expression; see `match_path`.
-
-    ``{name}`` stands for text without a slash, ``*`` for any such text, ``**`` for any text; a
-    pattern with ``(?P<`` is a regular expression already.
-
-    >>> match_path(compile_pattern("{subject}/{label}.csv"), "raw/s1/walk.csv")
-    {'subject': 's1', 'label': 'walk'}
-    """
-    if "(?P<" in text:
-        return re.compile(text)
-    parts, end, seen = [], 0, set()
-    for match in GROUP.finditer(text):
-        parts.append(_literal(text[end : match.start()]))
-        name = match[1]
-        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
-        seen.add(name)
-        end = match.end()
-    return re.compile("".join(parts) + _literal(text[end:]))
-
-
-def _literal(text: str) -> str:
-    return re.escape(text).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
-
-
-def conversions(own: OwnDescriptor) -> dict[str, Conversion]:
-    """How each modality becomes SI."""
     found = {}
     for name, one in own.modalities.items():
-        found[name] = conversion(one.unit, f"modality {name}")
+        found[name] = conversion(one.unit, f"modality {name} in {where}")
         if one.kind == "inertial" and found[name].unit not in INERTIAL_UNITS:
             expected = "acceleration, angular velocity, magnetic field, angle or a plain number"
             step = 'Say "kind": "signal" for another quantity.'
-            message = problem("use the descriptor", f"unit of inertial modality {name}",
-                              "--descriptor", expected, one.unit, step)  # fmt: skip
+            what = f"unit of inertial modality {name}"
+            raise FormatError(problem(DOING, what, where, expected, one.unit, step))
+        if one.time and conversion(one.time.unit, f"time of {name} in {where}").unit != "s":
+            what, step = f"unit of the time of {name}", "Mend time.unit."
+            message = problem(DOING, what, where, "s, ms, us, ns or min", one.time.unit, step)
             raise FormatError(message)
     return found
 
 
-def as_descriptor(own: OwnDescriptor) -> Descriptor:
-    """Say a user's descriptor in the words of the built-in datasets.
+def as_descriptor(own: OwnDescriptor, where: str = DOCUMENT) -> Descriptor:
+    """Say a user's descriptor in the words of the built-in datasets; see `conversions`.
 
     Raises
     ------
@@ -305,7 +326,7 @@ def as_descriptor(own: OwnDescriptor) -> Descriptor:
         labels_source=OWN,
         column_types=own.column_types,
         streams={name: _stream(one, found) for (name, one), found in zip(
-            own.modalities.items(), conversions(own).values(), strict=True)},
+            own.modalities.items(), conversions(own, where).values(), strict=True)},
         presets={"default": Preset(
             summary=f"as {OWN} says", windowing=windowing, modalities=modalities, source=OWN)},
         verified=(),

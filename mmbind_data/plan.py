@@ -107,13 +107,11 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
     chosen = tuple(dict.fromkeys(request.modalities or preset.modalities))
     files = scan(Path(raw))
     listing = dataset.find(files, request.preset, **options)
-    units = _select(name, raw, listing, preset, request)
-    units = tuple(narrowed for unit in units if (narrowed := unit.narrowed(chosen)).files)
+    selected = _select(name, raw, listing, preset, request)
+    units = tuple(narrowed for unit in selected if (narrowed := unit.narrowed(chosen)).files)
     if not units:
-        raise RawLayoutError(
-            problem(f"convert {name}", "no raw file of what was asked for", raw,
-                    f"files of {', '.join(chosen)}", f"files of {', '.join(listing.modalities)}")
-        )  # fmt: skip
+        raise _nothing_asked_for(name, raw, listing, selected, chosen)
+    _check_names(name, units)
     changed = {key: value for key, value in options.items() if key in request.options}
     selection = Selection(
         subjects=request.subjects or None,
@@ -134,6 +132,31 @@ def plan_conversion(name: str, raw: str | Path, request: Request | None = None) 
         listing,
         units,
     )
+
+
+def _nothing_asked_for(
+    name: str, raw: str | Path, listing: RawListing, units: Sequence[Unit], chosen: Sequence[str]
+) -> RawLayoutError:
+    """The error where no unit is left; ``units`` are those of the people and places asked for."""
+    have = [one for one in listing.modalities if any(unit.narrowed((one,)).files for unit in units)]
+    got = f"files of {', '.join(have)}" if have else f"{len(units)} recordings without any"
+    if not units:
+        got = f"none of these, and {len(listing.units)} other recordings"
+    expected = f"files of {', '.join(chosen)} for these labels, subjects and placements"
+    what, step = "no raw file of what was asked for", "Ask for less at once, or add those files."
+    return RawLayoutError(problem(f"convert {name}", what, raw, expected, got, step))
+
+
+def _check_names(name: str, units: Sequence[Unit]) -> None:
+    """Refuse file names that no document can hold: bytes that are no text."""
+    for unit in units:
+        for text in (*(file.path for file in unit.files.values()), unit.key):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                what, step = "a name that is no UTF-8 text", "Rename that file or folder."
+                message = problem(f"convert {name}", what, text, "names in UTF-8", repr(text), step)
+                raise RawLayoutError(message) from None
 
 
 def check_request(name: str, request: Request) -> None:

@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .errors import RawLayoutError, problem
+from .errors import FormatError, RawLayoutError, problem
 from .integrity import sample_uids
 from .spec import ColumnType
 
 TEXTS = ("subject", "session", "trial", "placement", "environment")
 COMMON = (*TEXTS, "label_text", "raw_file")
+# what every sample table holds, in this order; columns of a reader's own come behind
+COLUMNS = (
+    "row", "uid", *TEXTS, "label", "label_text", "raw_file", "raw_start", "raw_end",
+    "t_start", "t_end", "window_index",
+)  # fmt: skip
 EXTRA = "extra"
 
 
@@ -33,6 +38,11 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
     -------
     dict of str to list
         The fixed columns of the table, and those of ``extra`` behind the prefix `EXTRA`.
+
+    Raises
+    ------
+    FormatError
+        A reader's own column is named like a fixed one.
     """
     names = (*COMMON, "uid", "raw_start", "raw_end", "t_start", "t_end", "window_index")
     columns: dict[str, list[Any]] = {name: [] for name in names}
@@ -44,6 +54,8 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
         for name in COMMON:
             columns[name] += [recording["common"][name]] * n
         for name in extra.keys() | recording["extra"].keys():
+            if name in COLUMNS:
+                raise _taken(name, key)
             before = extra.setdefault(name, [None] * n_before)
             before += [recording["extra"].get(name)] * n
         texts = ["whole" if span is None else f"{span[0]}:{span[1]}" for span in spans]
@@ -56,6 +68,12 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
             ]
         columns["window_index"] += range(n)
     return columns | {EXTRA + name: extra[name] for name in sorted(extra)}
+
+
+def _taken(name: str, key: str) -> FormatError:
+    what, expected = f"the reader gives a column {name} of its own", "another name in extra"
+    step = f"mmbind writes these itself: {', '.join(COLUMNS)}."
+    return FormatError(problem("write the sample table", what, key, expected, name, step))
 
 
 def sample_table(

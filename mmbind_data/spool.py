@@ -28,7 +28,7 @@ from .rawfiles import RawFile, Unit
 from .spec import Recording, Windowing
 from .window import Windows, make_windows
 
-SPOOL_VERSION = "3"  # raise it when window.py gives other samples for the same recording
+SPOOL_VERSION = "4"  # raise it when window.py gives other samples, or the head other facts
 SUFFIX = ".spool"
 FRAMES = ".frames"
 DROPPED = "windows over gaps dropped"
@@ -66,7 +66,8 @@ class Spooled:
     begin : int
         Where the first array begins.
     head : mapping
-        ``recordings`` as `samples` needs them, ``counts`` (remarks and how often each applies) and
+        ``recordings`` as `samples` needs them, ``counts`` (remarks and how often each applies),
+        ``longest`` (frames and file of the longest stretch that was too short for a window) and
         ``arrays``: dtype, shape, offset and CRC by name.
     """
 
@@ -233,6 +234,7 @@ def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.n
     recordings: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     parts: dict[str, list[np.ndarray]] = {}
+    longest = (0, "")  # of the recordings that give no sample
     with np.errstate(over="ignore"):  # a number beyond float32 is refused below, by name
         for recording in open_dataset(task.dataset, task.document).read(
             unit, task.modalities, task.preset
@@ -244,6 +246,7 @@ def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.n
             if windows.n_dropped:
                 counts[DROPPED] += windows.n_dropped
             if not windows.spans:
+                longest = max(longest, (_longest_stretch(recording), recording.raw_files[0]))
                 continue
             recordings.append(_describe(task, recording, windows))
             for name, samples in windows.data.items():
@@ -253,9 +256,16 @@ def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.n
                     samples = clouds.values
                 _check_finite(task, recording, name, samples)
                 parts.setdefault(name, []).append(samples)
-    head = {"key": unit.key, "recordings": recordings, "counts": dict(counts)}
+    head = {"key": unit.key, "recordings": recordings, "counts": dict(counts), "longest": longest}
     arrays = {name: one[0] if len(one) == 1 else np.concatenate(one) for name, one in parts.items()}
     return head, {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+
+
+def _longest_stretch(recording: Recording) -> int:
+    """Frames of the longest part of a recording that no gap interrupts."""
+    n_frames = min((len(values) for values in recording.streams.values()), default=0)
+    edges = [0, *(edge for gap in sorted(recording.gaps) for edge in gap), n_frames]
+    return max(end - start for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def _append(
@@ -290,7 +300,9 @@ def _check_finite(task: UnitTask, recording: Recording, modality: str, samples: 
                 ", ".join(recording.raw_files),
                 "finite numbers below 3.4e38",
                 "infinity or NaN",
-                "Compare the file with the official archive.",
+                "Compare the file with the official archive."
+                if task.document is None
+                else "Mend the file: no reading is that large.",
             )
         )
 

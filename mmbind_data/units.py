@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .errors import FormatError, problem
+from .errors import FormatError, problem, suggest
 
 if TYPE_CHECKING:
     import pint
@@ -30,6 +32,17 @@ MEANT = {
     "gauss": "sensor_gauss",
     "mgauss": "millisensor_gauss",
 }
+# what data sheets say, for those who mistype it
+COMMON = (
+    "1", "g", "mg", "m/s^2", "deg/s", "dps", "rad/s", "deg", "rad", "uT", "mT", "gauss", "mgauss",
+    "m", "cm", "mm", "s", "ms", "us", "ns", "Hz", "bpm", "1/min", "V", "mV", "A", "mA", "degC", "K",
+    "Pa", "hPa", "kPa", "N", "W", "lx", "px", "dB",
+)  # fmt: skip
+LONGEST = 40  # characters
+# A power is computed before anything is known of its size: one of one digit, never of a power.
+POWER = re.compile(r"\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹]+|squared|cubed|square|cubic|\bsq\b")
+EXPONENT = re.compile(r"(?:\*\*|\^)\s*(?:[-+]?\d(?:\.\d)?|\([-+]?\d(?:[./]\d)?\))(?![\w.])")
+BETWEEN = re.compile(r"(?<!\*)\*(?!\*)|/|·|⋅|\bper\b")
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,9 @@ def conversion(text: str, where: str) -> Conversion:
     """
     if text in ("1", "", "px", "dB"):
         return Conversion(text or "1", 1.0)
+    if not _harmless(text):
+        step = "A unit has powers of one digit, such as m/s^2;"
+        raise _unknown(text, where, step)
     registry = _registry()
     try:
         one = registry.Quantity(1.0, MEANT.get(text, text))
@@ -70,12 +86,33 @@ def conversion(text: str, where: str) -> Conversion:
         stored = _stored(one, per_minute="min" in text or text == "bpm")
         target = registry.Unit(stored if stored != "1" else "dimensionless")
         offset = float(zero.to(target).magnitude)
-        return Conversion(stored, float(one.to(target).magnitude) - offset, offset)
+        scale = float(one.to(target).magnitude) - offset
     # pint reports what it cannot read by whatever its parser trips over, tokenize errors included
     except Exception as error:
-        expected = "a unit such as g, m/s^2, deg/s, uT, mm, 1"
-        message = problem("convert units", "unknown unit", where, expected, repr(text), str(error))
-        raise FormatError(message) from error
+        raise _unknown(text, where, suggest(text, COMMON)) from error
+    if not math.isfinite(scale) or not math.isfinite(offset) or scale == 0:
+        raise _unknown(text, where, suggest(text, COMMON))
+    return Conversion(stored, scale, offset)
+
+
+def _unknown(text: str, where: str, step: str) -> FormatError:
+    expected = "a unit such as g, m/s^2, deg/s, uT, mm, 1"
+    got = repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    return FormatError(problem("convert units", "unknown unit", where, expected, got, step))
+
+
+def _harmless(text: str) -> bool:
+    """Whether reading a unit takes no time: pint computes 10**10**10 digit by digit."""
+    if len(text) > LONGEST or re.search(r"\)\s*(?:\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹])", text):
+        return False
+    for factor in BETWEEN.split(text):
+        powers = POWER.findall(factor)
+        signs = sum(power in ("**", "^") for power in powers)
+        if len(powers) > 1 or any(len(power) > 1 and not power.isascii() for power in powers):
+            return False
+        if signs != len(EXPONENT.findall(factor)):
+            return False
+    return True
 
 
 def _stored(one: pint.Quantity[float], *, per_minute: bool) -> str:

@@ -80,21 +80,25 @@ def check_document(name: str, *, given: bool) -> None:
 
 
 def read_document(path: Path) -> str:
-    """Text of a user's descriptor file.
+    """Text of a user's descriptor file, which is checked.
 
     Raises
     ------
     FormatError
-        It cannot be read.
+        It cannot be read, or is broken.
     """
+    from .table import table_dataset
+
     try:
-        return path.read_text(encoding="utf-8-sig")
+        document = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        step = "mmbind new-dataset NAME writes one to begin with."
+        step = "mmbind new-dataset NAME --table writes one to begin with."
         message = problem(
             "read the descriptor", "no such text", path, "a JSON file", str(error), step
         )
         raise FormatError(message) from error
+    table_dataset(document, str(path))
+    return document
 
 
 def list_datasets() -> list[str]:

@@ -9,37 +9,49 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmbind_data.datasets import Dataset
+from mmbind_data.datasets import Dataset, list_datasets
 from mmbind_data.datasets.table_files import STEP, Stream, load_stream
 from mmbind_data.decode import bad_file
-from mmbind_data.errors import RawLayoutError, problem
+from mmbind_data.errors import FormatError, RawLayoutError, problem
 from mmbind_data.grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of
 from mmbind_data.own_data import (
+    DOCUMENT,
+    DOING,
     FIELDS,
     OwnDescriptor,
     OwnModality,
     as_descriptor,
-    compile_pattern,
-    match_path,
     parse_descriptor,
 )
+from mmbind_data.path_patterns import compile_pattern, match_path
 from mmbind_data.rawfiles import RawFile, RawListing, Unit, is_document, natural
 from mmbind_data.spec import Recording
 
+APART = "recordings whose streams have no time in common, left out"
 UNLISTED = "rows with label {}, which the descriptor does not list, left out"
 
 
 @cache
-def table_dataset(document: str) -> Dataset:
+def table_dataset(document: str, where: str = DOCUMENT) -> Dataset:
     """Descriptor and reader for a user's descriptor, given as its text.
+
+    Parameters
+    ----------
+    document : str
+    where : str
+        What it was read from, for messages.
 
     Raises
     ------
     FormatError
-        The descriptor is broken.
+        The descriptor is broken, or poses as another dataset's.
     """
-    own = parse_descriptor(document)
-    return Dataset(as_descriptor(own), partial(_find, own), partial(_read, own))
+    own = parse_descriptor(document, where)
+    if own.dataset_id in list_datasets():
+        what, expected = "dataset_id of a known dataset", "an id of your own"
+        step = "Give your data another dataset_id: others would take them for the known ones."
+        raise FormatError(problem(DOING, what, where, expected, repr(own.dataset_id), step))
+    return Dataset(as_descriptor(own, where), partial(_find, own), partial(_read, own))
 
 
 def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListing:
@@ -75,6 +87,8 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
                 continue
             groups["label"] = own.labels[groups["label"]]
         listed.append(Unit("/".join(key) or "all", unit_files, groups, needed))
+    if not listed:
+        raise _unlisted_only(own, files[0].path.split("/")[0], unlisted)
     unrecognised = tuple(path for path in unknown if not is_document(path))
     modalities = tuple(
         name for name, text in own.patterns.items() if any(text in unit.files for unit in listed)
@@ -82,9 +96,23 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
     n_files = sum(len(unit.files) for unit in listed)
     notes = [f"{n_files} of {len(files)} files match the descriptor: {len(listed)} recordings"]
     if unlisted:
-        names = ", ".join(sorted(set(unlisted), key=natural)[:5])
-        notes.append(f"{len(unlisted)} recordings of labels that are not listed, left out: {names}")
+        notes.append(
+            f"{len(unlisted)} recordings of labels that are not listed, left out: {_some(unlisted)}"
+        )
     return RawListing(tuple(listed), unrecognised, tuple(notes), modalities)
+
+
+def _unlisted_only(own: OwnDescriptor, where: str, unlisted: Sequence[str]) -> RawLayoutError:
+    what, step = "no recording of a listed label", "Add them to labels in the descriptor."
+    got = f"{len(unlisted)} recordings of {_some(unlisted)}"
+    expected = f"one of the labels {_some(list(own.labels))}"
+    return RawLayoutError(problem(f"convert {own.dataset_id}", what, where, expected, got, step))
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first five names, each once."""
+    known = sorted(set(names), key=natural)
+    return ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
 
 
 Found = dict[tuple[str, ...], tuple[dict[str, RawFile], dict[str, str]]]
@@ -191,6 +219,7 @@ def _segments(
     places = [unit.files[own.patterns[name]].place for name in times]
     grid = common_grid(list(times.values()), period, places, "s")
     if not len(grid):
+        counts[APART] = counts.get(APART, 0) + 1
         return
     gridded = {}
     lost = np.zeros(len(grid), dtype=bool)

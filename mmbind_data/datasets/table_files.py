@@ -83,7 +83,10 @@ def _load_array(own: OwnDescriptor, one: OwnModality, file: RawFile, ending: str
         found = read_npy(file, variable, finite=finite)
     values = np.moveaxis(found, one.time_axis, 0).astype(np.float64)
     if one.columns is not None and one.shape is None:
-        columns = [int(column) for column in one.columns]
+        columns = [column for column in one.columns if isinstance(column, int)]
+        if len(columns) < len(one.columns):
+            expected, got = "positions: arrays have no column names", "names"
+            raise bad_file(file, "columns in the descriptor", expected, got, STEP)
         if max(columns) >= values.shape[1]:
             raise bad_file(file, "columns", f"{max(columns) + 1}", f"{values.shape[1]}", STEP)
         return values[:, columns]

@@ -305,7 +305,9 @@ def test_recordings_shorter_than_a_window_give_no_sample(tmp_path: Path) -> None
     assert done.info.labels == {"walking": done.info.n_samples}
     other = truth.root / "A_DeviceMotion_data" / "wlk_7" / "sub_1.csv"
     other.write_text(path.read_text())
-    with pytest.raises(RawLayoutError, match="at least one recording as long as a window"):
+    with pytest.raises(
+        RawLayoutError, match=r"100 frames \(2 s\), got at most 99 frames .*wlk_7/sub_1\.csv"
+    ):
         convert("motionsense", truth.root, tmp_path / "n.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.zarr", "raw"]
 
@@ -317,3 +319,13 @@ def test_the_plan_reads_names_alone(tmp_path: Path) -> None:
     plan = plan_conversion("utd-mhad", truth.root, Request(subjects=("3",)))
     assert len(plan.units) == sum(one.subject == "3" for one in truth.recordings["default"])
     assert plan.n_bytes == 0
+
+
+def test_what_is_left_when_nothing_asked_for_is_there(tmp_path: Path) -> None:
+    """The message tells what there is of the people asked for, never an empty list."""
+    truth = utd_mhad.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1, 2))
+    for file in truth.root.rglob("*_s2_*_skeleton*"):
+        file.unlink()
+    with pytest.raises(RawLayoutError, match=r"expected files of skeleton .*got files of [a-z]"):
+        convert("utd-mhad", truth.root, tmp_path / "o.zarr", subjects=["2"],
+                modalities=["skeleton"])  # fmt: skip

@@ -76,6 +76,16 @@ def test_names_that_cannot_be_used(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["mmbind-data", "json", "numpy", "pytest"])
+def test_names_of_modules_that_exist(tmp_path: Path, name: str) -> None:
+    """A package of that name would hide the module, or be hidden by it."""
+    module = name.replace("-", "_")
+    with pytest.raises(UsageError, match=f"Python has a module {module} already .*my-{name}"):
+        new_package(name, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+    assert new_descriptor(name, tmp_path / "x.json") == ["x.json"]  # no module: no harm
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine")
     for begin in (new_package, new_descriptor):

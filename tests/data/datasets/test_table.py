@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from mmbind_data.convert import convert
 from mmbind_data.errors import FormatError, RawLayoutError, UsageError
 from mmbind_data.layout import open_store
-from mmbind_data.own_data import compile_pattern, match_path, parse_descriptor
+from mmbind_data.own_data import parse_descriptor
+from mmbind_data.path_patterns import compile_pattern, match_path
 from mmbind_data.units import conversion
 from mmbind_data.validate import validate
 
@@ -317,12 +318,12 @@ def test_comments_may_stand_anywhere() -> None:
         ("{", "broken JSON"),
         ("[]", "cannot use the descriptor"),
         (changed(modalities={}), "modalities"),
-        (changed(modality=1), "unknown field modality at --descriptor"),
+        (changed(modality=1), "unknown field modality at the descriptor"),
         (changed(dataset_id="My Data"), "dataset_id at .*pattern.*got 'My Data'"),
         (changed(modalities={"acc": {"unit": "g", "rate_hz": 50}}), "needs columns"),
         (changed(modalities={"acc": {"unit": "g", "columns": ["x"]}}), "needs rate_hz or time"),
         (changed(modalities={"acc": {"unit": "furlog", "columns": ["x"], "rate_hz": 1}}),
-         "unknown unit at modality acc: .*'furlog'"),
+         "unknown unit at modality acc in the descriptor: .*'furlog'"),
         (changed(path="(?P<subject>["), "is no pattern"),
         (changed(path=None), "modality acc has no path"),
         (changed(modalities={"acc": {"unit": "s", "columns": ["x"], "rate_hz": 1}}),
