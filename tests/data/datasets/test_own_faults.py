@@ -155,7 +155,8 @@ def test_powers_that_units_have(text: str, scale: float | None) -> None:
             conversion(text, "x")
         return
     got = conversion(text, "x")
-    assert (got.unit, got.scale) == ("m/s^2", pytest.approx(scale))
+    assert got.unit == "m/s^2"
+    assert got.scale == pytest.approx(scale)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
