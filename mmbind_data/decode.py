@@ -1,4 +1,4 @@
-"""Decode raw files: CSV, number text, MATLAB 5, NumPy, JSON, images. Every fault is a sentence.
+"""Decode raw files: CSV, number text, MATLAB 5, NumPy, JSON. Every fault is a sentence.
 
 Functions take a `RawFile` and what it must hold, and raise `RawLayoutError` otherwise.
 """
@@ -9,10 +9,12 @@ import csv
 import io
 import json
 import math
+import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from mmbind_data.declared import NoSuchArrayError, load_mat, load_npy
 from mmbind_data.errors import RawLayoutError, problem
 from mmbind_data.integrity import is_streamed
 from mmbind_data.rawfiles import RawFile
@@ -262,18 +265,16 @@ def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.nd
     -------
     ndarray of the variable's shape, in the file's dtype
     """
-    import scipy.io
     from scipy.io.matlab import MatReadError
 
     content = file.read()
     if not content:
         raise bad_file(file, "empty file", f"a MAT file with {variable}", "0 bytes")
+    check = partial(_check_declared, file, variable)
     try:
-        found = scipy.io.loadmat(io.BytesIO(content), variable_names=[variable.name])
-        if variable.name not in found:
-            names = [name for name, *_ in scipy.io.whosmat(io.BytesIO(content))]
-            got = ", ".join(names) or "no variable"
-            raise bad_file(file, "another variable", str(variable), got)
+        found = load_mat(content, variable.name, check, file.place)
+    except NoSuchArrayError as error:
+        raise bad_file(file, "another variable", str(variable), str(error)) from error
     except NotImplementedError as error:
         raise bad_file(file, "another MAT version", "MATLAB 5 format", str(error)) from error
     except RawLayoutError:
@@ -281,23 +282,21 @@ def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.nd
     # scipy reports broken bytes by whatever its parser trips over
     except (
         MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError,
-        OverflowError, MemoryError, zlib.error,
+        OverflowError, MemoryError, zlib.error, struct.error,
     ) as error:  # fmt: skip
         got = f"{len(content)} bytes that cannot be parsed ({error})"
         raise bad_file(file, "broken file", "a whole MAT file", got) from error
-    return check_array(file, found[variable.name], variable, finite=finite)
+    return check_array(file, found, variable, finite=finite)
 
 
 def read_npy(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:
     """Load the array of an .npy file, or the entry ``variable.name`` of an .npz file."""
     content = read_content(file)
+    check = partial(_check_declared, file, variable)
     try:
-        loaded = np.load(io.BytesIO(content), allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            if variable.name not in loaded:
-                names = ", ".join(loaded) or "no array"
-                raise bad_file(file, "another array", str(variable), names)
-            loaded = loaded[variable.name]
+        loaded = load_npy(content, variable.name, check, file.place)
+    except NoSuchArrayError as error:
+        raise bad_file(file, "another array", str(variable), str(error)) from error
     except RawLayoutError:
         raise
     # what NumPy and zipfile trip over in broken bytes
@@ -326,19 +325,28 @@ def check_array(
     file: RawFile, values: object, variable: Variable, *, finite: bool = True
 ) -> np.ndarray:
     """Make sure that a decoded object is the array that was announced."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in variable.kinds:
+    if not isinstance(values, np.ndarray):
         got = f"{variable.name} of type {getattr(values, 'dtype', type(values).__name__)}"
         raise bad_file(file, "another type", str(variable), got)
-    fits = len(values.shape) == len(variable.shape) and all(
-        size == side or (side is None and size > 0)
-        for size, side in zip(values.shape, variable.shape, strict=True)
-    )
-    if not fits:
-        raise bad_file(file, "another shape", str(variable), " x ".join(map(str, values.shape)))
+    _check_declared(file, variable, values.shape, values.dtype)
     if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
         place = np.argwhere(~np.isfinite(values))[0].tolist()
         raise bad_file(file, "missing value", "numbers only", f"{values[tuple(place)]} at {place}")
     return values
+
+
+def _check_declared(
+    file: RawFile, variable: Variable, shape: Sequence[int], dtype: np.dtype[Any] | None
+) -> None:
+    if dtype is not None and dtype.kind not in variable.kinds:
+        got = f"{variable.name} of type {dtype}"
+        raise bad_file(file, "another type", str(variable), got)
+    fits = len(shape) == len(variable.shape) and all(
+        size == side or (side is None and size > 0)
+        for size, side in zip(shape, variable.shape, strict=True)
+    )
+    if not fits:
+        raise bad_file(file, "another shape", str(variable), " x ".join(map(str, shape)))
 
 
 def read_json(file: RawFile) -> Any:
@@ -348,52 +356,3 @@ def read_json(file: RawFile) -> Any:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise bad_file(file, "broken JSON", "a JSON document", str(error)) from error
-
-
-def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
-    """Decode a PNG or JPEG image.
-
-    Parameters
-    ----------
-    file : RawFile
-    modes : mapping of str to str
-        Pillow modes that are allowed and the NumPy dtype each becomes, such as
-        ``{"I;16": "uint16"}`` for 16-bit depth or ``{"RGB": "uint8"}``.
-
-    Returns
-    -------
-    ndarray, shape (height, width) or (height, width, 3)
-    """
-    from PIL import Image
-
-    content = read_content(file)
-    try:
-        # decompression bombs are refused by Pillow itself, as a warning turned error or an error
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            image.load()
-            mode, values = image.mode, np.asarray(image)
-    except Exception as error:  # Pillow raises many kinds for broken bytes
-        got = f"{len(content)} bytes that cannot be decoded ({error})"
-        raise bad_file(file, "unreadable image", "a whole PNG or JPEG", got) from error
-    # Pillow names 16-bit grey I;16 or, in older releases, I
-    if mode not in modes:
-        raise bad_file(file, "another kind of image", f"mode {' or '.join(modes)}", f"mode {mode}")
-    return values.astype(modes[mode], copy=False)
-
-
-def block_means(image: np.ndarray, block: int, *, skip_zeros: bool = False) -> np.ndarray:
-    """Shrink a (height, width) image: the means of squares of ``block`` x ``block`` pixels.
-
-    Rows and columns that fill no square are cut off, half of them on each side. With
-    ``skip_zeros`` a pixel of 0 (or less) has no reading: the mean is over the others, and 0 where
-    fewer than half of the square's pixels have one. Returns float64.
-    """
-    height, width = (side // block for side in image.shape)
-    top, left = ((side % block) // 2 for side in image.shape)
-    kept = image[top : top + height * block, left : left + width * block]
-    blocks = kept.reshape(height, block, width, block)
-    if not skip_zeros:
-        return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64))
-    n_readings = (blocks > 0).sum(axis=(1, 3))
-    total = np.maximum(blocks, 0).sum(axis=(1, 3), dtype=np.float64)
-    return np.where(2 * n_readings < block**2, 0.0, total / np.maximum(n_readings, 1))

@@ -113,7 +113,7 @@ def list_members(
         if not opens or is_junk(parts[-1]) or span.flags & ENCRYPTED:
             yield Member(parts, span, nest, is_link)
             continue
-        _check_size(span, f"{place}:{entry.filename}")
+        check_size(span.size, span.packed, f"{place}:{entry.filename}")
         inner = "/".join((inside, *parts)) if inside else "/".join(parts)
         for member in list_members(container, (*nest, span), inner):
             yield Member((*parts, *member.parts), member.span, member.nest, member.is_link)
@@ -139,7 +139,7 @@ def read_member(container: Path, nest: tuple[Span, ...], span: Span, place: str)
     OSError
         The container cannot be read.
     """
-    _check_size(span, place)
+    check_size(span.size, span.packed, place)
     packed = _packed(container, nest, span, place)
     if span.flags & ENCRYPTED:
         raise _corrupt(place, "no password", "an encrypted member", "Unpack the zip first.")
@@ -175,11 +175,17 @@ def _safe_parts(name: str, place: str) -> tuple[str, ...]:
     return parts
 
 
-def _check_size(span: Span, place: str) -> None:
-    bomb = span.size > BOMB_BYTES and span.size > BOMB_RATIO * max(span.packed, 1)
-    if span.size > MAX_MEMBER_BYTES or bomb:
+def check_size(size: int, packed: int, place: str) -> None:
+    """Refuse what would be inflated to far more than raw data is.
+
+    Raises
+    ------
+    RawLayoutError
+        More than `MAX_MEMBER_BYTES`, or deflated by more than `BOMB_RATIO` to `BOMB_BYTES` or more.
+    """
+    if size > MAX_MEMBER_BYTES or (size > BOMB_BYTES and size > BOMB_RATIO * max(packed, 1)):
         expected = f"at most {MAX_MEMBER_BYTES >> 30} GiB, deflated by {BOMB_RATIO} or less"
-        raise _harmful(place, expected, f"{span.size} bytes from {span.packed}")
+        raise _harmful(place, expected, f"{size} bytes from {packed}")
 
 
 def _packed(container: Path, nest: tuple[Span, ...], span: Span, place: str) -> bytes:
@@ -290,4 +296,4 @@ def _corrupt(place: str, expected: str, got: str, next_step: str = AGAIN) -> Raw
 
 def _harmful(place: str, expected: str, got: str) -> RawLayoutError:
     step = "Take the archive from its official source, or unpack it by hand."
-    return RawLayoutError(problem("read raw data", "unsafe zip", place, expected, got, step))
+    return RawLayoutError(problem("read raw data", "unsafe file", place, expected, got, step))

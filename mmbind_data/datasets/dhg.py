@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, block_means, read_content, read_image, read_numbers
+from mmbind_data.decode import bad_file, read_content, read_numbers
+from mmbind_data.images import block_means, read_image
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,

@@ -21,7 +21,8 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     load_mapping,
     locate,
 )
-from mmbind_data.decode import Variable, bad_file, read_image, read_npy, read_rows
+from mmbind_data.decode import Variable, bad_file, read_npy, read_rows
+from mmbind_data.images import read_image
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,

@@ -12,15 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from mmbind_data.decode import (
-    Variable,
-    bad_file,
-    block_means,
-    read_floats,
-    read_image,
-    read_mat,
-    read_npy,
-)
+from mmbind_data.decode import Variable, bad_file, read_floats, read_mat, read_npy
+from mmbind_data.images import block_means, read_image
 from mmbind_data.points import Points
 from mmbind_data.rawfiles import RawFile, Unit
 

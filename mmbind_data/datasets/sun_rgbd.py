@@ -17,8 +17,9 @@ import numpy as np
 
 from mmbind_data.datasets import load_descriptor
 from mmbind_data.datasets.sun_rgbd_semseg import paint
-from mmbind_data.decode import Variable, bad_file, read_content, read_image, read_json, read_mat
+from mmbind_data.decode import Variable, bad_file, read_content, read_json, read_mat
 from mmbind_data.errors import RawLayoutError, suggest
+from mmbind_data.images import read_image
 from mmbind_data.rawfiles import (
     RawFile,
     RawListing,

@@ -22,8 +22,9 @@ from rawdata.truth import Truth
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.convert import convert
 from mmbind_data.datasets import dhg, load_descriptor
-from mmbind_data.decode import block_means, read_numbers
+from mmbind_data.decode import read_numbers
 from mmbind_data.errors import BindingError, RawLayoutError
+from mmbind_data.images import block_means
 from mmbind_data.rawfiles import RawListing, scan
 from mmbind_data.spec import Recording
 
