@@ -104,6 +104,7 @@ def read_csv(
     if absent:
         what = f"no column {absent[0]}" if absent[0] else "no column with an empty name"
         raise bad_file(file, what, ",".join(columns), ",".join(header)[:200])
+    check_once(file, columns, header)
     types = {name: pa.int64() if name in integers else pa.float64() for name in columns}
     types |= dict.fromkeys(text, pa.string())
     options = pa.csv.ConvertOptions(
@@ -119,6 +120,18 @@ def read_csv(
         else _column(file, table, name, missing=missing, header=skip + 1)
         for name in columns
     }
+
+
+def check_once(
+    file: RawFile, wanted: Sequence[str], names: Sequence[str], step: str = OFFICIAL
+) -> None:
+    """Refuse a table in which a wanted column stands twice: no name tells them apart."""
+    for name in wanted:
+        places = [place for place, one in enumerate(names, 1) if one == name]
+        if len(places) > 1:
+            got = f"it as columns {', '.join(map(str, places))}"
+            what = f"column {name or '(no name)'} stands {len(places)} times"
+            raise bad_file(file, what, "each wanted column once", got, step)
 
 
 def read_rows(

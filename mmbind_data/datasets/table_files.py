@@ -13,6 +13,7 @@ from mmbind_data.decode import (
     OFFICIAL,
     Variable,
     bad_file,
+    check_once,
     read_content,
     read_csv,
     read_mat,
@@ -145,6 +146,8 @@ def _read_text(
     chosen = list(dict.fromkeys([*columns, *text]))
     names = _header(file, table)
     place = {}
+    if table.header:
+        check_once(file, [column for column in chosen if isinstance(column, str)], names, STEP)
     for column in chosen:
         position = names.index(column) if column in names else column
         if not isinstance(position, int) or not 0 <= position < len(names):
@@ -202,6 +205,7 @@ def _read_parquet(
             raise bad_file(file, f"no column {absent[0]}", ", ".join(chosen.values()),
                            ", ".join(names)[:200], STEP)  # fmt: skip
         wanted = list(chosen.values())
+        check_once(file, wanted, names, STEP)
         table_read = pq.read_table(io.BytesIO(read_content(file)), columns=wanted)
         found: dict[str | int, np.ndarray] = {}
         for one, name in chosen.items():

@@ -397,6 +397,10 @@ BAD_FILES = {
     "blank": ("\n\n", r"empty file"),
     "header only": (HEADER, r"unreadable row .*Empty CSV"),
     "no column": ("id,attr_time,attr_x,attr_y\n1,2,3,4", r"no column attr_z .*, got id,attr_time"),
+    "column twice": (
+        "id,attr_time,attr_x,attr_y,attr_z,attr_y\n1,1000,1,1,1,1",
+        r"column attr_y stands 2 times at .*each wanted column once, got it as columns 4, 6\.",
+    ),
     "another table": ("id,attr_time,attr_lat,attr_lng\n1,2,3,4", r"no column attr_x"),
     "short row": (f"{HEADER}\n1,1000,1,1,1\n2,1020,1", r"unreadable row .*5 columns, got 3"),
     "long row": (f"{HEADER}\n1,1000,1,1,1,7", r"unreadable row .*Expected 5 columns, got 6"),

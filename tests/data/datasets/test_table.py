@@ -259,6 +259,32 @@ def test_a_wrong_separator_is_named(tmp_path: Path) -> None:
         convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("columns", [["ax", "ay", "az"], ["ax", 1, 2]])
+def test_a_wanted_column_that_stands_twice(
+    tmp_path: Path, ending: str, columns: list[str | int]
+) -> None:
+    document = json.loads(changed(path="{subject}/{label}_{trial}." + ending))
+    document["modalities"] = {"acc": {"columns": columns, "unit": "g", "rate_hz": RATE}}
+    file = tmp_path / "raw" / "s1" / f"sit_0.{ending}"
+
+    def write(names: list[str]) -> None:
+        write_csv(file, ramp(1, 0), ",".join(names))
+        if ending == "parquet":
+            arrays = [pa.array(column) for column in ramp(1, 0).T]
+            pq.write_table(pa.Table.from_arrays(arrays, names=names), file)
+
+    write(["ax", "ay", "az", "gx", "gx", "gz"])  # a column that is not asked for
+    own(tmp_path, json.dumps(document))
+    shutil.rmtree(tmp_path / "own.zarr")
+    write(["ax", "ay", "az", "gx", "ax", "gz"])
+    expected = (
+        rf"column ax stands 2 times at .*sit_0\.{ending}: .*got it as columns 1, 5\. .*the descr"
+    )
+    with pytest.raises(RawLayoutError, match=expected):
+        own(tmp_path, json.dumps(document))
+
+
 def test_gaps_are_bridged_dropped_and_counted(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     cells = [str(float(i)) for i in range(400)]
