@@ -317,9 +317,15 @@ def _row(file: RawFile, fields: Mapping[str, str], n_numbers: int) -> list[int] 
     Only the lines of this sequence are parsed: the list is read once for each of 2,800.
     """
     words = [fields[name].encode() for name in ("gesture", "finger", "number", "trial")]
+    content = read_content(file)
     pattern = rb"^[ \t]*" + rb"[ \t]+".join(words) + rb"(?![0-9.])([^\r\n]*)"
-    texts = {match.strip() for match in re.findall(pattern, read_content(file), re.MULTILINE)}
+    texts = {match.strip() for match in re.findall(pattern, content, re.MULTILINE)}
     if not texts:
+        n_words = 4 + n_numbers
+        line = rb"^[ \t]*([0-9]+[ \t]+){%d}[0-9]+[ \t]*\r?$" % (n_words - 1)
+        if not re.search(line, content, re.MULTILINE):
+            got = f"none in {len(content)} bytes"
+            raise bad_file(file, "another list", f"lines of {n_words} whole numbers", got)
         return None
     text = b" / ".join(sorted(texts)).decode("ascii", errors="replace")
     numbers = re.findall(r"(?<![^\s])[0-9]{1,9}(?![^\s])", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
@@ -10,16 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from rawdata import motionsense as raw
 from rawdata.compare import assert_same, read_all
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import load_descriptor, motionsense
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawListing, scan
+from mmbind_data.rawfiles import RawFile, RawListing, scan
 from mmbind_data.spec import Recording
 
 A, B, C = raw.FOLDERS
+WHOLE = b",x,y,z\n0,1.5,-2.25,3e-3\n1,4,5,6.125\n2,-7,8,9\n"
+PEOPLE = b"\xef\xbb\xbfcode,weight,height,age,gender\n1,102,188,46,1\n2,72,180,28,1\n"
 
 
 @pytest.fixture
@@ -226,6 +231,62 @@ def test_subject_missing_from_the_table_has_no_extra(truth: Truth) -> None:
         b"code,weight,height,age,gender\n2,1,1,1,1\n"
     )
     assert read_first(truth.root).extra == {}
+
+
+def damaged(content: bytes, at: int, change: int, *, cut: bool) -> bytes:
+    """Content that ends at a place, or has another byte there."""
+    return content[:at] if cut else content[:at] + bytes([content[at] ^ change]) + content[at + 1 :]
+
+
+def read_content(table: bytes, people: bytes) -> Recording:
+    """The recording of one file of archive B and its twin of C, with a table of subjects."""
+    contents = {f"{B}/dws_1/sub_1.csv": table, f"{C}/dws_1/sub_1.csv": WHOLE}
+    contents["data_subjects_info.csv"] = people
+    files = [
+        RawFile(path, Path("raw"), None, len(content), content=content)
+        for path, content in contents.items()
+    ]
+    unit = motionsense.find(files, "paper").units[0]
+    return next(motionsense.read(unit, ("acc", "gyro"), "paper"))
+
+
+def read_or_refuse(table: bytes, people: bytes = PEOPLE) -> None:
+    """What damage does not show reads as numbers; nothing but our error may be raised."""
+    assume(b"\r" not in table.split(b"\n")[0])
+    # a number beyond float32 is refused by the engine
+    with contextlib.suppress(RawLayoutError), np.errstate(over="ignore"):
+        one = read_content(table, people)
+        for values in one.streams.values():
+            assert (values.dtype, values.shape[1]) == (np.float32, 3)
+            assert 1 <= len(values) <= 3
+            assert not np.isnan(values).any()
+        assert set(one.extra) in (set(), {"sex", "age", "height_cm", "weight_kg"})
+
+
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255), st.booleans())
+def test_damaged_bytes_never_escape_as_another_error(at: int, change: int, cut: bool) -> None:
+    read_or_refuse(damaged(WHOLE, at, change, cut=cut))
+
+
+@given(st.integers(0, len(PEOPLE) - 1), st.integers(1, 255), st.booleans())
+def test_damaged_table_of_subjects_is_read_or_refused(at: int, change: int, cut: bool) -> None:
+    read_or_refuse(WHOLE, damaged(PEOPLE, at, change, cut=cut))
+
+
+@given(st.binary(max_size=60) | st.text('0123456789.,-+einfa"\n \t', max_size=60).map(str.encode))
+def test_any_content_is_read_or_refused(content: bytes) -> None:
+    read_or_refuse(content)
+    read_or_refuse(b",x,y,z\n" + content)
+    read_or_refuse(WHOLE, content)
+
+
+def test_undamaged_content_is_read() -> None:
+    """What the damages begin with is whole."""
+    one = read_content(WHOLE, PEOPLE)
+    expected = [[1.5, -2.25, 3e-3], [4, 5, 6.125], [-7, 8, 9]]
+    np.testing.assert_allclose(one.streams["gyro"], expected, rtol=1e-6)
+    np.testing.assert_allclose(one.streams["acc"], 9.80665 * np.array(expected), rtol=1e-6)
+    assert one.extra == {"sex": "male", "age": "46", "height_cm": "188", "weight_kg": "102"}
 
 
 def rows_of(archive: zipfile.ZipFile, name: str) -> int:
