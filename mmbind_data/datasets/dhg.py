@@ -323,7 +323,7 @@ def _row(file: RawFile, fields: Mapping[str, str], n_numbers: int) -> list[int] 
     if not texts:
         n_words = 4 + n_numbers
         line = rb"^[ \t]*([0-9]+[ \t]+){%d}[0-9]+[ \t]*\r?$" % (n_words - 1)
-        if not re.search(line, content, re.MULTILINE):
+        if content.strip() and not re.search(line, content, re.MULTILINE):
             got = f"none in {len(content)} bytes"
             raise bad_file(file, "another list", f"lines of {n_words} whole numbers", got)
         return None

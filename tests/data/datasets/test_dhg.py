@@ -347,6 +347,18 @@ def test_any_text_reads_as_numbers_or_is_refused(
         assert np.isfinite(values).all()
 
 
+@pytest.mark.parametrize("name", ["informations_troncage_sequences", "train_gestures"])
+@pytest.mark.parametrize("content", [bytes(range(128, 256)), b"1 1 1\n", b"<html></html>\n"])
+def test_list_of_something_else_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    raw.write(tmp_path, rng=np.random.default_rng(3))
+    (path,) = tmp_path.rglob(f"{name}.txt")
+    path.write_bytes(content)
+    n_numbers = 6 if name.startswith("informations") else 7
+    message = rf"another list at {path}: expected lines of {n_numbers} whole numbers, got none in"
+    with pytest.raises(RawLayoutError, match=message):
+        read_all("dhg", tmp_path)
+
+
 REAL_CLIP = f"shrec17/{FIRST}"
 
 

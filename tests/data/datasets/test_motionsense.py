@@ -283,9 +283,9 @@ def test_any_content_is_read_or_refused(content: bytes) -> None:
 def test_undamaged_content_is_read() -> None:
     """What the damages begin with is whole."""
     one = read_content(WHOLE, PEOPLE)
-    expected = [[1.5, -2.25, 3e-3], [4, 5, 6.125], [-7, 8, 9]]
+    expected = np.array([[1.5, -2.25, 3e-3], [4, 5, 6.125], [-7, 8, 9]])
     np.testing.assert_allclose(one.streams["gyro"], expected, rtol=1e-6)
-    np.testing.assert_allclose(one.streams["acc"], 9.80665 * np.array(expected), rtol=1e-6)
+    np.testing.assert_allclose(one.streams["acc"], 9.80665 * expected, rtol=1e-6)
     assert one.extra == {"sex": "male", "age": "46", "height_cm": "188", "weight_kg": "102"}
 
 
