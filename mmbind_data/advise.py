@@ -98,7 +98,7 @@ def advise(
     """
     uids = [(store.path, [open_source(store, "").uid]) for store in (a, b)]
     check_disjoint(uids, "advise")
-    check_recordings([(store.path, [store]) for store in (a, b)], "advise")
+    check_recordings((a, b), "advise")
     modalities, refused = candidates(a, b)
     found = []
     for name in modalities:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from .errors import BindingError, UsageError, problem, suggest
 from .layout import Bound, Store, open_any
 from .pairs import Rows, bound_rows, open_source, original_rows
-from .recordings import seen, seen_table
+from .recordings import seen, seen_of_bound, seen_table
 
 
 def open_inputs(
@@ -115,15 +115,14 @@ def check_disjoint(uids: Sequence[tuple[Path, Sequence[np.ndarray]]], doing: str
         seen.update(dict.fromkeys(own, path))
 
 
-def check_recordings(stores: Sequence[tuple[Path, Sequence[Store]]], doing: str) -> None:
+def check_recordings(stores: Sequence[Store | Bound], doing: str) -> None:
     """Refuse stores whose samples were cut from the same recordings, by whatever conversion.
 
     They would find each other: pairs that nobody needs, and natural ones where none should be.
 
     Parameters
     ----------
-    stores : sequence of (path, stores)
-        Of each input.
+    stores : sequence of Store or Bound
     doing : str
         Begins the message.
 
@@ -131,10 +130,10 @@ def check_recordings(stores: Sequence[tuple[Path, Sequence[Store]]], doing: str)
     ------
     BindingError
     """
-    found = [
-        (path, seen(pa.concat_tables([seen_table(store) for store in parts])))
-        for path, parts in stores
-    ]
+    found = []
+    for store in stores:
+        parts = seen_of_bound(store).values() if isinstance(store, Bound) else [seen_table(store)]
+        found.append((store.path, seen(pa.concat_tables(parts))))
     for (path, own), (there, others) in combinations(found, 2):
         n = own.common(others)
         if n:

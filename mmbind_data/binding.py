@@ -159,8 +159,7 @@ def check_request(
     uids = [[source.uid for source in side.sources] for side in sides]
     check_disjoint(list(zip(paths, uids, strict=True)), "bind")
     if not set(chosen) <= {TIME, LOCATION}:  # by these, one recording's parts are put together
-        stores = [_stores([side]) for side in sides]
-        check_recordings(list(zip(paths, stores, strict=True)), "bind")
+        check_recordings(opened, "bind")
     check_derivations(_stores(sides), chosen, derivations)
     known = set(_modalities(opened[0]))
     place = str(opened[0].path)

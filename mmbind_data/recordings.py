@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from .layout import RAW_FILES, Store, read_table
+from .layout import RAW_FILES, Bound, Store, read_table
 
 COLUMNS = ("uid", "recording", "dataset", "subject")
 
@@ -78,6 +78,20 @@ def seen_table(store: Store, uids: Collection[str] | None = None) -> pa.Table:
         return table
     wanted = set(uids)
     return table.filter(pa.array([uid in wanted for uid in found["uid"]], pa.bool_()))
+
+
+def seen_of_bound(bound: Bound) -> dict[str, pa.Table]:
+    """`seen_table` of each source, of the samples that the rows name; a source may hold more."""
+    import pyarrow.compute as pc
+
+    pairs, found = bound.pairs(), {}
+    for source in bound.info.sources:
+        uids = set[str]()
+        for name in bound.info.modalities:
+            own = pc.equal(pairs[f"{name}.source"], source.source_id)
+            uids |= set(pairs[f"{name}.uid"].filter(own).to_pylist())
+        found[source.source_id] = seen_table(bound.source(source.source_id), uids)
+    return found
 
 
 def seen(table: pa.Table) -> Seen:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mmbind_data.errors import IntegrityError, LeakError, problem
 from mmbind_data.layout import Bound, Store, data_path
 from mmbind_data.occasion import LOCATION, TIME
-from mmbind_data.recordings import Seen, seen, seen_table
+from mmbind_data.recordings import Seen, seen, seen_of_bound
 from mmbind_data.spec import SourceInfo
 
 
@@ -126,11 +126,8 @@ def _check_node(store: Store, source: SourceInfo, method: str) -> None:
 
 def _check_recordings(bound: Bound, method: str) -> None:
     """Check that no recording lies in two nodes, converted twice: its pairs would be natural."""
-    tables = [
-        (source.source_id, seen(seen_table(bound.source(source.source_id))))
-        for source in bound.info.sources
-    ]
-    for (name, own), (other, theirs) in combinations(tables, 2):
+    found = {name: seen(table) for name, table in seen_of_bound(bound).items()}
+    for (name, own), (other, theirs) in combinations(found.items(), 2):
         n = own.common(theirs)
         if n:
             raise LeakError(

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from mmbind_data.errors import UsageError, problem, suggest
 from mmbind_data.layout import Bound, Store, open_any
-from mmbind_data.recordings import seen_table
+from mmbind_data.recordings import seen_of_bound, seen_table
 from mmbind_data.staging import KEPT, check_output, resumable, staging_path
 
 from .batches import Rows, gather_bound, gather_store, measure_statistics
@@ -255,15 +254,7 @@ def _seen(data: Store | Bound) -> pa.Table:
     """The samples that a store holds or points at, and what they were cut from."""
     if isinstance(data, Store):
         return seen_table(data)
-    table = data.pairs()
-    parts = []
-    for source in data.info.sources:
-        uids = set[str]()
-        for name in data.info.modalities:
-            own = pc.equal(table[f"{name}.source"], source.source_id)
-            uids |= set(table[f"{name}.uid"].filter(own).to_pylist())
-        parts.append(seen_table(data.source(source.source_id), uids))
-    return pa.concat_tables(parts)
+    return pa.concat_tables(seen_of_bound(data).values())
 
 
 def count_samples(rows: Rows) -> int:
