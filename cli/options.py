@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from mmbind_data.errors import UsageError, problem
+from mmbind_data.errors import UsageError, problem, suggest
+from mmbind_data.misfits import Misfit, first_misfit
 from mmbind_data.places import place_of
 
 if TYPE_CHECKING:
@@ -101,37 +102,65 @@ def read_config(
     UsageError
         The file is missing, no JSON, or holds values that the model refuses.
     """
-    document: dict[str, Any] = {}
-    if path is not None:
-        try:
-            document = json.loads(Path(path).read_text())
-            if not isinstance(document, dict):
-                message = f"a {type(document).__name__}"
-                raise ValueError(message)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                problem("read the configuration", "unreadable", path, "a JSON object", str(error))
-            ) from error
+    given = _read_object(path) if path is not None else {}
+    document = dict(given)
     for name, value in changes.items():
-        if isinstance(value, dict):
-            document[name] = {**document.get(name, {}), **value}
-        else:
+        own = document.get(name, {})
+        if not isinstance(value, dict):
             document[name] = value
-    defaults = (base or model()).model_dump(mode="json")
+        elif isinstance(own, dict):  # else it is refused below
+            document[name] = {**own, **value}
+    plain = (base or model()).model_dump(mode="json")
+    defaults = dict(plain)
     for name, value in document.items():
         nested = isinstance(value, dict) and isinstance(defaults.get(name), dict)
         defaults[name] = {**defaults[name], **value} if nested else value
-    given = document.get("budget")
-    if isinstance(given, dict) and ("steps" in given) != ("epochs" in given):
-        defaults["budget"]["epochs" if "steps" in given else "steps"] = None  # one stands for both
+    budget = document.get("budget")
+    if isinstance(budget, dict) and ("steps" in budget) != ("epochs" in budget):
+        defaults["budget"]["epochs" if "steps" in budget else "steps"] = None  # one stands for both
     try:
         return model.model_validate_json(json.dumps(defaults))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the options"
-        raise UsageError(
-            problem("use the configuration", "bad value", where, first["msg"], str(first["input"]))
-        ) from error
+        raise UsageError(_misfit(first_misfit(error), path, given, plain)) from error
+
+
+def _read_object(path: str) -> dict[str, Any]:
+    """The JSON object in a file of options."""
+    got = "a folder" if Path(path).is_dir() else "no such file" if not Path(path).exists() else ""
+    if not got:
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            got = str(error)
+        else:
+            if isinstance(document, dict):
+                return document
+            got = f"a {type(document).__name__}"
+    step = 'Give a file with options, such as {"budget": {"steps": 300}}.'
+    message = problem("read the configuration", "unreadable", path, "a JSON object", got, step)
+    raise UsageError(message)
+
+
+def _misfit(
+    found: Misfit, path: str | None, given: Mapping[str, Any], plain: Mapping[str, Any]
+) -> str:
+    """The sentence about a value: where it was given, and what stands there by default."""
+    parent, _, name = found.key.rpartition(".")
+    usual: Any = plain
+    told: Any = given
+    for part in parent.split(".") if parent else ():
+        usual = usual.get(part, {}) if isinstance(usual, dict) else {}
+        told = told.get(part, {}) if isinstance(told, dict) else {}
+    known = usual if isinstance(usual, dict) else {}
+    in_file = path is not None and isinstance(told, dict) and (name in told or not name)
+    if found.what == "unknown field":
+        step = suggest(name, known)
+    elif name in known:
+        step = f"Leave it out for the default, {json.dumps(known[name])}."
+    else:
+        step = "Give one of them."
+    where = found.place(path if in_file else "the options")
+    return problem("use the configuration", found.what, where, found.expected, found.got, step)
 
 
 # options of bind that belong to one sort of shared modality alone

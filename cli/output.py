@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "mmbind-cli 1.0"
 INTERRUPTED = 130
+FIRST_TELLS_S = 5.0  # a launcher ends the other processes long before
 BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 Progress = Callable[[int, int, str], None]
 Clock = Callable[[], float]
@@ -70,6 +71,7 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
         try:
             report = function(*args, screen=screen, **options)
         except MMBindError as error:
+            _let_the_first_tell()
             fail(error.code, str(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
             interrupted(as_json=as_json)
@@ -81,6 +83,16 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
         return report
 
     return run
+
+
+def _let_the_first_tell() -> None:
+    """Of the processes of a launcher that meet one error only the first one tells it.
+
+    It fails, and the launcher ends the others while they wait. If it did not meet the error, this
+    process tells it after all.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        time.sleep(FIRST_TELLS_S)
 
 
 def interrupted(*, as_json: bool) -> NoReturn:
@@ -139,6 +151,13 @@ class Screen:
     """Where progress goes: a bar on a terminal, plain lines elsewhere; both tell the time left."""
 
     quiet: bool = False
+
+    def tell(self, text: str) -> None:
+        """Print a remark at once, on a terminal above the bar; see `notes`."""
+        if not self.quiet:
+            (issue,) = notes([text])
+            # rich takes what is written to sys.stderr while a bar is shown, and puts it above
+            click.echo(f"{issue['severity']}: {issue['message']}", err=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:

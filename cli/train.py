@@ -83,6 +83,11 @@ def command(
     )
     screen = screen if processes.first else Screen(quiet=True)
     told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        screen.tell(text)
+
     with screen.progress(f"train {method}") as progress:
         info = train(
             data,
@@ -94,7 +99,7 @@ def command(
             progress=progress,
             hardware=hardware,
             tensorboard=chosen["tensorboard"],
-            tell=told.append,
+            tell=tell,
         )
     processes.leave()
     if not processes.first:
@@ -114,7 +119,7 @@ def _report(out: str, info: RunInfo, told: list[str]) -> Report:
     loss = "" if info.final_loss is None else f", loss {info.final_loss:.3f}"
     rows = ", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no"
     line = f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"
-    return Report(result, [line], notes(told))
+    return Report(result, [line], notes(told), echo_issues=False)
 
 
 def _changes(seed: int | None, chosen: dict[str, Any]) -> dict[str, Any]:

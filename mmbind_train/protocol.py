@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from mmbind_data.bind_options import BindOptions
 from mmbind_data.errors import FormatError, UsageError, problem, suggest
+from mmbind_data.misfits import first_misfit
 from mmbind_data.spec import DatasetId, Model, Name
 
 from .config import EvaluateConfig, TrainConfig
@@ -228,14 +229,16 @@ def load_protocol(name: str | Path) -> Protocol:
     try:
         return Protocol.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        found = first_misfit(error)
+        step = found.next_step or "schemas/protocol.schema.json has all fields and what they mean."
+        if found.what == "unknown field" and "." not in found.key:
+            step = suggest(found.key, Protocol.model_fields)
         raise FormatError(
-            problem("read a protocol", f"bad value {where}".strip(), path,
-                    "what schemas/protocol.schema.json says and the benchmark's rules allow",
-                    first["msg"])
+            problem("read a protocol", found.what, found.place(path), found.expected, found.got,
+                    step)
         ) from error  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(
-            problem("read a protocol", "unreadable", path, "a JSON file", str(error))
-        ) from error
+            problem("read a protocol", "unreadable", path, "a JSON file", str(error),
+                    "mmbind benchmark --list tells the protocols that are shipped.")
+        ) from error  # fmt: skip

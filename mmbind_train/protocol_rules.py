@@ -1,6 +1,6 @@
 """What every protocol must keep to: one budget for all rows, every person in one role.
 
-Each rule raises ValueError, which the protocol's model turns into an error of validation.
+Each rule raises MisfitError, which the protocol's model turns into an error of validation.
 
 Source: shared/PROTOCOLS.md section 2, rules 2, 3 and 5.
 """
@@ -8,7 +8,9 @@ Source: shared/PROTOCOLS.md section 2, rules 2, 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mmbind_data.misfits import Misfit, MisfitError
 
 if TYPE_CHECKING:
     from .protocol import Protocol, Row, Share, Split
@@ -33,7 +35,7 @@ def check_protocol(protocol: Protocol) -> None:
 
     Raises
     ------
-    ValueError
+    MisfitError
         Naming the row, split or node that breaks a rule.
     """
     _check_names(protocol)
@@ -84,55 +86,66 @@ def _check_names(protocol: Protocol) -> None:
     for what in ("rows", "conditions", "splits", "validation_splits"):
         names = [one.name for one in getattr(protocol, what)]
         if len(set(names)) < len(names):
-            message = f"two {what} have one name: {', '.join(names)}"
-            raise ValueError(message)
+            _refuse(f"two {what} have one name", what, "names that differ", ", ".join(names))
     for name, node in protocol.nodes.items():
         if node.source not in protocol.sources:
-            message = f"node {name} is cut from {node.source}, which is no source"
-            raise ValueError(message)
+            _refuse(f"node {name} is cut from what is no source", f"nodes.{name}.source",
+                    f"one of {', '.join(protocol.sources)}", node.source)  # fmt: skip
     known = {name for row in protocol.rows for name in row.inputs or ()} | set(protocol.inputs)
     known |= {row.data for row in protocol.rows if row.data} | {FINETUNE, TEST}
     known |= {VALIDATION} if protocol.validation_splits else set()
     missing = sorted(known - set(protocol.nodes))
     if missing:
-        message = f"no node {', '.join(missing)}"
-        raise ValueError(message)
+        _refuse(f"no node {', '.join(missing)}", "nodes", "every node that is read",
+                ", ".join(protocol.nodes))  # fmt: skip
     for condition in protocol.conditions if protocol.finetune == "once" else ():
         if not set(condition.modalities or ()) <= set(protocol.modalities):
-            message = f"condition {condition.name} has modalities that nothing is fine-tuned on"
-            raise ValueError(message)
+            _refuse(
+                f"condition {condition.name} has modalities that nothing is fine-tuned on",
+                f"conditions.{condition.name}.modalities",
+                f"some of {', '.join(protocol.modalities)}",
+                ", ".join(condition.modalities or ()),
+            )
     figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
     if figures:
-        message = f"the paper's figures name rows that are not here: {', '.join(sorted(figures))}"
-        raise ValueError(message)
+        _refuse(
+            f"the paper's figures name rows that are not here: {', '.join(sorted(figures))}",
+            "paper.figures",
+            f"some of {', '.join(row.name for row in protocol.rows)}",
+            ", ".join(sorted(figures)),
+        )
 
 
 def _check_options(owner: str, given: Protocol | Row) -> None:
     """Refuse options that would be overridden without a word."""
     for part, names in SET_ELSEWHERE.items():
         for name in names.keys() & getattr(given, part).keys():
-            message = f"{owner} has {part}.{name}, which is said by {names[name]} for every row"
-            raise ValueError(message)
+            _refuse(
+                f"{owner} has {part}.{name}, which is said by {names[name]} for every row",
+                f"{part}.{name}", "none", repr(getattr(given, part)[name]),
+                f"Leave it out and set {names[name]}.",
+            )  # fmt: skip
 
 
 def _check_row(protocol: Protocol, row: Row) -> None:
     unallowed = [path for path in differences(protocol, row) if not _allowed(path, protocol)]
     if unallowed:
-        message = (
-            f"row {row.name} differs in {', '.join(unallowed)}: every row has the same budget, "
-            "unless the difference is what the table is about, named in switches"
-        )
-        raise ValueError(message)
+        _refuse(
+            f"row {row.name} differs in {', '.join(unallowed)}", f"rows.{row.name}",
+            "the same budget and options in every row", "options of its own",
+            "Set them for all rows; or name them in switches, if they are what the table is about.",
+        )  # fmt: skip
     if row.method not in PAIRED_METHODS and row.bind.given():
-        message = f"row {row.name}: {row.method} does not read pairs, so it takes no bind options"
-        raise ValueError(message)
+        _refuse(f"{row.method} does not read pairs", f"rows.{row.name}.bind", "no options",
+                ", ".join(row.bind.given()), "Leave them out.")  # fmt: skip
     protocol.bind_options(row, 0)
     if row.data is not None and (row.shared or row.inputs):
-        message = f"row {row.name} has a node for data: it takes neither shared nor inputs"
-        raise ValueError(message)
+        _refuse("a row with a node for data takes neither shared nor inputs", f"rows.{row.name}",
+                "data alone", "both", "Leave shared and inputs out.")  # fmt: skip
     if (row.method == "upper_bound") != (row.data is not None):
-        message = f"row {row.name}: upper_bound takes a node for data, the other methods do not"
-        raise ValueError(message)
+        _refuse("upper_bound takes a node for data, the other methods do not",
+                f"rows.{row.name}.data", "a node" if row.data is None else "none",
+                row.data or "none")  # fmt: skip
 
 
 def _allowed(path: str, protocol: Protocol) -> bool:
@@ -142,16 +155,17 @@ def _allowed(path: str, protocol: Protocol) -> bool:
 def _check_split(protocol: Protocol, split: Split, held_out: str) -> None:
     other = VALIDATION if held_out == TEST else TEST
     if other in split.people:
-        message = f"split {split.name}: {other} has no place beside {held_out}"
-        raise ValueError(message)
+        _refuse(f"{other} has no place beside {held_out}", f"splits.{split.name}.people",
+                f"people of {held_out} alone", "of both",
+                "T belongs into splits, V into validation_splits.")  # fmt: skip
     needed = {FINETUNE, held_out, *protocol.inputs}
     needed |= {name for row in protocol.rows for name in row.inputs or ()}
     stages: dict[str, list[tuple[str, str]]] = {"pretrain": [], "finetune": [], "held out": []}
     for name in sorted(needed | {row.data for row in protocol.rows if row.data}):
         for role in protocol.nodes[name].people or (name,):
             if not split.people.get(role):
-                message = f"split {split.name} does not say who is {role}"
-                raise ValueError(message)
+                _refuse(f"split {split.name} does not say who is {role}",
+                        f"splits.{split.name}.people.{role}", "people", "nobody")  # fmt: skip
             stage = {FINETUNE: "finetune", held_out: "held out"}.get(name, "pretrain")
             stages[stage].append((name, role))
     _check_stages(protocol, split, stages)
@@ -177,8 +191,9 @@ def _check_stages(
     for (name, role), (other, second) in pairs:
         datasets = [protocol.sources[protocol.nodes[one].source].dataset for one in (name, other)]
         if datasets[0] == datasets[1] and _overlap(split.people[role], split.people[second]):
-            message = f"split {split.name}: {role} and {second} have people in common"
-            raise ValueError(message)
+            _refuse(f"{role} and {second} have people in common", f"splits.{split.name}.people",
+                    "everybody in one role", f"{split.people[role]} and {split.people[second]}",
+                    "Take the people out of one of them.")  # fmt: skip
 
 
 def _overlap(first: tuple[str, ...] | Share, second: tuple[str, ...] | Share) -> bool:
@@ -195,8 +210,13 @@ def _check_validation(protocol: Protocol) -> None:
     for split in protocol.splits:
         for other in protocol.validation_splits:
             if _overlap(split.people[TEST], other.people[VALIDATION]):
-                message = (
-                    f"validation split {other.name} holds people of the test of {split.name}: "
-                    "say in validation_remark why"
-                )
-                raise ValueError(message)
+                _refuse(
+                    "people for choosing are people of the test",
+                    f"validation_splits.{other.name}.people.{VALIDATION}",
+                    f"nobody of {TEST} of split {split.name}", str(other.people[VALIDATION]),
+                    "Take them out, or say in validation_remark why they are there.",
+                )  # fmt: skip
+
+
+def _refuse(what: str, key: str, expected: str, got: str, next_step: str = "") -> NoReturn:
+    raise MisfitError(Misfit(what, key, expected, got, next_step))

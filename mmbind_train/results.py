@@ -119,7 +119,7 @@ def changed_settings(before: Protocol, now: Protocol) -> list[str]:
     """Where two protocols differ in how they make the figures that both have, as dotted paths."""
     lists = ("rows", "conditions", "splits", "validation_splits")
     plain = [one.model_dump(mode="json", exclude={*TOLD, *lists}) for one in (before, now)]
-    found = list(changed_paths(*plain))
+    found = list(changed_paths(plain[0], plain[1]))
     for part in lists:
         own, other = (
             {

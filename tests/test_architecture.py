@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "comparable",
             "elastic",
             "measures",
+            "misfits",
             "neighbours",
             "nodes",
             "field_faults",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -288,14 +289,50 @@ def test_a_training_that_diverges_is_no_success(
     assert_refused(outcome, 3, "learning rate")
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '"x"', '{"temperature": -1}', '{"seeds": 1}'])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", r"unreadable at \S+/c.json: expected a JSON object, got a list. Give a file with"),
+        ("{", r"unreadable at \S+/c.json: expected a JSON object, got Expecting property name"),
+        ('"x"', "expected a JSON object, got a str"),
+        ('{"temperature": -1}',
+         r"bad value at temperature in \S+/c.json: expected a number greater than 0, got -1. "
+         r"Leave it out for the default, 0.07"),
+        ('{"budget": {"batch": 1}}',
+         r"budget.batch in \S+/c.json: expected a number greater than or equal to 2, got 1. Leave"),
+        ('{"seeds": 1}',
+         r"unknown field at seeds in \S+/c.json: expected a field of the schema, got 1. Did you "
+         "mean seed"),
+        ('{"loss": {"reductoin": "sum"}}', "at loss.reductoin in .*Did you mean reduction"),
+        ('{"budget": 3}', r"bad value at budget in \S+/c.json: .* got 3. Leave it out"),
+        ('{"budget": {"steps": 1, "epochs": 1}}',
+         r"give either steps or epochs at budget in \S+/c.json: expected values that agree, got"),
+        (None, r"unreadable at \S+/c.json: expected a JSON object, got a folder. Give a file"),
+    ],
+)  # fmt: skip
 def test_a_config_that_is_none(
-    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, place: Path, text: str
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, place: Path, text: str | None, message: str
 ) -> None:
     config = tmp_path / "c.json"
-    config.write_text(text)
+    if text is None:
+        config.mkdir()
+    else:
+        config.write_text(text)
     command = ("train", workshop.store("bound"), "-o", place / "o", "--config", config)
-    assert_refused(mmbind(*command), 2, "configuration")
+    outcome = mmbind(*command, "--steps", 1) if text == '{"budget": 3}' else mmbind(*command)
+    assert_refused(outcome, 2, "configuration")
+    assert re.search(message, outcome.stderr), outcome.stderr
+    assert "Input should" not in outcome.stderr
+
+
+def test_a_bad_option_is_not_said_to_be_in_the_config(
+    mmbind: Mmbind, workshop: Workshop, tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text('{"dropout": 0.1}')
+    nodes = ("--finetune", workshop.store("C"), "--test", workshop.store("T"))
+    options = ("--label-fraction", 2, "--config", tmp_path / "c.json")
+    outcome = mmbind("evaluate", tmp_path, *nodes, *options)
+    assert_refused(outcome, 2, "bad value at label_fraction in the options", "less than or equal")
 
 
 def test_a_number_beyond_float32(mmbind: Mmbind, raw: Path, place: Path) -> None:

@@ -113,3 +113,34 @@ def test_interrupt_tells_how_to_go_on(mmbind: Mmbind, data: Path, tmp_path: Path
     assert outcome.exit_code == 0
     assert len(outcome.document["result"]["scores"]) == 4
     assert record.stat().st_mtime_ns == before
+
+
+def test_a_killed_benchmark_gives_the_figures_of_an_undisturbed_one(
+    mmbind: Mmbind, data: Path, tmp_path: Path
+) -> None:
+    path = write_protocol(tmp_path / "p.json", train={"budget": {"steps": 30, "batch": 16}})
+    words = ["benchmark", str(path), "--data", str(data), *FEW[:4], "-o"]
+    command = [sys.executable, "-m", "mmbind_cli", *words, str(tmp_path / "r"), "--jobs", "1"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    work = tmp_path / "r" / "work" / "generated"
+    deadline = time.monotonic() + 60
+    while not list((work / "runs").glob("*.json")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "r" / "results.json").exists()
+    kept = {one: one.stat().st_mtime_ns for one in work.glob("*/*.json")}
+    found = []
+    for name in ("r", "whole"):
+        outcome = mmbind(*words, tmp_path / name, "--jobs", 1, "--json", "--quiet")
+        assert outcome.exit_code == 0, outcome.stderr
+        scores = outcome.document["result"]["scores"]
+        found.append([{k: v for k, v in one.items() if "cpu_s" not in k} for one in scores])
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+    assert kept
+    assert {one: one.stat().st_mtime_ns for one in kept} == kept

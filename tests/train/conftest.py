@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import entry_points
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from smallstores import World, make_world
@@ -26,3 +28,11 @@ def own_world(world: World, tmp_path: Path) -> World:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mmbind() -> click.Command:
+    """The command, through its installed entry point."""
+    (entry,) = entry_points(group="console_scripts", name="mmbind")
+    command: click.Command = entry.load()
+    return command

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from smallstores import World
 
@@ -163,6 +165,31 @@ def test_two_processes_learn_what_one_learns(world: World, tmp_path: Path, metho
     for name, weights in one.items():
         torch.testing.assert_close(two[name], weights, rtol=1e-3, atol=2e-4)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_of_two_processes_one_tells_the_error(world: World, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["-m", "mmbind_cli", "train", str(world.bound), "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", *words, "--method", "mmbnd", "--device", "cpu"],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.count("error: cannot train: unknown method") == 1
+
+
+def test_an_error_of_a_later_process_alone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmbind: click.Command
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    waited: list[float] = []
+    monkeypatch.setattr("mmbind_cli.output.time.sleep", waited.append)
+    words = ["train", str(tmp_path / "none"), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    outcome = CliRunner().invoke(mmbind, words)
+    assert outcome.exit_code == 4
+    assert outcome.stderr.startswith("error: cannot open")
+    assert waited == [5.0]
 
 
 def test_tensorboard_gets_the_losses(world: World, tmp_path: Path) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 from smallstores import World
 
 from mmbind_data.errors import OutputError, TrainingError
@@ -181,3 +188,30 @@ def test_checkpoints_are_saved_every_so_many_steps_and_behind_the_last() -> None
     one = Checkpoint.__new__(Checkpoint)
     object.__setattr__(one, "every", 20)
     assert [step for step in range(1, 51) if one.due(step, 50)] == [20, 40, 50]
+
+
+def test_a_killed_command_goes_on_and_says_so_at_once(
+    world: World, tmp_path: Path, mmbind: click.Command
+) -> None:
+    config = CONFIG.model_copy(update={"budget": Budget(steps=260, batch=8)})
+    (tmp_path / "c.json").write_text(config.model_dump_json())
+    out = tmp_path / "killed"
+    words = ["train", str(world.bound), "-o", str(out), "--config", str(tmp_path / "c.json")]
+    process = subprocess.Popen([sys.executable, "-m", "mmbind_cli", *words, "--quiet"])
+    deadline = time.monotonic() + 60
+    while not list(staging_path(out).rglob("stage-*.pt")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    resumed = CliRunner().invoke(mmbind, [*words, "--json"])
+    assert resumed.exit_code == 0, resumed.stderr
+    first, *others = resumed.stderr.splitlines()
+    assert re.fullmatch(r"info: goes on behind step [12]00 of stage 1", first)
+    assert others[-1].startswith("train mmbind: 260 of 260")
+    assert not any(line.startswith("info") for line in others)
+    train(world.bound, tmp_path / "whole", config=config)
+    assert files(out) == files(tmp_path / "whole")
+    (issue,) = json.loads(resumed.stdout)["issues"]
+    assert issue["message"] == first.removeprefix("info: ")
