@@ -64,6 +64,8 @@ def test_time_left_begins_anew_with_other_work() -> None:
     assert left(2, 3) == 5
     clock.at += 7
     assert left(1, 3) == 14  # fewer done: the same again
+    clock.at += 4
+    assert left(2, 8) == 12  # another total, though more done
 
 
 def test_plain_lines_tell_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
