@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from mmbind_data.declared import NoSuchArrayError, load_mat, load_npy
 from mmbind_data.errors import RawLayoutError, problem
 from mmbind_data.integrity import is_streamed
 from mmbind_data.rawfiles import RawFile
+from mmbind_data.table_faults import table_fault
 
 # one block per megabyte is the fastest of those tried; quotes and null words do not occur
 BLOCK_BYTES = 1 << 20
@@ -216,10 +217,7 @@ def _parse(
         with source:
             table = pa.csv.read_csv(source, read, parse, options)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        text = " ".join(str(error).split())[:300]
-        numbers = "conversion error" in text
-        expected = "a number in every cell" if numbers else "the same cells in every row"
-        raise bad_file(file, "unreadable row", expected, text) from error
+        raise bad_file(file, *table_fault(str(error), BLOCK_BYTES)) from error
     if table.num_rows == 0:
         raise bad_file(file, "no rows", "at least one row of numbers", "none")
     return table
@@ -255,12 +253,23 @@ def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) ->
     try:
         values = np.array(rows).astype(np.float64)
     except ValueError as error:
-        raise bad_file(file, "no number", f"rows of {n_columns} numbers", str(error)) from error
+        odd = (f"{cell} on line {i}" for i, row in enumerate(rows, 1) for cell in _odd(row))
+        got = next(odd, "something else")
+        raise bad_file(file, "no number", f"rows of {n_columns} numbers", got) from error
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0].tolist()
         got = f"{values[row, column]} in column {column + 1}"
         raise bad_file(file, f"missing value on line {row + 1}", "numbers only", got)
     return values
+
+
+def _odd(cells: Sequence[bytes]) -> Iterator[str]:
+    """Cells that are no numbers, as a message shows them."""
+    for cell in cells:
+        try:
+            np.array([cell]).astype(np.float64)
+        except ValueError:
+            yield repr(cell[:60].decode(errors="replace"))
 
 
 def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:

@@ -235,7 +235,8 @@ def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.n
     counts: Counter[str] = Counter()
     parts: dict[str, list[np.ndarray]] = {}
     longest = (0, "")  # of the recordings that give no sample
-    with np.errstate(over="ignore"):  # a number beyond float32 is refused below, by name
+    # a number beyond float32 becomes infinity, and NaN between two frames: refused below, by name
+    with np.errstate(over="ignore", invalid="ignore"):
         for recording in open_dataset(task.dataset, task.document).read(
             unit, task.modalities, task.preset
         ):

@@ -49,6 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "places",
             "similarity",
             "suitability",
+            "table_faults",
             "time_binding",
             "transport",
             "units",

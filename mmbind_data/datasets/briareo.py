@@ -13,6 +13,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,13 @@ IMAGE_MODES = {"I;16": "uint16", "I": "uint16"}
 MAX_TEXT = 1 << 22  # bytes of one frame's depths as text: four times what 38,304 numbers take
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 BONES = ("metacarpal", "proximal", "intermediate", "distal")
+HAND = ("frame", "right_hand")
+JOINTS = (
+    (*HAND, "wrist_position"),
+    *((*HAND, "fingers", finger, "bones", bone, "next_joint") for finger in FINGERS
+      for bone in BONES),
+)  # fmt: skip
+VECTOR = 6  # numbers of each
 MILLIMETRE = 1e-3
 
 
@@ -236,27 +244,36 @@ def _skeleton(
 def _joints(file: RawFile) -> np.ndarray | None:
     """Wrist and the far end of each bone, shape (21, 3), mm; None for an invalid frame."""
     document = read_json(file)
-    expected = 'frame.right_hand with wrist_position and 20 bones, or "invalid"'
+    if _entry(file, document, ("frame",)) == "invalid":
+        return None
+    vectors = []
+    for path in JOINTS:
+        vector = _entry(file, document, path)
+        numbers = isinstance(vector, list) and all(type(one) in (int, float) for one in vector)
+        if not numbers or len(vector) != VECTOR:
+            got = f"{len(vector)} numbers" if numbers else repr(vector)[:60]
+            raise bad_file(file, "another structure", f"{VECTOR} numbers in {'.'.join(path)}", got)
+        vectors.append(vector)
     try:
-        if document["frame"] == "invalid":
-            return None
-        hand = document["frame"]["right_hand"]
-        vectors = [hand["wrist_position"]]
-        for finger in FINGERS:
-            bones = hand["fingers"][finger]["bones"]
-            vectors += [bones[bone]["next_joint"] for bone in BONES]
         # x, y, z and then three angles, which are no coordinates
         points = np.array(vectors, dtype=np.float64)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        got = f"{type(error).__name__} {error}"
-        raise bad_file(file, "another structure", expected, got) from error
-    if points.shape != (1 + len(FINGERS) * len(BONES), 6):
-        got = f"shape {points.shape}"
-        raise bad_file(file, "another structure", "21 vectors of 6 numbers", got)
+    except OverflowError as error:
+        got = "a whole number of more than 308 digits"
+        raise bad_file(file, "huge number", "numbers below 1.8e308", got) from error
     if not np.isfinite(points[:, :3]).all():
         joint = int(np.argwhere(~np.isfinite(points[:, :3]))[0, 0])
         raise bad_file(file, "missing value", "numbers only", f"{points[joint, :3]}, joint {joint}")
     return points[:, :3]
+
+
+def _entry(file: RawFile, document: Any, path: Sequence[str]) -> Any:
+    """What stands in a JSON document under names within names."""
+    for depth, name in enumerate(path, 1):
+        if not isinstance(document, dict) or name not in document:
+            expected = 'frame.right_hand with wrist_position and 20 bones, or "invalid"'
+            raise bad_file(file, "another structure", expected, f"no {'.'.join(path[:depth])}")
+        document = document[name]
+    return document
 
 
 def _video(

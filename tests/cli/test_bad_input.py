@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rawdata import motionsense
+import scipy.io
+from rawdata import motionsense, utd_mhad
 
 from .conftest import Mmbind, Outcome, Workshop
 
@@ -343,6 +344,22 @@ def test_a_number_beyond_float32(mmbind: Mmbind, raw: Path, place: Path) -> None
     csv(raw).write_text("\n".join(lines) + "\n")
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
     assert_refused(outcome, 4, "sub_2.csv", "gyro")
+
+
+@pytest.mark.parametrize("role", ["inertial", "skeleton"])
+def test_a_number_beyond_float32_between_frames(
+    mmbind: Mmbind, tmp_path: Path, place: Path, role: str
+) -> None:
+    """Stretching it makes NaN: the one sentence of `assert_refused` has no warning before it."""
+    utd_mhad.write(tmp_path / "utd", rng=np.random.default_rng(0), subjects=(1,))
+    path = tmp_path / "utd" / role.capitalize() / f"a1_s1_t1_{role}.mat"
+    name = {"inertial": "d_iner", "skeleton": "d_skel"}[role]
+    values = scipy.io.loadmat(path)[name].astype(np.float64)
+    time_axis = {"inertial": 0, "skeleton": 2}[role]
+    np.moveaxis(values, time_axis, 0)[5] = 1e39
+    scipy.io.savemat(path, {name: values})
+    outcome = mmbind("convert", "utd-mhad", tmp_path / "utd", place / "o.zarr")
+    assert_refused(outcome, 4, f"a1_s1_t1_{role}.mat", "numbers below 3.4e38")
 
 
 def test_unknown_raw_files_are_told(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:

@@ -418,7 +418,11 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("skeleton.csv", b"", r"empty file"),
     "blank": ("skeleton.csv", b"\n\n", r"empty file"),
     "header": ("skeleton.csv", f"{'x,' * 62}x\n{ROW}\n".encode(), r"unreadable row"),
-    "short row": ("skeleton.csv", f"{ROW}\n1,2\n".encode(), r"unreadable row .*63 columns, got 2"),
+    "short row": (
+        "skeleton.csv",
+        f"{ROW}\n1,2\n".encode(),
+        r"unreadable row .*63 cells in every row, got 2 in row 2\.",
+    ),
     "more columns": ("skeleton.csv", f"{ROW},1\n".encode(), r"unreadable row .*got 64"),
     "nan": ("skeleton.csv", f"{ROW[:-3]}nan\n".encode(), r"line 1 .*a number, got nan"),
     "infinite": ("skeleton.csv", f"{ROW[:-3]}inf\n".encode(), r"line 1 .*a number, got inf"),

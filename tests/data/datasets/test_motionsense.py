@@ -179,13 +179,22 @@ BAD_FILES = {
     "no index": (b"x,y,z\n1,2,3\n", r"no column with an empty name .*, got x,y,z"),
     "index from 1": (b",x,y,z\n1,2,3,4\n", r"row index on line 2 .*: expected 0, got 1"),
     "gap": (b",x,y,z\n0,2,3,4\n2,2,3,4\n", r"row index on line 3 .*: expected 1, got 2"),
-    "no number": (b",x,y,z\n,2,3,4\n", r"unreadable row .*Row #2: .*invalid value ''"),
-    "index text": (b",x,y,z\na,2,3,4\n", r"unreadable row .*invalid value 'a'"),
+    "no number": (
+        b",x,y,z\n,2,3,4\n",
+        r"unreadable row .*a whole number in every cell, got nothing in row 2, column 1\.",
+    ),
+    "index text": (b",x,y,z\na,2,3,4\n", r"unreadable row .*got 'a' in row 2, column 1\."),
     "nan": (b",x,y,z\n0,1,2,3\n1,1,nan,3\n", r"y on line 3 .*: expected a number, got nan"),
-    "blank cell": (b",x,y,z\n0,1,2,\n", r"unreadable row .*column #3: Row #2: .*invalid value ''"),
+    "blank cell": (
+        b",x,y,z\n0,1,2,\n",
+        r"unreadable row .*a number in every cell, got nothing in row 2, column 4\.",
+    ),
     "infinite": (b",x,y,z\n0,inf,2,3\n", r"x on line 2 .*: expected a number, got inf"),
-    "text": (b",x,y,z\n0,1,2,3\n1,1,2,abc\n", r"unreadable row .*invalid value 'abc'"),
-    "short row": (b",x,y,z\n0,1,2,3\n1,1\n", r"unreadable row .*Expected 4 columns, got 2"),
+    "text": (b",x,y,z\n0,1,2,3\n1,1,2,abc\n", r"unreadable row .*got 'abc' in row 3, column 4\."),
+    "short row": (
+        b",x,y,z\n0,1,2,3\n1,1\n",
+        r"unreadable row .*4 cells in every row, got 2 in row 3\.",
+    ),
     "binary": (b",x,y,z\n0,\xff\xfe,2,3\n", r"unreadable row"),
 }
 

@@ -265,11 +265,20 @@ ROW = " ".join(["8.38", "4", "NaN", *["1.5"] * 51])
 BAD_FILES = {
     "empty": ("", r"empty file .*: expected rows of 54 numbers, got 0 bytes"),
     "blank": ("\n \n", r"empty file"),
-    "html": ("<html>\n", r"unreadable row .*Expected 54 columns, got 1"),
-    "missing column": (ROW[:-4] + "\n", r"unreadable row .*Expected 54 columns, got 53"),
-    "extra column": (ROW + " 1\n", r"unreadable row .*Expected 54 columns, got 55"),
-    "short last row": (f"{ROW}\n{ROW[:90]}", r"unreadable row .*Expected 54 columns"),
-    "text": (ROW.replace("1.5", "abc") + "\n", r"unreadable row .*'abc'"),
+    "html": ("<html>\n", r"unreadable row .*54 cells in every row, got 1 in row 1\."),
+    "missing column": (
+        ROW[:-4] + "\n",
+        r"unreadable row .*54 cells in every row, got 53 in row 1\.",
+    ),
+    "extra column": (ROW + " 1\n", r"unreadable row .*54 cells in every row, got 55 in row 1\."),
+    "short last row": (
+        f"{ROW}\n{ROW[:90]}",
+        r"unreadable row .*54 cells in every row, got 23 in row 2\.",
+    ),
+    "text": (
+        ROW.replace("1.5", "abc") + "\n",
+        r"unreadable row .*a number in every cell, got 'abc' in row 1, column 5\.",
+    ),
     "infinite": (f"{ROW}\n" + ROW.replace("1.5", "inf"), r"column 5 on line 2 .*, got inf"),
     "no time": (ROW.replace("8.38", "NaN") + "\n", r"column 1 on line 1 .*a number, got nan"),
     "no activity": (f"{ROW}\n" + ROW.replace(" 4 ", " NaN ", 1), r"activity on line 2 .*got nan"),

@@ -211,7 +211,7 @@ BAD_FILES = {
     "empty": ("", r"empty file .*got 0 bytes"),
     "html": ("<html>\n", r"no header .*Ax, Ay, Az .*got <html>"),
     "no header": (ROW, r"no header"),
-    "header only": (header(), r"(no rows|unreadable row)"),
+    "header only": (header(), r"no rows .*at least one row of numbers, got none"),
     "missing column": (header().replace(",Mz", "") + ROW, r"columns .*70 of them, got 65"),
     "extra column": (header().replace("Mz,\n", "Mz,,\n") + ROW, r"expected 70 of them, got 71"),
     "other order": (
@@ -219,8 +219,14 @@ BAD_FILES = {
         r"column 8 \(left_pocket\) .*expected Gx, got gy",
     ),
     "other positions": (SWAPPED + ROW, r"positions .*left_pocket, right_pocket, wrist"),
-    "short row": (header() + ROW + ROW[20:], r"unreadable row .*Expected 70 columns"),
-    "long row": (header() + ROW + "1," + ROW, r"unreadable row .*Expected 70 columns, got 71"),
+    "short row": (
+        header() + ROW + ROW[20:],
+        r"unreadable row .*70 cells in every row, got 62 in row 4\.",
+    ),
+    "long row": (
+        header() + ROW + "1," + ROW,
+        r"unreadable row .*70 cells in every row, got 71 in row 4\.",
+    ),
     "text": (header() + ROW.replace(",1,", ",one,"), r"unreadable row .*'one'"),
     "infinite": (header() + ROW + ROW.replace(",1,", ",inf,"), r"column 30 on line 4 .*, got inf"),
     "label": (header() + ROW + ROW.replace("walking", "swimming"), r"label on line 4 .*swimming"),
