@@ -1,4 +1,16 @@
-"""Fine-tune a pre-trained network on a few labels."""
+"""Fine-tune a pre-trained network on a few labels.
+
+All methods are fine-tuned alike: labels, steps, rates, augmentation, dropout and the kind of
+classifier are `EvaluateConfig`'s, which a protocol has once for all rows. Two things follow from
+the method itself, unless ``space``, ``start`` and ``carry`` say one thing for all:
+
+- what the classifier reads: what was trained (`Method.space`). Features in lower_bound and
+  unimodal, and wherever labels were learnt from; embeddings behind a contrast.
+- where it starts: at the means of the classes. In lower_bound at random, as nothing was trained
+  that could be compared; where pre-training learnt a classifier, with that one.
+
+Source: shared/PROTOCOLS.md section 2, rule 3.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,13 @@ RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results
 MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
 LEVEL = "95 % bootstrap interval (splits resampled, then seeds within each)"
 ONE_SPLIT = "One split: the intervals tell of its seeds alone, and nothing of other people."
+CLASSIFIER = (
+    "One fine-tuning for all methods, but for two things that follow from the method: its "
+    "classifier reads features (lower_bound, unimodal, all that learnt from labels) or embeddings "
+    "(the others), and starts at random (lower_bound), as learnt from labels, or at the means of "
+    "the classes (the others)."
+)
+FIXED = ("space", "start", "carry")  # with these a protocol says one thing for all
 ON_VALIDATION = "Validation people, for choosing hyper-parameters: no figures to report."
 # parts of a protocol that no figure depends on, or that the figures themselves tell
 TOLD = ("title", "paper", "remarks", "validation_remark", "seeds", "switches", "reach")
@@ -221,6 +228,7 @@ def remarks(results: Results) -> list[str]:
     said += [ON_VALIDATION] if results.on == "validation" else []
     said += [f"Not the protocol as shipped: {'; '.join(results.changes)}."] * bool(results.changes)
     said += [*results.protocol.remarks]
+    said += [CLASSIFIER] * (not set(FIXED) <= results.protocol.evaluate.keys())
     if results.protocol.finetune == "once":
         pairs = {_pairing(one): one.row for one in results.summaries}
         said += [f"Pairs of {row}: {told}." for told, row in pairs.items() if told]

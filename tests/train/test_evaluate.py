@@ -17,8 +17,10 @@ from mmbind_train import finetune as finetune_module
 from mmbind_train.batches import measure_statistics
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluate import Result, evaluate
-from mmbind_train.finetune import choose_labelled
-from mmbind_train.fit import fit
+from mmbind_train.finetune import Pretrained, choose_labelled
+from mmbind_train.fit import Group, fit
+from mmbind_train.methods import METHODS
+from mmbind_train.scoring import Tuned
 from mmbind_train.train import train
 
 SMALL = TrainConfig(
@@ -180,3 +182,40 @@ def test_progress_counts_all_seeds(run: Path, world: World) -> None:
         progress=lambda done, total, _: seen.append((done, total)),
     )
     assert seen == [(n, 6) for n in range(1, 7)]
+
+
+def test_methods_are_fine_tuned_alike_but_for_space_and_start(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces = dict.fromkeys(METHODS, ("embedding", "means"))
+    spaces |= {"unimodal": ("feature", "means"), "lower_bound": ("feature", "random")}
+    seen: list[dict[str, Any]] = []
+    begun: list[tuple[str, str]] = []
+    real = finetune_module._begin
+
+    def begin(pretrained: Pretrained, *rest: Any) -> Tuned:
+        tuned = real(pretrained, *rest)
+        begun.append((tuned.space, pretrained.start(rest[2])))
+        return tuned
+
+    def spy(groups: list[Group], loss_of: Any, **options: Any) -> float | None:
+        names = ("n_rows", "n_steps", "budget", "seed")
+        rates = [one.rate for one in groups]
+        seen.append({"rates": rates, **{name: options[name] for name in names}})
+        return fit(groups, loss_of, **options)
+
+    monkeypatch.setattr(finetune_module, "_begin", begin)
+    monkeypatch.setattr(finetune_module, "fit", spy)
+    config = QUICK.model_copy(update={"seeds": (3,), "budget": Budget(steps=1)})
+    same = config.model_copy(update={"space": "embedding", "start": "random"})
+    once = SMALL.model_copy(update={"budget": Budget(steps=2, batch=16)})
+    for method in METHODS:
+        path = world.AB if method == "upper_bound" else world.bound
+        train(path, tmp_path / method, method=method, config=once)
+        for one in (config, same):
+            evaluate(tmp_path / method, world.C, world.T, config=one)
+    assert all(one == seen[0] for one in seen)
+    assert seen[0] == {"rates": [1, 1], "n_rows": 9, "n_steps": 1, "budget": Budget(steps=1),
+                       "seed": 3}  # fmt: skip
+    assert dict(zip(METHODS, begun[::2], strict=True)) == spaces
+    assert set(begun[1::2]) == {("embedding", "random")}

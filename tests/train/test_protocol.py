@@ -17,8 +17,9 @@ from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.rule import Rule
 from mmbind_train.benchmark_request import Request, narrow
 from mmbind_train.config import EvaluateConfig, TrainConfig
-from mmbind_train.protocol import Protocol, list_protocols, load_protocol
+from mmbind_train.protocol import Protocol, Row, list_protocols, load_protocol
 from mmbind_train.protocol_bind import RandomEmbedding
+from mmbind_train.protocol_rules import differences
 
 KNOWN = {
     "lower_bound", "unimodal", "mim", "mpm", "cmg", "dcm", "imagebind", "mmbind", "upper_bound",
@@ -215,6 +216,24 @@ def test_unfair_protocols_are_refused(name: str, tmp_path: Path) -> None:
         load_protocol(path)
     assert "Value error" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_every_method_is_fine_tuned_with_the_same_options(name: str) -> None:
+    protocol = load_protocol(name)
+    for condition in protocol.conditions:
+        configs = [protocol.evaluate_config(row, condition, 0) for row in protocol.rows]
+        for row, config in zip(protocol.rows, configs, strict=True):
+            own = {path for path in differences(protocol, row) if path.startswith("evaluate.")}
+            assert own <= {*protocol.switches}
+            if not own and not row.finetune:
+                assert config == protocol.evaluate_config(
+                    Row(name="any", method="mim"), condition, 0
+                )
+    if name.startswith("utd") and protocol.shared == ("acc",) and not name.endswith("final"):
+        assert "recipe was chosen by the accuracy of its pairs among people 1-6" in "".join(
+            protocol.remarks
+        )
 
 
 def test_a_named_switch_is_allowed(tmp_path: Path) -> None:
