@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from .errors import FormatError, problem
 from .field_faults import fault_sentence
 from .path_patterns import compile_pattern
-from .samples import COLUMNS
 from .spec import (
+    SAMPLE_COLUMNS,
     Axis,
     ColumnType,
     DatasetId,
@@ -160,7 +160,7 @@ class OwnDescriptor(Model):
                 raise ValueError(message) from error
         groups = [compile_pattern(text).groupindex for text in self.patterns.values()]
         further = {name for one in groups for name in one} - set(FIELDS)
-        taken = sorted(further & set(COLUMNS))
+        taken = sorted(further & set(SAMPLE_COLUMNS))
         if taken:
             message = f"path: mmbind writes a column {taken[0]} itself, rename that group"
             raise ValueError(message)

@@ -13,15 +13,10 @@ import pyarrow as pa
 
 from .errors import FormatError, RawLayoutError, problem
 from .integrity import sample_uids
-from .spec import ColumnType
+from .spec import SAMPLE_COLUMNS, ColumnType
 
 TEXTS = ("subject", "session", "trial", "placement", "environment")
 COMMON = (*TEXTS, "label_text", "raw_file")
-# what every sample table holds, in this order; columns of a reader's own come behind
-COLUMNS = (
-    "row", "uid", *TEXTS, "label", "label_text", "raw_file", "raw_start", "raw_end",
-    "t_start", "t_end", "window_index",
-)  # fmt: skip
 EXTRA = "extra"
 
 
@@ -54,7 +49,7 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
         for name in COMMON:
             columns[name] += [recording["common"][name]] * n
         for name in extra.keys() | recording["extra"].keys():
-            if name in COLUMNS:
+            if name in SAMPLE_COLUMNS:
                 raise _taken(name, key)
             before = extra.setdefault(name, [None] * n_before)
             before += [recording["extra"].get(name)] * n
@@ -72,7 +67,7 @@ def sample_columns(recordings: Iterable[Mapping[str, Any]]) -> dict[str, list[An
 
 def _taken(name: str, key: str) -> FormatError:
     what, expected = f"the reader gives a column {name} of its own", "another name in extra"
-    step = f"mmbind writes these itself: {', '.join(COLUMNS)}."
+    step = f"mmbind writes these itself: {', '.join(SAMPLE_COLUMNS)}."
     return FormatError(problem("write the sample table", what, key, expected, name, step))
 
 

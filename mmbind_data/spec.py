@@ -16,6 +16,10 @@ DATASET_SPEC = "mmbind-dataset"
 BOUND_SPEC = "mmbind-bound"
 BUNDLE_SPEC = "mmbind-bundle"
 SPEC_VERSION = "1.0"
+SAMPLE_COLUMNS = (  # of every sample table; columns of a reader's own come behind
+    "row", "uid", "subject", "session", "trial", "placement", "environment", "label",
+    "label_text", "raw_file", "raw_start", "raw_end", "t_start", "t_end", "window_index",
+)  # fmt: skip
 VERSION = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 
 ModalityKind = Literal[

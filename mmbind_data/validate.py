@@ -35,16 +35,12 @@ from .layout import (
     valid_path,
 )
 from .problems import Problem
-from .spec import Descriptor, Manifest
+from .spec import SAMPLE_COLUMNS, Descriptor, Manifest
 from .validate_bound import check_bound_values, check_pairs_structure
 from .validate_points import check_points, point_arrays
 from .writer import digest_facts
 
 LEVELS = ("meta", "structure", "bytes", "values")
-SAMPLE_COLUMNS = (
-    "row", "uid", "subject", "session", "trial", "placement", "environment", "label",
-    "label_text", "raw_file", "raw_start", "raw_end", "t_start", "t_end", "window_index",
-)  # fmt: skip
 ROWS_PER_BLOCK_BYTES = 64 << 20
 
 

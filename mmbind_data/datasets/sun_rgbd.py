@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from mmbind_data.datasets import load_descriptor
-from mmbind_data.datasets.sun_rgbd_semseg import paint
+from mmbind_data.datasets.sun_rgbd_semseg import paint, read_seg_mat
 from mmbind_data.decode import Variable, bad_file, read_content, read_json, read_mat
 from mmbind_data.errors import RawLayoutError, suggest
 from mmbind_data.images import read_image
@@ -48,11 +48,11 @@ SOURCE = (
 SAMPLE_FILE = re.compile(rf"(?:.*/)?({SOURCE})(?:\.zip)?/(.+)")
 READ = re.compile(
     r".+?/(?:scene\.txt|intrinsics\.txt|image/[^/]+\.jpe?g|depth(?:_bfx)?/[^/]+\.png"
-    r"|annotation2Dfinal/index\.json)"
+    r"|annotation2Dfinal/index\.json|seg\.mat)"
 )
 # other parts of a sample (annotation folders hold dated copies), and of the toolbox
 NOT_READ = re.compile(
-    r".+/(?:fullres/.+|status/.+|extrinsics/.+|seg\.mat"
+    r".+/(?:fullres/.+|status/.+|extrinsics/.+"
     r"|annotation(?!2Dfinal/index\.json$)[^/]*/.+)"
 )
 TOOLBOX = re.compile(
@@ -60,12 +60,16 @@ TOOLBOX = re.compile(
 )
 SPLIT_NAME = "allsplit.mat"
 SPLIT = f"SUNRGBDtoolbox/traintestSUNRGBD/{SPLIT_NAME}"
-TEXTS = {"scene.txt": "scene", "intrinsics.txt": "intrinsics"}
+NAMED = {"scene.txt": "scene", "intrinsics.txt": "intrinsics", "seg.mat": "seg"}
 FOLDERS = {"image": "image", "annotation2Dfinal": "semseg"}
+FROM_SEG_MAT = "scenes without usable polygons, semseg is of seg.mat"
+SOURCES = {"semseg": "annotation2Dfinal", "seg": "seg.mat"}
 DEPTH_FOLDERS = {"raw": "depth", "bfx": "depth_bfx"}
 MODALITIES = ("image", "depth", "semseg")
-ROLES = (*MODALITIES, "intrinsics", "scene", "split")
-NEEDED_FOR = {"image": ("image", "semseg"), "depth": ("depth",), "semseg": ("semseg",)}
+ROLES = (*MODALITIES, "seg", "intrinsics", "scene", "split")
+NEEDED_FOR = {
+    "image": ("image", "semseg"), "depth": ("depth",), "semseg": ("semseg",), "seg": ("semseg",)
+}  # fmt: skip
 
 
 def find(
@@ -108,9 +112,9 @@ def find(
         raise nothing_found(NAME, files, expected, "Give the folder that holds SUNRGBD.zip.")
     notes += _notes(units, len(folders))
     if any(path.endswith("SUNRGBD2Dseg.mat") for path in known):
-        notes.append("SUNRGBD2Dseg.mat is not read: semseg is painted from annotation2Dfinal")
+        notes.append("SUNRGBD2Dseg.mat is not read: semseg is of annotation2Dfinal, or of seg.mat")
     unrecognised = tuple(path for path in unknown if not is_document(path))
-    have = {role for unit in units for role in unit.files}
+    have = {"semseg" if role == "seg" else role for unit in units for role in unit.files}
     modalities = tuple(name for name in MODALITIES if name in have)
     return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
 
@@ -137,7 +141,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     if wanted is not None and label not in wanted:
         return
     counts: Counter[str] = Counter()
-    pixels = _decode(unit, modalities, counts)
+    pixels, drawn = _decode(unit, modalities, counts)
     if not pixels.keys() & set(modalities):
         return  # a row without a single stream would say nothing
     height, width = next(iter(pixels.values())).shape[:2]
@@ -146,9 +150,12 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     if "depth" in streams and streams["depth"].max() > FARTHEST:
         streams["depth"] = np.minimum(streams["depth"], np.float32(FARTHEST))
         counts["depth maps with readings beyond 8 m, set to 8 m"] += 1
-    used = [role for role in ROLES if role in unit.files and role not in MODALITIES]
-    used = [*(name for name in MODALITIES if name in pixels), *used]
+    sources = {"semseg": drawn}
+    used = [sources.get(name, name) for name in MODALITIES if name in pixels]
+    used += [role for role in ("intrinsics", "scene", "split") if role in unit.files]
     extra = {"sensor": unit.fields["sensor"], "source": unit.fields["source"]}
+    if "semseg" in streams:
+        extra["semseg_source"] = SOURCES[drawn]
     extra |= {"raw_size": f"{height}x{width}"} | _intrinsics(unit) | _official_half(unit)
     yield Recording(
         key=unit.key,
@@ -219,8 +226,18 @@ def _scale(shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     return (height, rows) if height * columns <= width * rows else (width, columns)
 
 
-def _decode(unit: Unit, modalities: Sequence[str], counts: Counter[str]) -> dict[str, np.ndarray]:
-    """Decode the files that the modalities need: pixels by modality, all of one size."""
+def _decode(
+    unit: Unit, modalities: Sequence[str], counts: Counter[str]
+) -> tuple[dict[str, np.ndarray], str]:
+    """Decode the files that the modalities need.
+
+    Returns
+    -------
+    pixels : dict
+        By modality, all of one size.
+    drawn : str
+        Role of the file that semseg is from.
+    """
     pixels: dict[str, np.ndarray] = {}
     if "image" in unit.files and {"image", "semseg"} & set(modalities):
         pixels["image"] = read_image(unit.files["image"], {"RGB": "uint8"})
@@ -231,19 +248,38 @@ def _decode(unit: Unit, modalities: Sequence[str], counts: Counter[str]) -> dict
             expected = "the size of the image, " + " x ".join(map(str, pixels["image"].shape[:2]))
             got = " x ".join(map(str, pixels["depth"].shape))
             raise bad_file(file, "another size", expected, got)
-    if "semseg" in unit.files and "semseg" in modalities:
-        file = unit.files["semseg"]
-        content = file.read()
-        try:
-            annotation = read_json(replace(file, content=content))
-        except RawLayoutError:  # some were distributed broken: that scene lacks semseg
-            counts["annotations that are no JSON: no semseg"] += 1
-            return pixels
-        height, width = pixels["image"].shape[:2]
-        painted = paint(annotation, (height, width), counts)
-        if painted is not None:
-            pixels["semseg"] = painted
-    return pixels
+    if "semseg" not in modalities:
+        return pixels, ""
+    height, width = pixels["image"].shape[:2]
+    for role, draw in (("semseg", _painted), ("seg", _labelled)):
+        if role not in unit.files:
+            continue
+        found = draw(unit.files[role], (height, width), counts)
+        if found is not None:
+            return {**pixels, "semseg": found}, role
+    return pixels, ""
+
+
+def _painted(file: RawFile, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray | None:
+    """Class numbers from the polygons; some were distributed broken, and that is counted."""
+    try:
+        annotation = read_json(replace(file, content=file.read()))
+    except RawLayoutError:
+        counts["annotations that are no JSON"] += 1
+        return None
+    return paint(annotation, shape, counts)
+
+
+def _labelled(file: RawFile, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray | None:
+    """Class numbers from seg.mat, where there are no polygons; counted either way."""
+    try:
+        found = read_seg_mat(replace(file, content=file.read()), shape)
+    except RawLayoutError:
+        counts["seg.mat of another form: no semseg"] += 1
+        return None
+    kind = "seg.mat without a named pixel: no semseg" if found is None else FROM_SEG_MAT
+    counts[kind] += 1
+    return found
 
 
 def _label(file: RawFile, labels: Mapping[str, str]) -> str:
@@ -325,7 +361,7 @@ def _by_folder(
     folders: dict[str, dict[str, RawFile]] = {}
     for path, file in by_path.items():
         folder, name = path.rsplit("/", 1)
-        role = TEXTS.get(name)
+        role = NAMED.get(name)
         if role is None:
             folder, inner = folder.rsplit("/", 1)
             role = roles.get(inner)
@@ -347,7 +383,7 @@ def _notes(units: Sequence[Unit], n_folders: int) -> list[str]:
     if n_folders > len(units):
         notes.append(f"folders without image or scene.txt, left aside: {n_folders - len(units)}")
     for role in ("depth", "semseg"):
-        n = sum(role in unit.files for unit in units)
+        n = sum(role in unit.files or (role == "semseg" and "seg" in unit.files) for unit in units)
         if n < len(units):
             notes.append(f"{role} found for {n} of these {len(units)} samples" if n
                          else f"no {role}")  # fmt: skip

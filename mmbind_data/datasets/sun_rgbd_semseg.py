@@ -1,6 +1,7 @@
-"""Paint the drawn polygons of SUN RGB-D as a map of class numbers.
+"""Class numbers of SUN RGB-D's pixels: painted from the drawn polygons, or out of seg.mat.
 
-Source: annotation2Dfinal/index.json of the distribution; seg37list of its toolbox.
+Source: annotation2Dfinal/index.json of the distribution; seg37list of its toolbox; of seg.mat what
+public readers of it agree on, see the descriptor.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from mmbind_data.decode import Variable, bad_file, read_mat
+from mmbind_data.rawfiles import RawFile
 
 # order in which the classes are numbered from 1 in the official seg37list; 0 is all the rest
 CLASSES = (
@@ -54,13 +58,49 @@ def paint(annotation: Any, shape: tuple[int, int], counts: Counter[str]) -> np.n
             counts["polygons of other things than the 37 classes, painted 0"] += 1
         drawn.append((_area(corners), number, corners))
     if not drawn:
-        counts["annotations without a usable polygon: no semseg"] += 1
+        counts["annotations without a usable polygon"] += 1
         return None
     canvas = Image.new("L", (shape[1], shape[0]))
     brush = ImageDraw.Draw(canvas)
     for _, number, corners in sorted(drawn, key=lambda one: -one[0]):
         brush.polygon([(float(x), float(y)) for x, y in corners], fill=number)
     return np.asarray(canvas)
+
+
+def read_seg_mat(file: RawFile, shape: tuple[int, int]) -> np.ndarray | None:
+    """Class numbers of every pixel, from a sample's seg.mat.
+
+    Its ``seglabel`` holds for each pixel a place in ``names``, counted from 1; 0 is no object.
+
+    Parameters
+    ----------
+    file : RawFile
+    shape : (height, width)
+        Of the image.
+
+    Returns
+    -------
+    ndarray, shape (height, width), uint8; None if no pixel has a name
+
+    Raises
+    ------
+    RawLayoutError
+        It holds something else.
+    """
+    places = read_mat(file, Variable("seglabel", shape))
+    names = read_mat(file, Variable("names", (None, None), "O")).ravel()
+    whole = places.astype(np.int64)
+    if (whole != places).any() or whole.min() < 0 or whole.max() > len(names):
+        got = f"{places.min()} to {places.max()}"
+        raise bad_file(file, "seglabel", f"whole numbers from 0 to {len(names)} names", got)
+    if not whole.any():
+        return None
+    classes = [0, *(_class_of(str(one.item())) if _is_one_text(one) else 0 for one in names)]
+    return np.array(classes, dtype=np.uint8)[whole]
+
+
+def _is_one_text(cell: Any) -> bool:
+    return isinstance(cell, np.ndarray) and cell.size == 1 and cell.dtype.kind == "U"
 
 
 def _polygons(annotation: Any) -> tuple[list[Any], list[Any]]:
@@ -83,6 +123,11 @@ def _class_number(polygon: Any, objects: Sequence[Any]) -> int | None:
     name = objects[index].get("name") if isinstance(objects[index], dict) else None
     if not isinstance(name, str):
         return None
+    return _class_of(name)
+
+
+def _class_of(name: str) -> int:
+    """Class of an object's name, 0 for none of the 37."""
     # "chair:occluded" is a chair
     plain = name.split(":")[0].strip().lower().replace(" ", "_")
     return CLASS_IDS.get(plain, 0)

@@ -45,7 +45,7 @@ SCENES = (
     Scene("kv1/NYUdata/NYU0002", "bathroom", (250, 320), ending="\n"),
     Scene("kv1/NYUdata/NYU0010", "office"),
     Scene("kv1/b3dodata/img_0063", "bedroom", stem="img_0063", depth_stem="img_0063_abs"),
-    Scene("kv1/b3dodata/img_0064", "bedroom", lacks=("annotation2Dfinal",)),
+    Scene("kv1/b3dodata/img_0064", "bedroom", lacks=("annotation2Dfinal",)),  # seg.mat instead
     Scene("kv2/align_kv2/2014-12-18_11-31-54_260595134347", "classroom", (480, 640)),
     Scene("kv2/kinect2data/000002_2014-05-26_14-23-37_rgbf000103-resize", "furniture_store"),
     Scene("kv2/kinect2data/000003_2014-05-26_14-24-42_rgbf000040-resize", "furniture_store",
@@ -131,6 +131,8 @@ def _write_scene(
     files["intrinsics.txt"] = ("\n".join(lines) + " \n").encode()
     files["scene.txt"] = (scene.label + scene.ending).encode()
     files |= _other_files(scene.stem)
+    if scene.oddity != "no polygon":
+        files["seg.mat"] = seg_mat(*seg_ramp(scene.shape), column=number % 2 == 1)
     files = {name: one for name, one in files.items() if name.split("/")[0] not in scene.lacks}
     for name, one in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -145,11 +147,17 @@ def _write_scene(
         used.append(f"{depth_folder}/{scene.depth_stem}.png")
         if chosen.max() > 8000:
             counts["depth maps with readings beyond 8 m, set to 8 m"] = 1
+    drawn_in = "annotation2Dfinal/index.json"
+    if drawn is None and "seg.mat" in files:
+        drawn_in, drawn = "seg.mat", seg_classes(scene.shape)
+        counts["scenes without usable polygons, semseg is of seg.mat"] = 1
     if drawn is not None:
         streams["semseg"] = picked(drawn)
-        used.append("annotation2Dfinal/index.json")
+        used.append(drawn_in)
     sensor, source, *scan = scene.folder.split("/")[:-1]
     extra = {"sensor": sensor, "source": source, "raw_size": "{}x{}".format(*scene.shape)}
+    if drawn is not None:
+        extra["semseg_source"] = drawn_in.split("/")[0]
     extra |= {"fx": str(fx), "fy": str(fx + 1), "cx": "277.25", "cy": "215.5"}
     paths = [f"{scene.folder}/{name}" for name in (*used, "intrinsics.txt", "scene.txt")]
     return Recording(
@@ -166,12 +174,35 @@ def _write_scene(
 
 def _other_files(stem: str) -> dict[str, bytes]:
     """What a sample folder holds besides, with the names that surprise."""
-    names = [f"fullres/{stem}.jpg", f"fullres/{stem}.png", "fullres/intrinsics.txt", "seg.mat"]
+    names = [f"fullres/{stem}.jpg", f"fullres/{stem}.png", "fullres/intrinsics.txt"]
     names += ["extrinsics/20140915210114.txt", "extrinsics/20150115210114.txt"]
     names += ["annotation/index.json", "annotation2D3D/index.json_20150712014949"]
     names += ["annotation3Dfinal/index.json", "annotation3Dlayout/index.json"]
     names += ["status/twoDstatus.json", "status/twoDstatus.json_2015-01-04 22:58:38.799018"]
     return dict.fromkeys(names, b"not read")
+
+
+def seg_ramp(shape: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+    """Places in a list of names, from 1, by column and row; 0 in a corner."""
+    rows, columns = np.indices(shape)
+    places = 1 + (columns // 50 + rows // 90) % 4
+    places[:40, :30] = 0
+    return places.astype(np.uint8), ["bag ", "ottoman", "wall", "Floor mat:occluded"]
+
+
+def seg_classes(shape: tuple[int, int]) -> np.ndarray:
+    """Class numbers of `seg_ramp`, counted by hand in the official list."""
+    return np.asarray(np.array([0, 37, 0, 1, 20], dtype=np.uint8)[seg_ramp(shape)[0]])
+
+
+def seg_mat(places: np.ndarray, names: Sequence[str], *, column: bool = False) -> bytes:
+    """A seg.mat: of some sensors the names are a row, of others a column."""
+    cells = np.array(names, dtype=object)
+    stream = io.BytesIO()
+    cells = cells[:, np.newaxis] if column else cells[np.newaxis]
+    scipy.io.savemat(stream, {"names": cells, "seglabel": places}, do_compression=True)
+    # scipy writes the time of day into the free text of the header
+    return b"MATLAB 5.0 MAT-file".ljust(116) + stream.getvalue()[116:]
 
 
 def image_ramp(number: int, shape: tuple[int, int]) -> np.ndarray:
@@ -269,8 +300,8 @@ def _annotation(number: int, scene: Scene) -> tuple[bytes, np.ndarray | None, di
     document = {"date": "", "name": scene.folder, "frames": [{"polygon": polygons}]}
     text = json.dumps({**document, "objects": objects, "fileList": [f"{scene.stem}.jpg"]}).encode()
     if scene.oddity == "cut off":
-        return text[:-40], None, {"annotations that are no JSON: no semseg": 1}
+        return text[:-40], None, {"annotations that are no JSON": 1}
     if scene.oddity == "no polygon":
         text = json.dumps({**document, "frames": [{}], "objects": [None]}).encode()
-        return text, None, {"annotations without a usable polygon: no semseg": 1}
+        return text, None, {"annotations without a usable polygon": 1}
     return text, drawn, counts

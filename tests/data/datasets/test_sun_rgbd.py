@@ -25,7 +25,8 @@ from rawdata.truth import Truth
 from realraw import B3DO, KV2, sun_rgbd_together
 
 from mmbind_data.datasets import load_descriptor, sun_rgbd, sun_rgbd_semseg
-from mmbind_data.errors import RawLayoutError
+from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.plan import check_request, request_of
 from mmbind_data.rawfiles import RawFile, RawListing, scan
 from mmbind_data.spec import Recording
 
@@ -63,8 +64,9 @@ def test_counts_tell_what_was_repaired_and_left_out(tmp_path: Path) -> None:
     assert total == {
         "polygons left out of semseg: no object, or no area": 42,
         "polygons of other things than the 37 classes, painted 0": 14,
-        "annotations that are no JSON: no semseg": 1,
-        "annotations without a usable polygon: no semseg": 1,
+        "annotations that are no JSON": 1,
+        "annotations without a usable polygon": 1,
+        "scenes without usable polygons, semseg is of seg.mat": 2,
         "depth maps with readings beyond 8 m, set to 8 m": 1,
     }
 
@@ -75,8 +77,7 @@ def test_notes_say_what_is_there(tmp_path: Path) -> None:
     assert listing.notes == (
         "17 of 10335 samples found (kv1 5, kv2 4, realsense 4, xtion 4)",
         "depth found for 16 of these 17 samples",
-        "semseg found for 16 of these 17 samples",
-        "SUNRGBD2Dseg.mat is not read: semseg is painted from annotation2Dfinal",
+        "SUNRGBD2Dseg.mat is not read: semseg is of annotation2Dfinal, or of seg.mat",
     )
     assert listing.unrecognised == ()
 
@@ -180,6 +181,53 @@ def test_a_sample_that_the_lists_do_not_name_has_no_half(truth: Truth) -> None:
     raw.write_split(truth.root / raw.SPLIT, [SCENES[1].folder], [SCENES[2].folder])
     halves = [one.extra.get("split") for one in read_all("sun-rgbd", truth.root)]
     assert halves == [None, "train", "test", None]
+
+
+SEG = "seg.mat of another form: no semseg"
+
+
+@pytest.mark.parametrize(
+    ("places", "names", "count"),
+    [
+        (np.full(raw.SIZE, 5), ["a"] * 4, SEG),  # a place beyond the names
+        (np.full(raw.SIZE, -1), ["a"], SEG),
+        (np.full(raw.SIZE, 0.5), ["a"], SEG),
+        (np.ones((320, 240)), ["a"], SEG),  # another size than the image
+        (np.zeros(raw.SIZE), ["wall"], "seg.mat without a named pixel: no semseg"),
+        (None, [], SEG),
+    ],
+)
+def test_seg_mat_of_another_form_is_counted(
+    truth: Truth, places: np.ndarray | None, names: list[str], count: str
+) -> None:
+    folder = truth.root / "SUNRGBD" / FIRST
+    shutil.rmtree(folder / "annotation2Dfinal")
+    content = b"not MATLAB" if places is None else raw.seg_mat(places, names)
+    (folder / "seg.mat").write_bytes(content)
+    recording = read_first(truth.root)
+    assert set(recording.streams) == {"image", "depth"}
+    assert recording.counts == {count: 1}
+    assert "semseg_source" not in recording.extra
+
+
+def test_seg_mat_alone_is_enough_for_semseg(truth: Truth) -> None:
+    """Where no polygon file came along; and it is not read where polygons can be."""
+    for folder in (truth.root / "SUNRGBD").rglob("annotation2Dfinal"):
+        shutil.rmtree(folder)
+    listing = find(truth.root)
+    assert "semseg" in listing.modalities
+    assert not any("semseg" in note for note in listing.notes if "2Dseg.mat" not in note)
+    recording = read_first(truth.root, ("semseg",))
+    expected = raw.seg_classes(raw.SIZE)
+    np.testing.assert_array_equal(frame(recording, "semseg"), expected)
+    assert recording.extra["semseg_source"] == "seg.mat"
+    assert f"{FIRST}/seg.mat" in recording.raw_files
+
+
+@pytest.mark.parametrize("size", ["9999x9999", "1000x320", "5x5", "0240x320", "240"])
+def test_sizes_that_would_fill_the_memory(size: str) -> None:
+    with pytest.raises(UsageError, match=r"each from 10 to 999, got '"):
+        check_request("sun-rgbd", request_of(options={"size": size}))
 
 
 def test_changed_lists_are_read_anew(truth: Truth) -> None:
@@ -352,7 +400,7 @@ def test_annotation_that_is_no_json_is_counted(cut: int) -> None:
     )
     (recording,) = sun_rgbd.read(listing.units[0], EVERY, "default")
     assert list(recording.streams) == ["image"]
-    assert recording.counts == {"annotations that are no JSON: no semseg": 1}
+    assert recording.counts == {"annotations that are no JSON": 1}
 
 
 JSON = st.recursive(
@@ -390,7 +438,7 @@ def test_any_json_is_painted_or_counted(annotation: Any) -> None:
     counts: Counter[str] = Counter()
     painted = sun_rgbd_semseg.paint(annotation, (40, 60), counts)
     if painted is None:
-        assert counts["annotations without a usable polygon: no semseg"] == 1
+        assert counts["annotations without a usable polygon"] == 1
     else:
         assert painted.shape == (40, 60)
         assert set(np.unique(painted)) <= {0, 1, 4}
@@ -457,7 +505,7 @@ def test_a_unit_holds_only_what_is_read() -> None:
     ]
     listing = sun_rgbd.find(files, "default")
     assert len(listing.units) == 1000
-    expected = {"image", "depth", "semseg", "intrinsics", "scene"}
+    expected = {"image", "depth", "semseg", "seg", "intrinsics", "scene"}
     assert all(set(unit.files) == expected for unit in listing.units)
     assert listing.unrecognised == ()
 
