@@ -156,8 +156,10 @@ class Screen:
         """Print a remark at once, on a terminal above the bar; see `notes`."""
         if not self.quiet:
             (issue,) = notes([text])
-            # rich takes what is written to sys.stderr while a bar is shown, and puts it above
-            click.echo(f"{issue['severity']}: {issue['message']}", err=True)
+            # rich takes over sys.stderr while a bar is shown and puts lines above it; click would
+            # write beside it
+            sys.stderr.write(f"{issue['severity']}: {issue['message']}\n")
+            sys.stderr.flush()
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:

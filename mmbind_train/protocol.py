@@ -231,7 +231,7 @@ def load_protocol(name: str | Path) -> Protocol:
     except ValidationError as error:
         found = first_misfit(error)
         step = found.next_step or "schemas/protocol.schema.json has all fields and what they mean."
-        if found.what == "unknown field" and "." not in found.key:
+        if error.errors()[0]["type"] == "extra_forbidden" and "." not in found.key:
             step = suggest(found.key, Protocol.model_fields)
         raise FormatError(
             problem("read a protocol", found.what, found.place(path), found.expected, found.got,
@@ -239,6 +239,7 @@ def load_protocol(name: str | Path) -> Protocol:
         ) from error  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(
-            problem("read a protocol", "unreadable", path, "a JSON file", str(error),
+            problem("read a protocol", "unreadable", path, "a JSON file",
+                    "a folder" if path.is_dir() else str(error),
                     "mmbind benchmark --list tells the protocols that are shipped.")
         ) from error  # fmt: skip

@@ -7,10 +7,13 @@ Source: shared/PROTOCOLS.md section 2, rules 2, 3 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mmbind_data.misfits import Misfit, MisfitError
+from pydantic import ValidationError
+
+from mmbind_data.misfits import Misfit, MisfitError, first_misfit
 
 if TYPE_CHECKING:
     from .protocol import Protocol, Row, Share, Split
@@ -40,7 +43,9 @@ def check_protocol(protocol: Protocol) -> None:
     """
     _check_names(protocol)
     _check_options("the protocol", protocol)
+    _check_configs(protocol, protocol.rows[0].model_copy(update={"train": {}, "evaluate": {}}), "")
     for row in protocol.rows:
+        _check_configs(protocol, row, f"rows.{row.name}.")
         _check_options(f"row {row.name}", row)
         _check_row(protocol, row)
     for split in protocol.splits:
@@ -125,6 +130,20 @@ def _check_options(owner: str, given: Protocol | Row) -> None:
                 f"{part}.{name}", "none", repr(getattr(given, part)[name]),
                 f"Leave it out and set {names[name]}.",
             )  # fmt: skip
+
+
+def _check_configs(protocol: Protocol, row: Row, owner: str) -> None:
+    """Refuse options of a training that there are not; ``owner`` begins their path."""
+    configs: dict[str, Callable[[], object]] = {
+        "train": lambda: protocol.train_config(row, 0),
+        "evaluate": lambda: protocol.evaluate_config(row, protocol.conditions[0], 0),
+    }
+    for part, make in configs.items():
+        try:
+            make()
+        except ValidationError as error:
+            found = first_misfit(error)
+            raise MisfitError(replace(found, key=f"{owner}{part}.{found.key}")) from error
 
 
 def _check_row(protocol: Protocol, row: Row) -> None:

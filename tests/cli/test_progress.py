@@ -105,3 +105,14 @@ def test_a_conversion_tells_each_unit_once(tmp_path: Path) -> None:
     assert [done for done, _, _ in units] == list(range(1, made.n_units + 1))
     assert {total for _, total, _ in told} == {made.n_units}
     assert len({key for _, _, key in units}) == made.n_units
+
+
+def test_a_remark_stands_above_the_bar() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80)
+    with output._bar("work", console=console) as update:
+        update(1, 4, "one")
+        output.Screen().tell("warning: begins anew")
+        assert "warning: begins anew" in written.getvalue()
+    output.Screen(quiet=True).tell("nobody hears this")
+    assert "nobody" not in written.getvalue()

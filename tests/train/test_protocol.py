@@ -184,9 +184,14 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda d: d.update(sedes=[1]),
         r"unknown field at sedes in \S+p.json.*Did you mean seeds or nodes",
     ),
-    "no seeds": (
+    "an option that is not there": (
+        lambda d: d["rows"][2].update(train={"budjet": 1}),
+        r"unknown field at rows.mmbind.train.budjet in \S+p.json: .* schemas/protocol",
+    ),
+    "steps below zero": (
         lambda d: d["evaluate"].update(budget={"steps": -1}),
-        r"bad value at budget.steps in .*expected a number greater than or equal to 0, got -1\.",
+        r"bad value at evaluate.budget.steps in .*expected a number greater than or equal to 0, "
+        r"got -1\.",
     ),
     "fine-tuned more often": (
         lambda d: d["rows"][1].update(finetune="once"),
