@@ -247,7 +247,8 @@ def _convert(task: UnitTask, unit: Unit) -> tuple[dict[str, Any], dict[str, np.n
             if windows.n_dropped:
                 counts[DROPPED] += windows.n_dropped
             if not windows.spans:
-                longest = max(longest, (_longest_stretch(recording), recording.raw_files[0]))
+                if recording.raw_files:  # none where nothing of it could be used
+                    longest = max(longest, (_longest_stretch(recording), recording.raw_files[0]))
                 continue
             recordings.append(_describe(task, recording, windows))
             for name, samples in windows.data.items():
