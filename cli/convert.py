@@ -72,6 +72,7 @@ def command(
 
 def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
     from mmbind_data.conversion import unrecognised_notes
+    from mmbind_data.errors import printable
     from mmbind_data.plan import check_request, plan_conversion, request_of
     from mmbind_data.staging import check_output
 
@@ -84,7 +85,7 @@ def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwri
         "n_units": len(plan.units),
         "raw_bytes": plan.n_bytes,
         "modalities": list(plan.modalities),
-        "unrecognised": list(plan.listing.unrecognised),
+        "unrecognised": [printable(path) for path in plan.listing.unrecognised],
     }
     line = f"would read {len(plan.units)} raw units, {plan.n_bytes / 1e6:.1f} MB"
     remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])

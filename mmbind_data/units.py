@@ -77,7 +77,7 @@ def conversion(text: str, where: str) -> Conversion:
     if text in ("1", "", "px", "dB"):
         return Conversion(text or "1", 1.0)
     if not _harmless(text):
-        step = "A unit has powers of one digit, such as m/s^2;"
+        step = "A unit is short and has powers of one digit."
         raise _unknown(text, where, step)
     registry = _registry()
     try:

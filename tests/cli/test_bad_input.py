@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -405,3 +408,25 @@ def test_json_errors_are_documents(mmbind: Mmbind) -> None:
     assert document["ok"] is False
     assert document["issues"][0]["code"] == "format"
     assert "/nowhere" in document["issues"][0]["message"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_stray_file_whose_name_is_no_text_is_told(mmbind: Mmbind, tmp_path: Path) -> None:
+    raw, descriptor = tmp_path / "raw", tmp_path / "own.json"
+    raw.mkdir()
+    (raw / "s1.csv").write_text("x\n" + "1\n" * 100)
+    Path(os.fsdecode(os.fsencode(raw) + b"/s\xff.bin")).write_bytes(b"1")
+    modality = {"columns": ["x"], "unit": "g", "rate_hz": 50}
+    own = {"dataset_id": "own", "title": "t", "path": "{subject}.csv"}
+    descriptor.write_text(json.dumps({**own, "modalities": {"acc": modality}}))
+    words = ("convert", "table", raw, tmp_path / "o.zarr", "--descriptor", descriptor, "--json")
+    outcome = mmbind(*words, "--dry-run")
+    assert outcome.document["result"]["unrecognised"] == [r"raw/s\udcff.bin"]
+    assert mmbind(*words).exit_code == 0
+
+
+def test_a_broken_descriptor_is_named(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
+    descriptor = tmp_path / "own.json"
+    descriptor.write_text("{")
+    outcome = mmbind("convert", "table", tmp_path, place / "o.zarr", "--descriptor", descriptor)
+    assert_refused(outcome, 4, str(descriptor), "Mend that place")
