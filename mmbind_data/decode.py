@@ -67,6 +67,16 @@ def read_content(file: RawFile) -> bytes:
     return content
 
 
+def header_cells(file: RawFile, line: bytes, separator: str) -> list[str]:
+    """Cells of a table's first line, as its bytes."""
+    text = line.strip(b"\r\n").decode("utf-8-sig", errors="replace")
+    try:
+        return next(csv.reader([text], delimiter=separator), [])
+    except csv.Error as error:
+        got = "lone carriage returns" if "\r" in text else "a line that is no row of cells"
+        raise bad_file(file, "no line ends", "lines that end with \\n or \\r\\n", got) from error
+
+
 def read_csv(
     file: RawFile,
     columns: Sequence[str],
@@ -99,8 +109,7 @@ def read_csv(
     dict of str to ndarray, shape (n_rows,), float64, int64 or (for text) object
     """
     start, source, quoted = _open_text(file, "a header and rows")
-    head = next(islice(io.BytesIO(start), skip, None), b"").decode("utf-8-sig", errors="replace")
-    header = next(csv.reader([head.strip("\r\n")], delimiter=separator), [])
+    header = header_cells(file, next(islice(io.BytesIO(start), skip, None), b""), separator)
     absent = [name for name in columns if name not in header]
     if absent:
         what = f"no column {absent[0]}" if absent[0] else "no column with an empty name"

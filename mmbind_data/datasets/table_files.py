@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mmbind_data.decode import (
     Variable,
     bad_file,
     check_once,
+    header_cells,
     read_content,
     read_csv,
     read_mat,
@@ -129,9 +129,8 @@ def _load_table(
 def _header(file: RawFile, table: Table) -> list[str]:
     """Names of a text table's columns; as many empty ones where it has no header."""
     lines = read_content(file).split(b"\n", table.skip_lines + 1)
-    line = b"".join(lines[table.skip_lines : table.skip_lines + 1]).strip(b"\r")
-    first = line.decode("utf-8-sig", errors="replace")
-    cells = next(csv.reader([first], delimiter=table.separator), [])
+    line = b"".join(lines[table.skip_lines : table.skip_lines + 1])
+    cells = header_cells(file, line, table.separator)
     return cells if table.header else [""] * len(cells)
 
 

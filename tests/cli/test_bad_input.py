@@ -159,7 +159,6 @@ def test_a_broken_unit_leaves_nothing(
         (("partition", "UTD", "OUT", "--modalities", "giro"), ("gyro?",)),
         (("partition", "UTD", "OUT", "--subjects", "9"), ("1, 2, 3, 4",)),
         (("bind", "--shared", "ac", "A", "B", "-o", "OUT"), ("acc?",)),
-        (("bind", "--shared", "gyro", "A", "B", "-o", "OUT"), ("acc or label",)),
         (("train", "BOUND", "-o", "OUT", "--method", "mmbin"), ("Did you mean mmbind",)),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from rawdata import motionsense as raw
 from rawdata.compare import assert_same, read_all
@@ -261,7 +261,6 @@ def read_content(table: bytes, people: bytes) -> Recording:
 
 def read_or_refuse(table: bytes, people: bytes = PEOPLE) -> None:
     """What damage does not show reads as numbers; nothing but our error may be raised."""
-    assume(b"\r" not in table.split(b"\n")[0])
     # a number beyond float32 is refused by the engine
     with contextlib.suppress(RawLayoutError), np.errstate(over="ignore"):
         one = read_content(table, people)
