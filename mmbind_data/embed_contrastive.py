@@ -80,7 +80,7 @@ def embed_contrastive(
             problem("embed by contrast", "no views are known of this kind of modality",
                     f"kind {modality.kind!r}", " or ".join(STREAM_KINDS), repr(modality.kind))
         )  # fmt: skip
-    turned = modality.kind == "inertial" and modality.shape[1:] == (3,)
+    turned = modality.kind == "inertial" and values.shape[2:] == (3,)
     generator = torch.Generator().manual_seed(seed)
 
     def head(_: Modality) -> nn.Module:

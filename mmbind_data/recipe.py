@@ -147,7 +147,7 @@ def _options_of(one: BinderInfo) -> dict[str, str]:
             given |= _custom(one)
         if name in TRAINED and one.embedding.get("steps") != DEFAULT.steps:
             given["--steps"] = str(one.embedding["steps"])
-    if one.weight_rule not in (DEFAULT.weight_rule, "shares"):
+    if one.top_k == 1 and one.weight_rule != DEFAULT.weight_rule:  # several partners share 1
         given["--weights"] = one.weight_rule
     if one.seed != DEFAULT.seed:
         given["--seed"] = str(one.seed)

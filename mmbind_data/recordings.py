@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from .layout import RAW_FILES, Bound, Store, read_table
 
-COLUMNS = ("uid", "recording", "dataset", "subject")
+COLUMNS = ("uid", "recording", "dataset", "subject", "placement")
+Owner = tuple[str, str | None, str | None]  # dataset, subject, placement
 
 
 @dataclass(frozen=True)
@@ -23,27 +24,29 @@ class Seen:
     Attributes
     ----------
     uids : frozenset of str
-    recordings : mapping of str to frozenset of (str, str or None)
-        From the sha256 of a raw file to the dataset and the subject of what was cut from it.
+    recordings : mapping of str to frozenset of (str, str or None, str or None)
+        From the sha256 of a raw file to the dataset, the subject and the placement of what was cut
+        from it.
     """
 
     uids: frozenset[str]
-    recordings: Mapping[str, frozenset[tuple[str, str | None]]]
+    recordings: Mapping[str, frozenset[Owner]]
 
     def common(self, other: Seen) -> int:
         """Number of recordings that both were cut from.
 
-        Subjects of one dataset that share a raw file are told apart by name; between datasets, and
-        without names, a raw file is one recording.
+        Subjects and placements of one dataset that share a raw file are told apart by name; between
+        datasets, and without names, a raw file is one recording.
         """
         return sum(
-            any(
-                one[0] != two[0] or one[1] is None or two[1] is None or one[1] == two[1]
-                for one in self.recordings[name]
-                for two in other.recordings[name]
-            )
+            any(_same(one, two) for one in self.recordings[name] for two in other.recordings[name])
             for name in self.recordings.keys() & other.recordings.keys()
         )
+
+
+def _same(one: Owner, two: Owner) -> bool:
+    alike = (a is None or b is None or a == b for a, b in zip(one[1:], two[1:], strict=True))
+    return one[0] != two[0] or all(alike)
 
 
 def seen_table(store: Store, uids: Collection[str] | None = None) -> pa.Table:
@@ -71,7 +74,10 @@ def seen_table(store: Store, uids: Collection[str] | None = None) -> pa.Table:
             for path in (samples["raw_file"].to_pylist() if "raw_file" in names else nothing)
         ],
         "dataset": [store.info.dataset_id] * len(samples),
-        "subject": samples["subject"].to_pylist() if "subject" in names else nothing,
+        **{
+            name: samples[name].to_pylist() if name in names else nothing
+            for name in ("subject", "placement")
+        },
     }
     table = pa.table({name: pa.array(found[name], pa.string()) for name in COLUMNS})
     if uids is None:
@@ -96,10 +102,11 @@ def seen_of_bound(bound: Bound) -> dict[str, pa.Table]:
 
 def seen(table: pa.Table) -> Seen:
     """Read a table of `seen_table`, or several put together."""
-    recordings: dict[str, set[tuple[str, str | None]]] = {}
+    recordings: dict[str, set[Owner]] = {}
     columns = (table[name].to_pylist() for name in COLUMNS[1:])
-    for recording, dataset, subject in set(zip(*columns, strict=True)):
+    for recording, *owner in set(zip(*columns, strict=True)):
         if recording is not None:
-            recordings.setdefault(recording, set()).add((dataset, subject))
+            dataset, subject, placement = owner
+            recordings.setdefault(recording, set()).add((dataset, subject, placement))
     kept = {name: frozenset(owners) for name, owners in recordings.items()}
     return Seen(frozenset(table["uid"].to_pylist()), kept)

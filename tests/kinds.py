@@ -137,7 +137,7 @@ def write_kind_store(
                     "label_text": [LABELS[c] for c in label],
                 }
             ),
-            raw_files=pa.table({"path": ["none"]}),
+            raw_files=pa.table({"path": ["none"], "sha256": ["0" * 64]}),
             present={name: np.ones(n, dtype=bool) for name in names},
             blocks=blocks,
             documents={DESCRIPTOR: {}, PROVENANCE: {}},

@@ -176,8 +176,9 @@ def console(card: str) -> list[list[str]]:
     [
         (),
         ("--recipe", "paper", "--steps", "3", "--seed", "4"),
-        ("--embed", "raw", "--rerank", "none", "--match", "mutual", "--top-k", "3", "--weights",
-         "softmax", "--metric", "euclidean", "--temperature", "0.3", "--pca", "4"),
+        ("--embed", "raw", "--rerank", "none", "--match", "mutual", "--top-k", "3", "--metric",
+         "euclidean", "--temperature", "0.3", "--pca", "4"),
+        ("--top-k", "1", "--weights", "softmax"),
         ("--candidates", "5", "--min-similarity", "-0.5", "--max-reuse", "9"),
     ],
 )  # fmt: skip

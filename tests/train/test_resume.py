@@ -191,12 +191,15 @@ def test_checkpoints_are_saved_every_so_many_steps_and_behind_the_last() -> None
 
 
 def test_a_killed_command_goes_on_and_says_so_at_once(
-    world: World, tmp_path: Path, mmbind: click.Command
+    world: World, tmp_path: Path, mmbind: click.Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = CONFIG.model_copy(update={"budget": Budget(steps=260, batch=8)})
     (tmp_path / "c.json").write_text(config.model_dump_json())
     out = tmp_path / "killed"
     words = ["train", str(world.bound), "-o", str(out), "--config", str(tmp_path / "c.json")]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as many threads here as there: equal bytes
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     process = subprocess.Popen([sys.executable, "-m", "mmbind_cli", *words, "--quiet"])
     deadline = time.monotonic() + 60
     while not list(staging_path(out).rglob("stage-*.pt")) and process.poll() is None:
@@ -212,6 +215,7 @@ def test_a_killed_command_goes_on_and_says_so_at_once(
     assert others[-1].startswith("train mmbind: 260 of 260")
     assert not any(line.startswith("info") for line in others)
     train(world.bound, tmp_path / "whole", config=config)
+    torch.set_num_threads(threads)
     assert files(out) == files(tmp_path / "whole")
     (issue,) = json.loads(resumed.stdout)["issues"]
     assert issue["message"] == first.removeprefix("info: ")
