@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import ValidationError
 
-from .field_faults import PLAIN
+from .errors import problem
 
 LONGEST = 80  # characters of a value that is shown
+# pydantic's kinds of fault -> what JSON calls that which belongs there
+PLAIN = {
+    "model_type": "an object {...}",
+    "dict_type": "an object {...}",
+    "list_type": "a list [...]",
+    "tuple_type": "a list [...]",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+}
+UNION_PARTS = ("str", "int", "constrained-str", "constrained-int")
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,11 @@ def first_misfit(error: ValidationError) -> Misfit:
     Misfit(what='bad value', key='steps', expected='a number greater than 0', got='0', next_step='')
     """
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    parts = [str(part) for part in first["loc"]]
+    named = parts[-1:] == ["[key]"]
+    while parts and (parts[-1] == "[key]" or parts[-1] in UNION_PARTS):
+        parts.pop()
+    key = ("the name " if named else "") + ".".join(parts)
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ValidationError):  # a document within the document
         inner = first_misfit(cause)
@@ -73,6 +96,40 @@ def first_misfit(error: ValidationError) -> Misfit:
     text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "value_error":
         return Misfit(text, key, "values that agree", shown)
+    if first["loc"] and first["loc"][-1] in UNION_PARTS:
+        return Misfit("bad value", key, "a text, or a whole number from 0", shown)
+    return Misfit("bad value", key, _expected(first["type"], first.get("ctx", {}), text), shown)
+
+
+def _expected(kind: str, limits: Mapping[str, Any], text: str) -> str:
+    """What a field takes, by pydantic's kind of fault and its text."""
+    if kind == "string_pattern_mismatch":
+        return f"small letters and digits, a letter first (pattern {limits['pattern']})"
+    if kind in ("too_short", "string_too_short"):
+        unit = "entry" if kind == "too_short" else "character"
+        return f"at least {limits.get('min_length', 1)} {unit}"
     if text.startswith(("greater than", "less than")):
-        text = f"a number {text}"
-    return Misfit("bad value", key, PLAIN.get(first["type"], text), shown)
+        return f"a number {text}"
+    return PLAIN.get(kind, text)
+
+
+def misfit_sentence(error: ValidationError, doing: str, document: str, step: str) -> str:
+    """The first finding as a sentence, the field first.
+
+    Parameters
+    ----------
+    error : ValidationError
+    doing : str
+        Begins the message.
+    document : str
+    step : str
+        What to do next.
+    """
+    found = first_misfit(error)
+    key = found.key or "the document"
+    what, expected, got = {
+        "missing field": (f"no {key}", "this field", "none"),
+        "unknown field": (f"unknown field {key}", found.expected, found.got),
+        "bad value": (key, found.expected, found.got),
+    }.get(found.what, (found.what, "fields that agree", "these"))
+    return problem(doing, what, document, expected, got, step)

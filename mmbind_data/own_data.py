@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from .errors import FormatError, problem
-from .field_faults import fault_sentence
+from .misfits import misfit_sentence
 from .path_patterns import compile_pattern
 from .spec import (
     SAMPLE_COLUMNS,
@@ -257,7 +257,7 @@ def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
         json.dumps(value, ensure_ascii=False).encode()  # half a character could not be stored
         return OwnDescriptor.model_validate(value)
     except ValidationError as error:
-        raise FormatError(fault_sentence(error, DOING, where, step)) from error
+        raise FormatError(misfit_sentence(error, DOING, where, step)) from error
     except (ValueError, RecursionError) as error:
         step = "Mend that place, or begin anew with mmbind new-dataset NAME --table."
         message = problem(DOING, "broken JSON", where, "a JSON object", str(error), step)

@@ -33,7 +33,6 @@ LAYERS: tuple[frozenset[str], ...] = (
             "misfits",
             "neighbours",
             "nodes",
-            "field_faults",
             "own_data",
             "path_patterns",
             "points",
