@@ -27,6 +27,8 @@ def bound_by_label(bound: Bound) -> bool:
 def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
     """Give each row the label of its anchor, matched between the sources by text.
 
+    Texts are those that the bindings compared: what a label map calls the same is one class.
+
     Parameters
     ----------
     rows : Rows
@@ -50,9 +52,14 @@ def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
         message = f"{len(rows)} training rows of a table of {len(anchors)}"
         raise ValueError(message)
     text_of: dict[str, str] = {}
+    wordings: dict[str, str] = {}
+    for one in bound.info.binder:
+        label_map = one.embedding.get("label_map")
+        if isinstance(label_map, dict):
+            wordings |= {text: str(wording) for text, wording in label_map.items()}
     for source in bound.info.sources:
         store = bound.source(source.source_id)
-        names = (*store.names(LABEL), "")
+        names = (*(wordings.get(name, name) for name in store.names(LABEL)), "")
         uids = store.samples()["uid"].to_pylist()
         codes = store.column(LABEL).tolist()
         text_of |= {uid: names[code] for uid, code in zip(uids, codes, strict=True)}

@@ -95,6 +95,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "embed",
             "embed_trained",
             "label_texts",
+            "label_wordings",
             "matching",
             "new_dataset",
             "occasion",

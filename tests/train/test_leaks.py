@@ -258,6 +258,23 @@ def test_rows_of_a_mean_have_the_label_of_their_anchor(world: World, tmp_path: P
     assert [LABELS.index(rows.label_names[code]) for code in rows.label] == expected
 
 
+def test_what_the_binding_calls_the_same_is_one_class(world: World) -> None:
+    """Rows of "wave" and "clap" are each other's positives where a label map made them one."""
+    data = open_any(world.bound)
+    assert isinstance(data, Bound)
+    maps = [{"wave": "kick"}, {"wave": "greeting", "clap": "greeting"}]
+    binder = [
+        data.info.binder[0].model_copy(update={"embedding": {"name": "text", "label_map": words}})
+        for words in maps
+    ]
+    info = data.info.model_copy(update={"shared": ("label",), "binder": tuple(binder)})
+    rows = with_anchor_labels(read_rows(data, "mmbind", SMALL), replace(data, info=info))
+    assert rows.label_names == ("greeting", "kick")  # the last binding's words stand
+    was = [int(uid.split("-")[2]) for uid in data.pairs()["anchor_uid"].to_pylist()]
+    names = ["greeting" if LABELS[code] in ("wave", "clap") else "kick" for code in was]
+    assert [rows.label_names[code] for code in rows.label] == names
+
+
 def of_nobody(store: Path) -> Path:
     """Take the subjects' names from a store's attributes."""
     document = json.loads((store / "zarr.json").read_text())

@@ -241,6 +241,24 @@ def test_every_method_is_fine_tuned_with_the_same_options(name: str) -> None:
         )
 
 
+def test_two_halves_of_the_people_are_each_other_s_test() -> None:
+    first, second = (load_protocol(f"utd-cross-node-sensor{half}") for half in ("", "-swapped"))
+    people = [
+        [[split.people[role] for role in ("A", "B", "C", held_out)] for split in splits]
+        for held_out, splits in (
+            ("T", first.splits), ("V", second.validation_splits),
+            ("V", first.validation_splits), ("T", second.splits),
+        )
+    ]  # fmt: skip
+    assert people[0] == people[1]
+    assert people[2] == people[3]
+    assert {split.people["T"] for one in (first, second) for split in one.splits} == {
+        (subject,) for subject in "123456"
+    }
+    same = ("nodes", "rows", "conditions", "inputs", "shared", "train", "evaluate", "bind", "seeds")
+    assert all(getattr(first, name) == getattr(second, name) for name in same)
+
+
 def test_a_named_switch_is_allowed(tmp_path: Path) -> None:
     document = small_document(switches=["train.budget", "bind"])
     document["rows"][2]["train"] = {"budget": {"steps": 3}}

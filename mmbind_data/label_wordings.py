@@ -1,0 +1,55 @@
+"""Wordings of one activity that sentence models take for another.
+
+A small sentence model knows that "biking" is "cycling", but puts "climbing stairs down" nearer to
+"upstairs" than to "downstairs", and cannot read "climbingup". Stairs occur in most datasets of
+daily activities, under another name in each: these names are read by rule, not by a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+UPSTAIRS, DOWNSTAIRS = "upstairs", "downstairs"
+_UP = re.compile(r"up(wards?)?|ascen(d|ds|ding|t)")
+_DOWN = re.compile(r"down(wards?)?|descen(d|ds|ding|t)")
+_STAIRS = re.compile(r"stairs?(case|way)?|steps|flight")
+_CLIMB = re.compile(r"climb(ing|s)?")
+_REST = re.compile(r"walk(ing|s)?|go(ing|es)?|of|the|a|on")
+_WORDS = re.compile(
+    "(" + "|".join(word.pattern for word in (_UP, _DOWN, _STAIRS, _CLIMB, _REST)) + ")+"
+)
+_BETWEEN = re.compile(r"[\W_]+")
+
+
+def known_wording(text: str) -> str | None:
+    """``upstairs`` or ``downstairs`` if a text says this and nothing else, however it is written.
+
+    All of its words must be understood: "carrying a box upstairs" is another activity. Climbing
+    without a direction is up where stairs are named.
+    """
+    letters = _BETWEEN.sub("", text.lower())
+    if not _WORDS.fullmatch(letters):
+        return None
+    up, down, stairs, climb = (bool(word.search(letters)) for word in (_UP, _DOWN, _STAIRS, _CLIMB))
+    if (up and down) or not (stairs or climb):
+        return None
+    if down:
+        return DOWNSTAIRS
+    return UPSTAIRS if up or (stairs and climb) else None
+
+
+def with_known_wordings(label_map: Mapping[str, str], labels: Iterable[str]) -> dict[str, str]:
+    """A label map, and what is known about the labels that it does not name.
+
+    Parameters
+    ----------
+    label_map : mapping of str to str
+        The user's own words: they stand. Where one is a label of the data, it means that label,
+        and is compared in the same words.
+    labels : iterable of str
+        Labels of all stores.
+    """
+    said = {text: known_wording(text) for text in sorted(set(labels) - set(label_map))}
+    known = {text: word for text, word in said.items() if word not in (None, text)}
+    return known | {text: known.get(word, word) for text, word in label_map.items()}
