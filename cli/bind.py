@@ -90,10 +90,16 @@ def _rehearse(
     opened: Sequence[Store | Bound], shared: tuple[str, ...], options: BindOptions
 ) -> Report:
     from mmbind_data.binding import check_request, first_sides
+    from mmbind_data.label_matching import worded
     from mmbind_data.matching import carried, check_options
 
     sides, chosen = check_request(opened, shared, options.derive)
-    check_options(first_sides(sides, chosen[0], options), chosen[0], options)
+    options = worded(options, sides) if "label" in chosen else options
+    for number, name in enumerate(chosen):
+        for side in sides[: number + 1]:
+            if carried(side, name, options.derive).any():
+                both = first_sides((side, sides[number + 1]), name, options)
+                check_options(both, name, options)
     names = [chosen[0], *chosen]
     counts = {
         " + ".join(source.source_id for source in side.sources): int(

@@ -14,8 +14,7 @@ from .bind_options import BindOptions, Progress, recipe_of
 from .bound_store import describe_bound, rebuild_command, write_bound
 from .embed import Embedded
 from .errors import BindingError, UsageError, problem, suggest
-from .label_texts import check_label_map
-from .label_wordings import with_known_wordings
+from .label_matching import worded
 from .layout import Bound, Store
 from .matching import (
     MEASURED,
@@ -108,7 +107,7 @@ def bind(
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
     opened = open_inputs(inputs, sources)
     sides, chosen = check_request(opened, shared, options.derive)
-    options = _worded(options, sides) if LABEL in chosen else options
+    options = worded(options, sides) if LABEL in chosen else options
     total, hops, embedded = sides[0], [], []
     for side, name in zip(sides[1:], chosen, strict=True):
         total, hop, found = join(total, side, name, options, progress)
@@ -267,13 +266,6 @@ def join(
         Hop(shared, sides, matches, kind, options.label_map if shared == LABEL else {}),
         embedded,
     )
-
-
-def _worded(options: BindOptions, sides: Sequence[Rows]) -> BindOptions:
-    """Options whose label map also holds what is known of the labels at hand."""
-    labels = {text for side in sides for text in side.texts("label") if text}
-    check_label_map(options.label_map, labels)
-    return replace(options, label_map=with_known_wordings(options.label_map, labels))
 
 
 def first_sides(sides: Sequence[Rows], shared: str, options: BindOptions) -> tuple[Rows, Rows]:

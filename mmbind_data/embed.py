@@ -9,7 +9,7 @@ import contextlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
@@ -166,37 +166,52 @@ def packaged_model(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def fill_template(template: str, row: Mapping[str, Any]) -> str:
-    """Text of one sample from a template such as ``{label}, {sex}, phone in {placement}``.
-
-    Parameters
-    ----------
-    template : str
-    row : mapping
-        The sample's row of the sample table, ``label`` being its text; unknown values are empty.
+def check_template(template: str, columns: Collection[str]) -> None:
+    """Refuse a template that names a column which no sample table has, or is malformed.
 
     Raises
     ------
     UsageError
-        The template names a column that the table does not have, or is malformed.
     """
     try:
-        if any(spec or conversion for _, _, spec, conversion in Formatter().parse(template)):
-            message = "no format is understood"  # a width of a billion would fill the memory
-            raise ValueError(message)
-        return template.format_map(
-            {key: "" if value is None else value for key, value in row.items()}
-        )
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        parts = list(Formatter().parse(template))
+        plain = not any(spec or conversion for _, _, spec, conversion in parts)
+        known = {name for _, name, _, _ in parts if name is not None} <= set(columns)
+    except ValueError:
+        plain = known = False
+    if not (plain and known):  # a width of a billion would fill the memory
         raise UsageError(
-            problem(
-                "embed labels",
-                "bad template",
-                "--label-text",
-                f"columns in braces: {', '.join(sorted(row))}",
-                repr(template),
+            problem("embed labels", "bad template", "--label-text",
+                    f"columns in braces: {', '.join(sorted(columns))}", repr(template))
+        )  # fmt: skip
+
+
+def fill_template(template: str, row: Mapping[str, Any]) -> str:
+    """Text of one sample from a template such as ``{label}, {sex}, phone in {placement}``.
+
+    What is unknown is left out with all that stands with it between two commas: a dataset without
+    a column ``sex`` says "walking, phone in pocket". Beside something known it is empty.
+
+    Parameters
+    ----------
+    template : str
+        One that `check_template` passes.
+    row : mapping
+        The sample's row of the sample table, ``label`` being its text.
+    """
+    filled = []
+    for part in template.split(","):
+        parsed = list(Formatter().parse(part))
+        names = [name for _, name, _, _ in parsed if name is not None]
+        if names and all(row.get(name) is None for name in names):
+            continue
+        filled.append(
+            "".join(
+                before if name is None or row.get(name) is None else f"{before}{row[name]}"
+                for before, name, _, _ in parsed
             )
-        ) from error
+        )
+    return ",".join(filled).strip()
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .bind_options import BindOptions
-from .embed import Embedded, fill_template, packaged_model
+from .embed import Embedded, check_template, fill_template, packaged_model
 from .errors import BindingError, problem
-from .label_texts import embed_labels
+from .label_texts import check_label_map, embed_labels
+from .label_wordings import with_known_wordings
 from .pairs import Rows
 from .similarity import Matches, best_matches, spread_ties
+
+
+def worded(options: BindOptions, sides: Sequence[Rows]) -> BindOptions:
+    """Options for binding by label, checked against the labels and columns of all inputs.
+
+    Returns
+    -------
+    BindOptions
+        Whose label map also holds what is known of the labels at hand.
+
+    Raises
+    ------
+    UsageError
+        A template or a label map that names what no input has.
+    """
+    stores = [source.store for side in sides for source in side.sources]
+    columns = {name for store in stores for name in store.samples().column_names}
+    check_template(options.label_text, columns)
+    labels = {text for side in sides for text in side.texts("label") if text}
+    check_label_map(options.label_map, labels)
+    return replace(options, label_map=with_known_wordings(options.label_map, labels))
 
 
 def match_labels(
@@ -50,8 +74,6 @@ def texts_of(
 
     Raises
     ------
-    UsageError
-        A template over columns that there are not.
     BindingError
         All samples have the same text.
     """

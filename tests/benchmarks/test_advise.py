@@ -225,6 +225,7 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
         return evaluate(run, few, test, config=config).accuracy
 
     found: dict[str, list[float]] = {}
+    said: dict[str, list[float]] = {}
     for one, other, few, test in (
         ("16", "23", "4", "5"), ("12", "34", "5", "6"), ("36", "45", "1", "2"),
         ("25", "36", "4", "1"),
@@ -245,6 +246,10 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
                     )  # fmt: skip
             store[shared] = tmp_path / f"bound-{shared}-{one}{other}.zarr"
             bind(sides, store[shared], shared=shared, options=BindOptions(embed="raw"))
+        a, b = (node(utd.store, list(side), tmp_path) for side in (one, other))
+        advice = by_name(advise(a, b, use_labels=(True, False)))
+        for shared in SENSORS:
+            said.setdefault(shared, []).append(advice[shared].score)
         for seed in range(2):
             for name, data, method in (
                 *((shared, store[shared], "mmbind") for shared in SENSORS),
@@ -255,4 +260,33 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
                 found.setdefault(name, []).append(value)
     print()
     for name, values in found.items():
-        print(f"{name}: {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f} of {len(values)}")
+        told = f"advised {np.mean(said[name]):.3f}, " if name in said else ""
+        print(f"{name}: {told}downstream {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f} "
+              f"of {len(values)}")  # fmt: skip
+    # of each split the mean of its seeds, as gain over no pre-training
+    gain = {
+        name: np.reshape(found[name], (-1, 2)).mean(axis=1)
+        - np.reshape(found["no pre-training"], (-1, 2)).mean(axis=1)
+        for name in SENSORS
+    }
+    orders = [
+        concordance(
+            {name: said[name][split] for name in SENSORS},
+            {name: gain[name][split] for name in SENSORS},
+        )
+        for split in range(len(gain["acc"]))
+    ]
+    right, n = np.sum(orders, axis=0)
+    best = [max(SENSORS, key=lambda name: said[name][split]) for split in range(len(orders))]
+    lost = [
+        max(gain[name][split] for name in SENSORS) - gain[best[split]][split]
+        for split in range(len(orders))
+    ]
+    print(f"order of two candidates right: {right} of {n}; what is advised first gains "
+          f"{100 * np.mean([gain[name][k] for k, name in enumerate(best)]):.1f} points, "
+          f"{100 * np.mean(lost):.1f} less than the best of the three")  # fmt: skip
+    means = [{name: float(np.mean(of[name])) for name in SENSORS} for of in (said, gain)]
+    tops = [max(SENSORS, key=lambda name: of[name]) for of in (means[0], means[1])]
+    assert tops[0] == tops[1]
+    assert all(value > 0 for value in means[1].values())
+    assert right >= 2 / 3 * n

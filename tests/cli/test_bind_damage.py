@@ -416,6 +416,27 @@ def test_a_rehearsal_refuses_what_bind_refuses(
     assert done.exit_code in (2, 4)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--shared", "acc", "--shared", "time"),
+        ("--shared", "acc", *LABEL, *MODEL, "--label-text", "{nope}"),
+        ("--shared", "acc", *LABEL, *MODEL, "--label-map", "HERE/words.json"),
+    ],
+)
+def test_a_rehearsal_looks_at_later_bindings_too(
+    mmbind: Mmbind, here: Path, words: tuple[str, ...]
+) -> None:
+    (here / "words.json").write_text('{"wvae": "wave"}')
+    given = [str(word).replace("HERE", str(here)) for word in words]
+    stores = [here / name for name in ("a.zarr", "b.zarr", "c.zarr")]
+    command = ("bind", *given, *stores, "-o", here / "o.zarr")
+    rehearsed, done = mmbind(*command, "--dry-run"), mmbind(*command)
+    told = [one.stderr.partition(" at ")[0] for one in (rehearsed, done)]  # then the stores
+    assert (rehearsed.exit_code, told[0]) == (done.exit_code, told[1])
+    assert done.exit_code in (2, 4)
+
+
 def test_a_group_that_only_the_first_source_knows(mmbind: Mmbind, here: Path) -> None:
     with_room = write_small_store(
         here / "d.zarr", dataset_id="d", frames={"acc": 24, "gyro": 24}, subjects=("7",),

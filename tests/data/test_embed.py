@@ -11,6 +11,7 @@ import torch
 
 from mmbind_data.embed import (
     Embedded,
+    check_template,
     embed_raw,
     embed_texts,
     fill_template,
@@ -196,9 +197,23 @@ def test_templates_are_filled() -> None:
     assert fill_template("{{{label}}}", row) == "{walk}"
 
 
+def test_what_is_unknown_is_left_out_between_commas() -> None:
+    template = "{label}, {sex}, phone in {placement}"
+    assert fill_template(template, {"label": "walk", "sex": "female", "placement": "pocket"}) == (
+        "walk, female, phone in pocket"
+    )
+    assert fill_template(template, {"label": "walk", "placement": "pocket"}) == (
+        "walk, phone in pocket"
+    )
+    assert fill_template(template, {"label": "walk", "sex": "male", "placement": None}) == (
+        "walk, male"
+    )
+    assert fill_template("{sex}, {label}, outdoors", {"label": "walk"}) == "walk, outdoors"
+
+
 @pytest.mark.parametrize(
     "template", ["{lable}", "{label", "{0}", "{}", "{label.x}", "{label[x]}", "{label:d}"]
 )
 def test_bad_templates_are_refused(template: str) -> None:
     with pytest.raises(UsageError, match=r"bad template.*label, sex"):
-        fill_template(template, {"sex": "female", "label": "walk"})
+        check_template(template, ("sex", "label"))

@@ -16,8 +16,10 @@ from mmbind_data.bind_options import WeightRule
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.embed import Embedded, embed_texts, packaged_model
 from mmbind_data.errors import BindingError, UsageError
+from mmbind_data.label_matching import texts_of
 from mmbind_data.label_texts import embed_labels, read_label_map
 from mmbind_data.layout import open_bound, open_store
+from mmbind_data.pairs import open_source, original_rows
 from mmbind_data.similarity import normalise_weights
 from mmbind_data.validate import validate
 
@@ -73,6 +75,24 @@ def test_labels_of_two_datasets_meet_by_meaning(
     assert {other for one, other, _ in pairs if one == "jog"} == {"jogging"}
     embedding = open_bound(out).info.binder[0].embedding
     assert embedding["label_text"] == "a person: {label}, phone {placement}"
+
+
+def test_a_column_that_one_dataset_lacks_is_left_out(
+    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path
+) -> None:
+    """MotionSense knows the sex of its people, UTD-MHAD does not."""
+    out = tmp_path / "bound.zarr"
+    options = BindOptions(label_model=MODEL, label_text="{label}, {sex}, phone in {placement}")
+    inputs = [motionsense_store, node_stores[0]]
+    bind(inputs, out, shared="label", options=options)
+    texts: list[set[str]] = []
+    for path in inputs:
+        bound_side = original_rows(open_source(open_store(path), ""))
+        texts.append(set(texts_of((bound_side, bound_side), options)[0][0]))
+    assert "jogging, female, phone in front_pocket" in texts[0]
+    assert "jog, phone in right_thigh" in texts[1]
+    assert all(text.count(", ") == 1 for text in texts[1])
+    assert {other for one, other, _ in label_pairs(out, inputs) if one == "jogging"} == {"jog"}
 
 
 def test_a_bad_template_is_refused(node_stores: tuple[Path, Path], tmp_path: Path) -> None:
