@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from .label_wordings import known_wording
 from .pairs import Rows
 from .similarity import Matches
 
@@ -30,9 +31,10 @@ class Hop:
     wording: Mapping[str, str] = field(default_factory=dict)
 
     def labels(self, side: Rows) -> np.ndarray:
-        """Label text of each row of a side, in the words that were compared."""
+        """Label text of each row of a side, in the words that were compared, or are known."""
         found = side.texts("label").tolist()
-        return np.array([self.wording.get(text, text) for text in found], dtype=object)
+        said = {text: self.wording.get(text) or known_wording(text) or text for text in set(found)}
+        return np.array([said[text] for text in found], dtype=object)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from plain import PLAIN
 from smallstores import FRAMES, write_small_store
 
+from mmbind_data.advise import advise
 from mmbind_data.binding import BindOptions, bind
 from mmbind_data.label_wordings import known_wording, with_known_wordings
 from mmbind_data.layout import open_bound, open_store
@@ -99,6 +101,25 @@ def test_synonyms_are_partners(stores: list[Path], tmp_path: Path, other: int) -
         "upstairs", "downstairs",
     }  # fmt: skip
     assert info.pairing_accuracy == pytest.approx(0.5)
+
+
+def test_pairs_by_a_sensor_are_judged_in_the_same_words(stores: list[Path], tmp_path: Path) -> None:
+    """Two datasets of stairs alone: each label of the one is a synonym of one of the other."""
+    words = [("downstairs", "upstairs"), ("climbing stairs down", "Ascending stairs")]
+    inputs = []
+    for name, other, labels in zip(("one", "two"), ("skeleton", "gyro"), words, strict=True):
+        frames = {key: FRAMES[key] for key in ("acc", other)}
+        inputs.append(tmp_path / f"{name}.zarr")
+        write_small_store(inputs[-1], dataset_id=name, labels=labels, frames=frames)
+    info = bind(inputs, tmp_path / "o.zarr", shared="acc", options=PLAIN)
+    assert info.pairing_accuracy == 1.0
+    assert "label_map" not in info.binder[0].embedding
+    advice = {one.shared: one for one in advise(*(open_store(path) for path in inputs))}
+    assert advice["label"].expected == 1.0
+    assert advice["acc"].expected == pytest.approx(1.0)
+    three = advise(*(open_store(path) for path in (stores[0], stores[2])))
+    # "lying" and "LAYING", "walking" and "WALKING" differ in letters
+    assert {one.shared: one for one in three}["label"].expected == 0.5
 
 
 def test_a_third_dataset_joins_in_its_own_words(stores: list[Path], tmp_path: Path) -> None:
