@@ -81,10 +81,10 @@ def read_results(path: Path) -> Results:
     try:
         return Results.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
+        got = "no file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise FormatError(
-            problem("report", "no readable results", path, "the output of mmbind benchmark",
-                    str(error).splitlines()[0])
-        ) from error  # fmt: skip
+            problem("report", "no readable results", path, "the output of mmbind benchmark", got)
+        ) from error
 
 
 def _glance(results: Results) -> Html:

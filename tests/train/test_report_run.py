@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,37 @@ def test_results_are_told(results: Path, tmp_path: Path) -> None:
     assert difference["points"] == "+12.0"
     assert len(page.all("circle")) == 2
     assert "GENERATED DATA" in page.text()
+
+
+def test_two_halves_are_pooled(results: Path, tmp_path: Path) -> None:
+    """examples/pool.py, on a second table of other splits whose gain is 4 points, not 12."""
+
+    def pool(*folders: Path) -> subprocess.CompletedProcess[str]:
+        script = Path(__file__).parents[2] / "examples" / "pool.py"
+        words = [sys.executable, str(script), *map(str, folders)]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    other = tmp_path / "other"
+    other.mkdir()
+    document = json.loads((results / RESULTS).read_text())
+    for one in document["scores"]:
+        one["split"] = {"a": "c", "b": "d"}[one["split"]]
+        one["accuracy"] -= 0.08 * (one["row"] == "mmbind")
+    (other / RESULTS).write_text(json.dumps(document))
+    done = pool(results, other)
+    lines = done.stdout.splitlines()
+    # 0.5 and 0.62, half of them less 0.08; +0.1 in every other split, +0.02 in every other seed
+    spread = 100 * np.std([0.0, 0.02, 0.1, 0.12] * 2, ddof=1)
+    assert lines[2] == f"| lower_bound | 56.0 ± {spread:.1f} (0.56) |"
+    assert lines[3].startswith("| mmbind | 64.0 ± ")
+    assert lines[5:] == ["mmbind - lower_bound, all: +8.0 [+4.0, +12.0], n = 8 of 4 splits"]
+    document["generated"] = False
+    (other / RESULTS).write_text(json.dumps(document))
+    assert "not pooled" in pool(results, other).stderr
+    assert "the same split" in pool(results, results).stderr
+    missing = pool(tmp_path / "nothing").stderr
+    assert missing.startswith("error: cannot report: no readable results at ")
+    assert missing.endswith("got no file.\n")
 
 
 def test_a_browser_has_no_complaint(
