@@ -126,7 +126,7 @@ def benchmark(
         },
         scores=scores,
         summaries=summaries,
-        differences=compare(scores),
+        differences=compare(scores, protocol.against),
         reached=reached(summaries, protocol.reach),
         failures=tuple(Failure(cell=titles[key], reason=why) for key, why in failed.items()),
     )

@@ -163,8 +163,9 @@ class TrainConfig(Model):
     augmentation: Augmentation = Augmentation()
     loss: LossOptions = Field(
         default=LossOptions(positive_in_denominator=True),
-        description="not `PAPER`: with the positive in the denominator mmbind gained 3 and 5 "
-        "points (two seeds, development subjects); the other methods were not searched",
+        description="of methods whose positives are one row each (soft targets have theirs in the "
+        "denominator by definition); not `PAPER`: with the positive in the denominator hard pairs "
+        "gained 3 and 5 points (two seeds, development subjects)",
     )
     pairs: PairOptions = PairOptions()
     labels: bool = Field(

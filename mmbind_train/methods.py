@@ -17,7 +17,7 @@ import numpy as np
 from mmbind_data.errors import UsageError, problem
 
 from .batches import ROW_COLUMNS, Rows
-from .config import PairOptions, Space
+from .config import PairOptions, Space, TrainConfig
 from .generated import with_generated
 from .labels import LABEL
 from .stages import Classify, Contrast, Objective, Reconstruct, SoftContrast, Translate
@@ -205,20 +205,21 @@ def without_shared_input(rows: Rows, shared: tuple[str, ...]) -> Rows:
     return replace(rows, index=np.where(hidden, -1, rows.index), sample=sample)
 
 
-def check_pairs(name: str, rows: Rows, pairs: PairOptions) -> None:
+def check_pairs(name: str, rows: Rows, config: TrainConfig) -> None:
     """Refuse options of hard targets where targets are soft: they would change nothing.
 
     Raises
     ------
     UsageError
     """
-    usual = PairOptions()
+    usual = TrainConfig()
     idle = [
         f"pairs.{option}"
         for option in ("rows", "weights", "shared_input")
-        if getattr(pairs, option) != getattr(usual, option)
+        if getattr(config.pairs, option) != getattr(usual.pairs, option)
     ]
-    if METHODS[name].pretrain is mmbind and idle and has_soft_targets(rows, pairs):
+    idle += ["loss"] if config.loss != usual.loss else []
+    if METHODS[name].pretrain is mmbind and idle and has_soft_targets(rows, config.pairs):
         raise UsageError(
             problem(f"train {name}", "an option of hard targets", "pairs.targets", "hard", "soft",
                     f"Set it to hard, or leave {' and '.join(idle)} out.")

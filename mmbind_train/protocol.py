@@ -154,6 +154,9 @@ class Protocol(Model):
         description="in what rows may differ, such as bind.top_k: what this table is about",
     )
     seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    against: str | None = Field(
+        default=None, description="row that the others are compared with; null: the best baseline"
+    )
     statistic: Literal["last_epoch"] = "last_epoch"
     reach: tuple[float, ...] = Field(
         default=(), description="accuracies whose steps and seconds are told (cost)"

@@ -111,6 +111,10 @@ def _check_names(protocol: Protocol) -> None:
                 f"some of {', '.join(protocol.modalities)}",
                 ", ".join(condition.modalities or ()),
             )
+    if protocol.against not in (None, *(row.name for row in protocol.rows)):
+        names = ", ".join(row.name for row in protocol.rows)
+        _refuse("rows are compared with what is none of them", "against", f"one of {names}",
+                str(protocol.against))  # fmt: skip
     figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
     if figures:
         _refuse(

@@ -131,8 +131,8 @@ def _differences(results: Results) -> Section | None:
     ]  # fmt: skip
     if not rows:
         return None
-    head = ("row", "best baseline", "condition", "points", LEVEL, "pairs")
-    caption = "Paired differences to the best baseline"
+    head = ("row", "minus", "condition", "points", LEVEL, "pairs")
+    caption = f"Paired differences to {results.protocol.against or 'the best baseline'}"
     return section("differences", "Differences", table(caption, head, rows, text_columns=(0, 1, 2)))
 
 

@@ -252,7 +252,10 @@ def markdown(results: Results) -> str:
     text += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     text += ["| " + " | ".join(cells) + " |" for cells in lines]
     for title, sentences in (
-        (f"Paired differences to the best baseline, {LEVEL}", difference_rows(results)),
+        (
+            f"Paired differences to {results.protocol.against or 'the best baseline'}, {LEVEL}",
+            difference_rows(results),
+        ),
         ("Fine-tuning until an accuracy is reached", [_told(one) for one in results.reached]),
         ("Remarks", remarks(results)),
     ):  # fmt: skip

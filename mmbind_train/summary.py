@@ -64,7 +64,7 @@ class Summary(Model):
 
 
 class Difference(Model):
-    """Accuracy of a row minus that of the best baseline, over equal splits and seeds."""
+    """Accuracy of a row minus that of another, over equal splits and seeds."""
 
     row: str
     baseline: str
@@ -131,11 +131,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def compare(scores: Sequence[Score]) -> tuple[Difference, ...]:
-    """Each row against the best baseline of the same condition.
+def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
+    """Each row against one of them, or the best baseline of the same condition.
 
-    The baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`, over
-    the splits and seeds that every baseline has: one whose hard cells failed is no better for it.
+    The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
+    over the splits and seeds that all have: one whose hard cells failed is no better for it.
     It is chosen on the same scores: the difference is rather too small than too large. Where the
     baselines have no cell in common there is no best one, and no difference.
     """
@@ -146,8 +146,8 @@ def compare(scores: Sequence[Score]) -> tuple[Difference, ...]:
             row: {(s.split, s.seed): s.accuracy for s in here if s.row == row}
             for row in dict.fromkeys(score.row for score in here)
         }
-        best = _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
-        if best is not None:
+        best = against or _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
+        if best in rows:
             found += [
                 difference(row, best, condition, rows[row], rows[best])
                 for row in rows

@@ -297,7 +297,7 @@ def _prepare(
         what += f", and {'means' if means else method} must have all of them"
         check_memory(need, data.path, what, processes=processes.count)
     rows = read_rows(data, method, config, held=whole)
-    check_pairs(method, rows, config.pairs)
+    check_pairs(method, rows, config)
     steps = config.budget.n_steps(count_samples(rows)) if entry.pretrain else 0
     keys = [_key(data, method, config, steps, hardware, held) for held in (False, True)]
     begun = begun_key(kept) if kept else None

@@ -416,6 +416,13 @@ def test_options_that_soft_targets_do_not_have_are_refused(
     train(world.bound, tmp_path / "mim", method="mim", config=soft)  # it makes nothing of pairs
 
 
+def test_a_loss_that_soft_targets_do_not_read_is_refused(world: World, tmp_path: Path) -> None:
+    soft = SMALL.model_copy(update={"loss": PAPER})
+    with pytest.raises(UsageError, match=r"option of hard targets.*leave loss out"):
+        train(world.bound, tmp_path / "run", config=soft)
+    train(world.bound, tmp_path / "other", method="mim", config=soft)
+
+
 def test_the_plan_of_a_training(world: World, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert plan_training(world.bound, out, method="mmbind", config=HARD) == {

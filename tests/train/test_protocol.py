@@ -259,6 +259,15 @@ def test_two_halves_of_the_people_are_each_other_s_test() -> None:
     assert all(getattr(first, name) == getattr(second, name) for name in same)
 
 
+def test_rows_are_compared_with_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(small_document(against="mmbnid")))
+    with pytest.raises(FormatError, match="compared with what is none of them at against"):
+        load_protocol(path)
+    path.write_text(json.dumps(small_document(against="mmbind")))
+    assert load_protocol(path).against == "mmbind"
+
+
 def test_a_named_switch_is_allowed(tmp_path: Path) -> None:
     document = small_document(switches=["train.budget", "bind"])
     document["rows"][2]["train"] = {"budget": {"steps": 3}}

@@ -104,6 +104,11 @@ def test_differences_are_paired_and_against_the_best_baseline() -> None:
     assert found["mmbind"].high == pytest.approx(0.05)
     assert found["upper_bound"].n == 2
     assert found["upper_bound"].low == pytest.approx(0.09)
+    named = {one.row: one for one in compare(scores, "mmbind")}
+    assert set(named) == {"mim", "lower_bound", "upper_bound"}
+    assert {one.baseline for one in named.values()} == {"mmbind"}
+    assert named["mim"].mean == pytest.approx(-0.15)
+    assert compare(scores, "nobody") == ()
 
 
 def test_a_baseline_whose_hard_cells_failed_is_not_the_best() -> None:
