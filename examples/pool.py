@@ -24,7 +24,7 @@ def pooled(tables: list[Results]) -> list[Score]:
     """All scores, of tables that differ in their splits and in nothing else that counts."""
     first = tables[0]
     for other in tables[1:]:
-        for name in ("rows", "conditions", "train", "evaluate", "bind"):
+        for name in ("rows", "conditions", "train", "evaluate", "shared"):
             if getattr(first.protocol, name) != getattr(other.protocol, name):
                 message = f"{first.protocol.name} and {other.protocol.name} differ in {name}"
                 raise SystemExit(message)
