@@ -93,8 +93,10 @@ class Contrasting(Objective):
 
     def soft_loss(self, z: Tensor, chosen: np.ndarray, partners: np.ndarray) -> Tensor:
         """`soft_info_nce` of some rows that are partners as given, and of themselves."""
-        target = partners.astype(np.float32)
+        target, exclude = partners.astype(np.float32), None
         np.fill_diagonal(target, 1)
+        if self.config.mask_same_sample:
+            exclude = torch.from_numpy(same_sample(self.rows.sample[chosen])).to(z.device)
         return soft_info_nce(
             z,
             torch.from_numpy(self.rows.present[chosen]).to(z.device),
@@ -102,6 +104,7 @@ class Contrasting(Objective):
             torch.from_numpy(target).to(z.device),
             temperature=self.temperature,
             same_modality=self.config.pairs.same_modality,
+            exclude=exclude,
         )
 
 

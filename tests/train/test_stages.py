@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from smallstores import World
+from torch.nn import functional
 
 from mmbind_data.layout import open_any
 from mmbind_train.batches import Rows, gather_bound, measure_statistics
 from mmbind_train.config import NetworkOptions, TrainConfig
-from mmbind_train.inputs import make_batch
+from mmbind_train.inputs import make_batch, same_sample
 from mmbind_train.model import AdaptiveModel
-from mmbind_train.objectives import weighted_info_nce
-from mmbind_train.stages import Contrast, Contrasting, SoftContrast, Temperature
+from mmbind_train.objectives import soft_info_nce, weighted_info_nce
+from mmbind_train.stages import Classify, Contrast, Contrasting, SoftContrast, Temperature
 from mmbind_train.targets import own_rows, pair_graph
 
 START = 0.2
@@ -75,3 +78,37 @@ def test_it_stays_above_a_hundredth() -> None:
 
 def test_a_fixed_temperature_adds_no_parameter(rows: Rows) -> None:
     assert not objective(rows, soft=True, learnt=False).beside
+
+
+def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: Rows) -> None:
+    """A pseudo row and the incomplete row of its partner, labelled otherwise: nothing to tell."""
+    own = Classify(
+        AdaptiveModel(rows.modalities, NetworkOptions()),
+        replace(rows, label=np.zeros(len(rows), np.int64), label_names=("a", "b")),
+        TrainConfig(),
+        contrast=True,
+    )
+    same = same_sample(rows.sample) & (rows.kind[:, None] == "pseudo")
+    same &= rows.kind[None, :] == "incomplete"
+    row, other = np.argwhere(same)[0]
+    far = np.flatnonzero(~same_sample(rows.sample)[row] & ~same_sample(rows.sample)[other])[:3]
+    chosen = np.array([row, other, *far])
+    z = functional.normalize(torch.randn(len(chosen), len(rows.modalities), 8), dim=-1)
+    apart = np.zeros((len(chosen), len(chosen)))
+    given = [torch.from_numpy(x[chosen]) for x in (rows.present, rows.weight)]
+    exclude = torch.zeros(len(chosen), len(chosen), dtype=torch.bool)
+    exclude[0, 1] = exclude[1, 0] = True
+    target = torch.eye(len(chosen))
+    for mask, expected in ((True, exclude), (False, None)):
+        own.config = TrainConfig(mask_same_sample=mask)
+        found = own.soft_loss(z, chosen, apart)
+        torch.testing.assert_close(
+            found, soft_info_nce(z, *given, target, temperature=0.07, exclude=expected)
+        )
+    # where the two have one label they are positives, excluded or not
+    apart[0, 1] = apart[1, 0] = 1
+    losses = []
+    for mask in (True, False):
+        own.config = TrainConfig(mask_same_sample=mask)
+        losses.append(own.soft_loss(z, chosen, apart).item())
+    assert losses[0] == losses[1]
