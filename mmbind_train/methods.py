@@ -8,7 +8,7 @@ Source: paper section 6.1.2; shared/PROTOCOLS.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class Method:
         Whether the network is told which modalities are present.
     needs_sensor : bool
         Whether it is defined only where the shared modality is a sensor.
+    reads_shared : bool
+        Whether it trains on the shared modality itself, which must then be in the store.
     space : {"embedding", "feature"}
         What it shapes: what a classifier should read afterwards.
     whole : bool
@@ -52,6 +54,7 @@ class Method:
     kinds: tuple[str, ...] = ("incomplete",)
     prompt: bool = False
     needs_sensor: bool = False
+    reads_shared: bool = False
     space: Space = "embedding"
     whole: bool = False
 
@@ -159,9 +162,9 @@ METHODS: Mapping[str, Method] = {
     "unimodal": Method(unimodal, space="feature"),
     "mim": Method(mim),
     "mpm": Method(mim, prompt=True),
-    "cmg": Method(cmg, needs_sensor=True, whole=True),
+    "cmg": Method(cmg, needs_sensor=True, reads_shared=True, whole=True),
     "dcm": Method(dcm, needs_sensor=True),
-    "imagebind": Method(imagebind, needs_sensor=True),
+    "imagebind": Method(imagebind, needs_sensor=True, reads_shared=True),
     "mmbind": Method(mmbind, kinds=("incomplete", "pseudo", "mean")),
     "upper_bound": Method(upper_bound, data="natural", kinds=("natural",)),
 }
@@ -226,8 +229,19 @@ def check_pairs(name: str, rows: Rows, config: TrainConfig) -> None:
         )  # fmt: skip
 
 
-def check_method(name: str, method: Method, shared: tuple[str, ...]) -> None:
+def check_method(
+    name: str, method: Method, shared: tuple[str, ...], modalities: Collection[str]
+) -> None:
     """Refuse a method that is not defined for what the nodes share.
+
+    Parameters
+    ----------
+    name : str
+    method : Method
+    shared : tuple of str
+        What the store was bound by, binding by binding.
+    modalities : collection of str
+        Those of the store. The time is none of them, nor is what both sides of a binding derived.
 
     Raises
     ------
@@ -237,4 +251,10 @@ def check_method(name: str, method: Method, shared: tuple[str, ...]) -> None:
         raise UsageError(
             problem(f"train {name}", "not defined where the label is shared", "shared modality",
                     "a sensor", ", ".join(shared), "Take mim, mpm, unimodal or mmbind.")
+        )  # fmt: skip
+    if method.reads_shared and shared[0] not in modalities:
+        raise UsageError(
+            problem(f"train {name}", "it trains on the shared modality, which the store lacks",
+                    "shared modality", f"one of {', '.join(modalities)}", shared[0],
+                    "Take mim, mpm, dcm, unimodal or mmbind.")
         )  # fmt: skip

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmbind_data.encoders import build_decoder
-
 from .batches import Rows
 from .config import LossOptions, TrainConfig
+from .decoders import decoded_values, decoder_of, row_errors
 from .inputs import Batch, same_sample
 from .model import AdaptiveModel, Classifier
 from .objectives import soft_info_nce, weighted_info_nce
@@ -209,23 +208,26 @@ class Classify(Contrasting):
 
 
 class Reconstruct(Objective):
-    """Every modality from its own feature: one autoencoder per modality, eq. 1."""
+    """Every modality from its own feature: one autoencoder per modality, eq. 1.
+
+    What the error of a modality is depends on its kind: see `decoders`.
+    """
 
     def __init__(self, model: AdaptiveModel, rows: Rows, only: Sequence[str] | None = None) -> None:
         super().__init__(model, rows)
         self.only = tuple(only or rows.modalities)
         for name in self.only:
-            modality = rows.modalities[name]
-            self.beside[name] = build_decoder(modality, model.dims[name])
+            self.beside[name] = decoder_of(rows.modalities[name], model.dims[name])
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean squared error per row and modality, shape (B, M); 0 where absent."""
+        """Mean error per row and modality, shape (B, M); 0 where absent."""
         features = self.model.features(batch.inputs, batch.present, only=self.only)
         columns = [torch.zeros_like(features[:, 0, 0]) for _ in self.rows.modalities]
-        for column, name in enumerate(self.rows.modalities):
+        for column, (name, modality) in enumerate(self.rows.modalities.items()):
             if name in self.only:
                 decoded = self.beside[name](features[:, column, : self.model.dims[name]])
-                columns[column] = _row_errors(decoded, batch.inputs[name], batch.present[:, column])
+                errors = row_errors(decoded, batch.inputs[name], modality)
+                columns[column] = torch.where(batch.present[:, column], errors, 0.0)
         return torch.stack(columns, dim=1)
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
@@ -244,24 +246,27 @@ class Translate(Objective):
         self.shared = tuple(rows.modalities).index(shared)
         for name, modality in rows.modalities.items():
             if name != shared:
-                decoder = build_decoder(modality, model.dims[shared])
-                self.beside[name] = decoder
+                self.beside[name] = decoder_of(modality, model.dims[shared])
 
-    def generate(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
-        """Standardised values of a modality from the shared one, shape (B, *shape)."""
+    def _decode(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
         shared = tuple(self.rows.modalities)[self.shared]
         features = self.model.features(inputs, present, only=[shared])
         decoded: Tensor = self.beside[name](features[:, self.shared, : self.model.dims[shared]])
         return decoded
 
+    def generate(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
+        """A modality from the shared one as it would enter its encoder, shape (B, *shape)."""
+        return decoded_values(self._decode(inputs, present, name), self.rows.modalities[name])
+
     def forward(self, batch: Batch) -> Tensor:
-        """Mean squared error per row and modality, shape (B, M); 0 where not to be had."""
+        """Mean error per row and modality, shape (B, M); 0 where not to be had."""
         columns = []
-        for column, name in enumerate(self.rows.modalities):
+        for column, (name, modality) in enumerate(self.rows.modalities.items()):
             both = batch.present[:, column] & batch.present[:, self.shared]
             if name in self.beside:
-                decoded = self.generate(batch.inputs, batch.present, name)
-                columns.append(_row_errors(decoded, batch.inputs[name], both))
+                decoded = self._decode(batch.inputs, batch.present, name)
+                errors = row_errors(decoded, batch.inputs[name], modality)
+                columns.append(torch.where(both, errors, 0.0))
             else:
                 columns.append(torch.zeros(len(both), device=both.device))
         return torch.stack(columns, dim=1)
@@ -270,12 +275,6 @@ class Translate(Objective):
         """Sum over the modalities of the mean error of the rows that have it and the shared one."""
         present = self.rows.present[chosen]
         return _mean_of_present(outputs, present & present[:, self.shared : self.shared + 1])
-
-
-def _row_errors(decoded: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
-    """Mean squared error of each row, 0 where it does not count."""
-    error = (decoded - wanted).square().flatten(1).mean(dim=1)
-    return torch.where(counted, error, 0.0)
 
 
 def _mean_of_present(errors: Tensor, present: np.ndarray) -> Tensor:

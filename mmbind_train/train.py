@@ -242,7 +242,7 @@ def read_rows(data: Store | Bound, method: str, config: TrainConfig, *, held: bo
                     "a bound store",
                     "Cut one with mmbind partition, with the subjects of all nodes.")
         )  # fmt: skip
-    check_method(method, entry, data.info.shared)
+    check_method(method, entry, data.info.shared, data.info.modalities)
     check_bound(data, method=method)
     rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs, held=held)
     if bound_by_label(data):

@@ -106,6 +106,25 @@ def write(
     return Truth("mmfi", root, {preset: tuple(ones) for preset, ones in recordings.items()})
 
 
+def write_people(root: Path, people: Mapping[str, Sequence[str]]) -> None:
+    """Write other people and actions than `SEQUENCES`: skeleton, depth, radar and CSI of each.
+
+    Just as many frames as the first 30 need, with the contents of one of the sequences.
+    """
+    for subject, actions in people.items():
+        for action in actions:
+            environment = f"E{(int(subject[1:]) + 9) // 10:02d}"
+            folder = root / environment / subject / action
+            folder.mkdir(parents=True)
+            content = SEQUENCES[1:][(int(subject[1:]) + 5 * int(action[1:])) % 11]
+            np.save(folder / "ground_truth.npy", ground_truth(content))
+            for name in ("depth", "mmwave", "wifi-csi"):
+                (folder / name).mkdir()
+                for number in (6, 17, 27):
+                    path = folder / name / f"frame{number:03d}.{SUFFIXES[name]}"
+                    write_frame(path, content, name, number)
+
+
 def ramp(shape: tuple[int, ...], steps: tuple[float, ...]) -> np.ndarray:
     """Sum of one linear ramp per axis, (shape) float64; exact in float32 for binary steps."""
     grids = np.indices(shape)

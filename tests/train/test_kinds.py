@@ -70,7 +70,7 @@ def test_train_and_evaluate(nodes: Path) -> None:
     assert result.accuracy > 0.6  # chance is a third
 
 
-@pytest.mark.parametrize("method", ["mim", "lower_bound"])
+@pytest.mark.parametrize("method", ["mim", "lower_bound", "unimodal", "cmg", "imagebind"])
 def test_other_methods_take_every_kind(nodes: Path, method: str) -> None:
     info = train(nodes / "AB.zarr", nodes / f"run-{method}", method=method, config=SMALL)
     assert (info.steps == 0) == (method == "lower_bound")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from smallstores import World
+from smallstores import World, write_small_store
 from torch.nn import functional
 
 from mmbind_data.bind_options import BindOptions
@@ -138,6 +138,26 @@ def test_labels_are_read_only_where_they_were_given(world: World, bound_by_label
     for method in ("cmg", "dcm", "imagebind"):
         with pytest.raises(UsageError, match="not defined where the label is shared"):
             trained(world, method, path=bound_by_label)
+
+
+def test_methods_that_train_on_the_shared_modality_need_it_in_the_store(tmp_path: Path) -> None:
+    nodes = [
+        write_small_store(
+            tmp_path / f"{name}.zarr", dataset_id=name, subjects=(name,),
+            frames={"acc": 24, other: 24},
+            extra={"t_start": np.arange(9.0), "t_end": np.arange(9.0) + 1, "start_ms": [0] * 9},
+        )
+        for name, other in (("a", "gyro"), ("b", "skeleton"))
+    ]  # fmt: skip
+    derived = BindOptions(derive=("acc_motion",), rerank="none", embed="raw")
+    for shared, options in (("time", BindOptions()), ("acc_motion", derived)):
+        path = tmp_path / f"{shared}.zarr"
+        bind(nodes, path, shared=shared, options=options)
+        for method in ("cmg", "imagebind"):
+            with pytest.raises(UsageError, match=f"got {shared}.*Take mim, mpm, dcm"):
+                plan_training(path, tmp_path / "run", method=method, config=SMALL)
+        for method in ("mim", "dcm", "unimodal", "mmbind"):
+            assert trained(World(tmp_path), method, steps=2, path=path).stages[-1].final_loss
 
 
 def test_labels_of_a_sensor_bound_store_do_not_matter(world: World, tmp_path: Path) -> None:
