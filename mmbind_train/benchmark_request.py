@@ -128,7 +128,10 @@ def _with_label_model(protocol: Protocol, label_model: str) -> Protocol:
                     "Leave it out.")
         )  # fmt: skip
     document = protocol.model_dump(mode="json")
-    document["bind"]["label_model"] = label_model
+    for owner in (document, *document["rows"]):
+        # a row that names a recipe takes nothing over from the protocol
+        if owner is document or owner["bind"]["recipe"] or owner["bind"]["label_model"]:
+            owner["bind"]["label_model"] = label_model
     return Protocol.model_validate_json(json.dumps(document))
 
 
@@ -141,7 +144,10 @@ def _with_steps(protocol: Protocol, steps: int) -> Protocol:
     embedding = max(1, steps)  # one that is not trained at all is none
     document["bind"]["steps"] = embedding
     for row in document["rows"]:
-        if row["bind"]["recipe"] is not None:
+        for part in ("train", "evaluate"):
+            if "budget" in row[part]:  # one of its own: shortened as well
+                row[part] = merged(row[part], budget)
+        if row["bind"]["recipe"] is not None or row["bind"]["steps"] is not None:
             row["bind"]["steps"] = embedding
     for condition in document["conditions"]:
         if condition["steps"] is not None:

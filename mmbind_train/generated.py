@@ -33,7 +33,8 @@ def with_generated(rows: Rows, translate: Translate, statistics: Mapping[str, St
     -------
     Rows
         Of kind ``generated``; generated samples stand behind the measured ones in ``values``, in
-        the modality's unit, with the code of the sample that they were made from.
+        the modality's unit, with the code of the sample that they were made from. Of class maps
+        each pixel is of its most likely class; clouds have as many points in every frame.
     """
     values, index, sample = rows.arrays(), rows.index.copy(), rows.sample.copy()
     shared = translate.shared

@@ -73,3 +73,25 @@ def bind_options(common: BindSettings, row: BindSettings, seed: int) -> BindOpti
     if "derive" in chosen:
         chosen["derive"] = tuple(chosen["derive"])
     return replace(options, rule=replace(options.rule, **rule), seed=seed, **chosen)
+
+
+def changed_settings(common: BindSettings, row: BindSettings) -> list[str]:
+    """In what a row's binding departs from the protocol's, as names of settings.
+
+    What another recipe decides is told as ``recipe``. What the protocol sets besides, and a row
+    that names a recipe does not take over, is told by its own name, too.
+    """
+    own, base = bind_options(common, row, 0), bind_options(common, BindSettings(), 0)
+    names = (common.recipe or "default", row.recipe or common.recipe or "default")
+    first, second = (RECIPES[name] for name in names)
+    found = ["recipe"] if names[0] != names[1] else []
+    for name in {**common.given(), **row.given()}:
+        decided = name not in row.given() and _setting(first, name) != _setting(second, name)
+        if name != "recipe" and not decided and _setting(own, name) != _setting(base, name):
+            found.append(name)
+    return found
+
+
+def _setting(options: BindOptions, name: str) -> object:
+    """What options say under the name that it has in a protocol; of the recipe, nothing."""
+    return getattr(options.rule if name in RULE else options, name, None)

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from mmbind_data.misfits import Misfit, MisfitError, first_misfit
 
+from .protocol_bind import changed_settings
+
 if TYPE_CHECKING:
     from .protocol import Protocol, Row, Share, Split
 
@@ -62,10 +64,7 @@ def differences(protocol: Protocol, row: Row) -> list[str]:
         for name in ("shared", "inputs", "finetune")
         if getattr(row, name) not in (None, getattr(protocol, name))
     ]
-    common = protocol.bind.given()
-    found += [
-        f"bind.{name}" for name, value in row.bind.given().items() if common.get(name) != value
-    ]
+    found += [f"bind.{name}" for name in changed_settings(protocol.bind, row.bind)]
     plain = row.model_copy(update={"train": {}, "evaluate": {}})
     own, base = (protocol.train_config(one, 0).model_dump(mode="json") for one in (row, plain))
     found += [f"train.{path}" for path in changed_paths(base, own)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_a_decoder_learns_the_classes_of_a_map() -> None:
     values = decoded_values(learnt(one, wanted), one)
     assert values.shape == wanted.shape
     assert values.dtype == torch.float32
-    assert set(values.unique().tolist()) == {0, 3, 6}  # no class in between
+    assert set(values.flatten().tolist()) == {0, 3, 6}  # no class in between
     assert (values == wanted).float().mean() > 0.9
 
 
@@ -139,9 +140,9 @@ def test_a_decoder_learns_where_points_are() -> None:
     assert torch.equal(values[:, :, :16], found)
 
 
-def test_generated_maps_and_clouds_are_of_their_kind(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_generated_maps_and_clouds_are_of_their_kind(tmp_path: Path) -> None:
     names = ["acc", "radar", "semseg"]
-    path = write_kind_store(tmp_path_factory.mktemp("made") / "k.zarr", names)
+    path = write_kind_store(tmp_path / "k.zarr", names)
     rows = gather_store(open_store(path), names, bounds=SMALL)
     rows.index[::2, 1:] = rows.sample[::2, 1:] = -1
     torch.manual_seed(0)

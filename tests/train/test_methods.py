@@ -145,7 +145,7 @@ def test_methods_that_train_on_the_shared_modality_need_it_in_the_store(tmp_path
         write_small_store(
             tmp_path / f"{name}.zarr", dataset_id=name, subjects=(name,),
             frames={"acc": 24, other: 24},
-            extra={"t_start": np.arange(9.0), "t_end": np.arange(9.0) + 1, "start_ms": [0] * 9},
+            extra={"t_start": range(9), "t_end": range(1, 10), "start_ms": [0] * 9},
         )
         for name, other in (("a", "gyro"), ("b", "skeleton"))
     ]  # fmt: skip

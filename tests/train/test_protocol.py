@@ -299,6 +299,58 @@ def test_the_shortest_try_out_is_a_protocol(tmp_path: Path) -> None:
     assert changes == ("0 steps of every training",)
 
 
+def test_a_try_out_shortens_the_rows_of_another_budget(tmp_path: Path) -> None:
+    document = small_document(switches=["train.budget", "evaluate.budget", "bind"])
+    own = {"budget": {"epochs": 5, "steps": None, "batch": 8}}
+    document["rows"][2] |= {"train": own, "evaluate": own, "bind": {"steps": 700}}
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(document))
+    protocol, _, _ = narrow(Request(path, steps=4))
+    for row in protocol.rows:
+        budgets = (
+            protocol.train_config(row, 0).budget,
+            protocol.evaluate_config(row, protocol.conditions[0], 0).budget,
+        )
+        assert [(one.steps, one.epochs) for one in budgets] == [(4, None)] * 2
+        assert protocol.bind_options(row, 0).steps == 4
+    # what else a row has of its own stays
+    assert protocol.train_config(protocol.rows[2], 0).budget.batch == 8
+
+
+def test_what_a_row_with_a_recipe_does_not_take_over_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+
+    def read(**row: Any) -> Protocol:
+        document = small_document(switches=["bind.recipe", "bind.embed"])
+        document["bind"] = {"group_by": "trial", "weight_rule": "none", "top_k": 4, "embed": "raw"}
+        document["rows"][2]["bind"] = {"recipe": "paper"} | row
+        del document["rows"][3]["bind"]["weight_rule"]
+        path.write_text(json.dumps(document))
+        return load_protocol(path)
+
+    with pytest.raises(FormatError, match=r"row mmbind differs in bind.group_by, bind.weight_rule"):
+        read()
+    with pytest.raises(FormatError, match=r"row mmbind differs in bind.weight_rule at"):
+        read(group_by="trial")
+    protocol = read(group_by="trial", weight_rule="none")
+    assert differences(protocol, protocol.rows[2]) == ["bind.recipe"]
+    assert protocol.bind_options(protocol.rows[2], 0).rule.top_k == 1  # as the recipe has it
+    # what says in other words what holds anyway is no difference
+    protocol = read(group_by="trial", weight_rule="none", recipe="default", top_k=4)
+    assert differences(protocol, protocol.rows[2]) == []
+
+
+def test_another_label_model_reaches_the_rows_that_begin_anew(tmp_path: Path) -> None:
+    document = json.loads(list_protocols()["utd-cross-node-label"].read_text())
+    again = {"recipe": "paper", "label_model": document["bind"]["label_model"]}
+    document["rows"].append({"name": "again", "method": "mmbind", "bind": again})
+    document["switches"] += ["bind.recipe"]
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(document))
+    protocol, _, _ = narrow(Request(path, label_model="some-model"))
+    assert {protocol.bind_options(row, 0).label_model for row in protocol.rows} == {"some-model"}
+
+
 def test_a_label_model_is_for_labels(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no label is compared .* one that binds by acc"):
         narrow(Request("utd-cross-node-sensor", label_model="some-model"))
