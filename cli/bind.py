@@ -89,26 +89,11 @@ def command(
 def _rehearse(
     opened: Sequence[Store | Bound], shared: tuple[str, ...], options: BindOptions
 ) -> Report:
-    from mmbind_data.binding import check_request, first_sides
-    from mmbind_data.label_matching import worded
-    from mmbind_data.matching import carried, check_options
+    from mmbind_data.rehearsal import rehearse
 
-    sides, chosen = check_request(opened, shared, options.derive)
-    options = worded(options, sides) if "label" in chosen else options
-    for number, name in enumerate(chosen):
-        for side in sides[: number + 1]:
-            if carried(side, name, options.derive).any():
-                both = first_sides((side, sides[number + 1]), name, options)
-                check_options(both, name, options)
-    names = [chosen[0], *chosen]
-    counts = {
-        " + ".join(source.source_id for source in side.sources): int(
-            carried(side, name, options.derive).sum()
-        )
-        for side, name in zip(sides, names, strict=True)
-    }
+    counts = rehearse(opened, shared, options)
     line = " and ".join(f"{count} samples of {name}" for name, count in counts.items())
-    return Report({"anchors": counts}, [f"would pair {line} by {', '.join(dict.fromkeys(chosen))}"])
+    return Report({"anchors": counts}, [f"would pair {line} by {', '.join(dict.fromkeys(shared))}"])
 
 
 def _report(out: str, info: BoundInfo) -> Report:

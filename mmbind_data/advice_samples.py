@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import BindingError, problem
-from .label_wordings import known_wording
+from .label_wordings import in_words
 from .layout import READ_BYTES, Store
 from .spec import Modality
 from .window import stretch
@@ -47,7 +47,7 @@ def draw(
     store: Store, shared: str, max_samples: int, rng: np.random.Generator, use_labels: bool
 ) -> Drawn:
     """Samples of one store that carry the modality, at most so many, the same for the same rng."""
-    texts = [known_wording(text) or text for text in store.names("label")]
+    texts = [in_words(text, {}) for text in store.names("label")]
     label = np.array([*texts, ""])[store.column("label")]
     carried = label != "" if shared == LABEL else store.present(shared)
     rows = np.flatnonzero(carried)

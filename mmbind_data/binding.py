@@ -107,7 +107,7 @@ def bind(
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
     opened = open_inputs(inputs, sources)
     sides, chosen = check_request(opened, shared, options.derive)
-    options = worded(options, sides) if LABEL in chosen else options
+    options = worded(options, sides, chosen)
     total, hops, embedded = sides[0], [], []
     for side, name in zip(sides[1:], chosen, strict=True):
         total, hop, found = join(total, side, name, options, progress)
@@ -266,15 +266,6 @@ def join(
         Hop(shared, sides, matches, kind, options.label_map if shared == LABEL else {}),
         embedded,
     )
-
-
-def first_sides(sides: Sequence[Rows], shared: str, options: BindOptions) -> tuple[Rows, Rows]:
-    """The samples that the first binding would compare."""
-    first, second = (
-        rows.take(candidates(rows, carried(rows, shared, options.derive)))
-        for rows in stack_sources(sides[0], sides[1])
-    )
-    return first, second
 
 
 def _n_given(rows: Rows, modalities: Sequence[str]) -> np.ndarray:

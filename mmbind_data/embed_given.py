@@ -20,15 +20,15 @@ class EmbedFunction(Protocol):
         """Map (n, T, ...) float32 samples of both datasets to (n, d) vectors, row by row."""
 
 
-def embed_file(path: Path, n: int) -> Embedded:
+def embed_file(path: Path, n: int | None) -> Embedded:
     """Read one vector per sample from a ``.npy`` file.
 
     Parameters
     ----------
     path : Path
         An array of shape (n, d) of real numbers, written by ``numpy.save``.
-    n : int
-        Samples of both datasets together, those of the first dataset first.
+    n : int or None
+        Samples of both datasets together, those of the first dataset first; None: any number.
 
     Returns
     -------
@@ -79,13 +79,13 @@ def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) 
     return Embedded(_checked(vectors, len(values), name), {"name": name})
 
 
-def _checked(vectors: np.ndarray, n: int, where: object) -> np.ndarray:
+def _checked(vectors: np.ndarray, n: int | None, where: object) -> np.ndarray:
     """Vectors as float32, or one sentence why they cannot be embeddings of n samples."""
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise _refusal(where, n, "embeddings of another shape", f"shape {vectors.shape}")
     if vectors.dtype.kind not in "fiub":
         raise _refusal(where, n, "embeddings that are no real numbers", f"type {vectors.dtype}")
-    if len(vectors) != n:
+    if n is not None and len(vectors) != n:
         raise _refusal(where, n, "embeddings of other samples", f"{len(vectors)} rows")
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -96,6 +96,7 @@ def _checked(vectors: np.ndarray, n: int, where: object) -> np.ndarray:
     return single
 
 
-def _refusal(where: object, n: int, what: str, got: str) -> MMBindError:
-    expected = f"finite real numbers of shape ({n}, d), one row per sample, first dataset first"
+def _refusal(where: object, n: int | None, what: str, got: str) -> MMBindError:
+    size = "n" if n is None else n
+    expected = f"finite real numbers of shape ({size}, d), one row per sample, first dataset first"
     return BindingError(problem("bind", what, where, expected, got))

@@ -10,15 +10,23 @@ import numpy as np
 
 from .bind_options import BindOptions
 from .embed import Embedded, check_template, fill_template, packaged_model
-from .errors import BindingError, problem
+from .errors import BindingError, UsageError, problem
 from .label_texts import check_label_map, embed_labels
 from .label_wordings import with_known_wordings
-from .pairs import Rows
+from .pairs import LABEL, Rows
 from .similarity import Matches, best_matches, spread_ties
 
 
-def worded(options: BindOptions, sides: Sequence[Rows]) -> BindOptions:
+def worded(options: BindOptions, sides: Sequence[Rows], shared: Sequence[str]) -> BindOptions:
     """Options for binding by label, checked against the labels and columns of all inputs.
+
+    Parameters
+    ----------
+    options : BindOptions
+    sides : sequence of Rows
+        Of each input.
+    shared : sequence of str
+        At each binding. Without the label among them, options are as they were.
 
     Returns
     -------
@@ -28,8 +36,16 @@ def worded(options: BindOptions, sides: Sequence[Rows]) -> BindOptions:
     Raises
     ------
     UsageError
-        A template or a label map that names what no input has.
+        A template or a label map that names what no input has, or a map where no label is shared.
     """
+    if LABEL not in shared:
+        if options.label_map:
+            raise UsageError(
+                problem("bind", "a label map that is of no use", "--label-map",
+                        "none where no label is shared",
+                        f"--shared {', '.join(dict.fromkeys(shared))}")
+            )  # fmt: skip
+        return options
     stores = [source.store for side in sides for source in side.sources]
     columns = {name for store in stores for name in store.samples().column_names}
     check_template(options.label_text, columns)

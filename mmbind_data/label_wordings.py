@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from .spec import BinderInfo
+
 UPSTAIRS, DOWNSTAIRS = "upstairs", "downstairs"
 _UP = re.compile(r"up(wards?)?|ascen(d|ds|ding|t)")
 _DOWN = re.compile(r"down(wards?)?|descen(d|ds|ding|t)")
@@ -53,3 +55,22 @@ def with_known_wordings(label_map: Mapping[str, str], labels: Iterable[str]) -> 
     said = {text: known_wording(text) for text in sorted(set(labels) - set(label_map))}
     known = {text: word for text, word in said.items() if word not in (None, text)}
     return known | {text: known.get(word, word) for text, word in label_map.items()}
+
+
+def wordings_of(*binder: BinderInfo) -> dict[str, str]:
+    """The words that labels were given before bindings compared them; of later bindings first."""
+    found: dict[str, str] = {}
+    for one in binder:
+        label_map = one.embedding.get("label_map")
+        if isinstance(label_map, dict):
+            found |= {text: str(word) for text, word in label_map.items()}
+    return found
+
+
+def in_words(text: str, wordings: Mapping[str, str]) -> str:
+    """A label in the words that it was given, or that are known, or its own.
+
+    >>> in_words("walk", {"walk": "stroll"}), in_words("climbingup", {}), in_words("walk", {})
+    ('stroll', 'upstairs', 'walk')
+    """
+    return wordings.get(text) or known_wording(text) or text

@@ -57,8 +57,20 @@ def match_sides(
     return *match_sensor(values, modality, sides, options, progress), modality.kind
 
 
-def check_options(sides: tuple[Rows, Rows], shared: str, options: BindOptions) -> None:
+def check_options(
+    sides: tuple[Rows, Rows], shared: str, options: BindOptions, *, exact: bool = True
+) -> None:
     """Refuse options that the data cannot follow, as far as no sample need be compared for it.
+
+    Parameters
+    ----------
+    sides : two Rows
+        That would be compared.
+    shared : str
+    options : BindOptions
+    exact : bool
+        False: the first side has at most these rows, as earlier bindings decide which of them
+        carry what is shared.
 
     Raises
     ------
@@ -73,9 +85,9 @@ def check_options(sides: tuple[Rows, Rows], shared: str, options: BindOptions) -
         kind = next((one.kind for one in found if one), "inertial")  # else a derived motion
         n = (len(sides[0]), len(sides[1]))
         _fitted(options, kind, n)
-        groups_of(sides, options.group_by)
+        groups_of(sides if exact else (sides[1], sides[1]), options.group_by)
         if isinstance(options.embed, Path):
-            embed_file(options.embed, sum(n))
+            embed_file(options.embed, sum(n) if exact else None)
 
 
 def match_sensor(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from .label_wordings import known_wording
+from .label_wordings import in_words
 from .pairs import Rows
 from .similarity import Matches
 
@@ -33,7 +33,7 @@ class Hop:
     def labels(self, side: Rows) -> np.ndarray:
         """Label text of each row of a side, in the words that were compared, or are known."""
         found = side.texts("label").tolist()
-        said = {text: self.wording.get(text) or known_wording(text) or text for text in set(found)}
+        said = {text: in_words(text, self.wording) for text in set(found)}
         return np.array([said[text] for text in found], dtype=object)
 
 

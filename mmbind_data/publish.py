@@ -27,7 +27,7 @@ from .licences import Asked, Decision, choose_mode, decide
 from .pairs import bound_digest
 from .permissions import read_permissions
 from .published_store import Mode, local_name, write_json, write_published
-from .recipe import LABEL_MAP, label_map
+from .recipe import label_maps
 from .report import write_report
 from .spec import BundleInfo, BundleSource
 from .staging import check_output, staged
@@ -232,9 +232,8 @@ def write_bundle(plan: Plan, folder: Path, progress: Progress | None = None) -> 
     for path in plan.permissions:
         (folder / PERMISSIONS).mkdir(exist_ok=True)
         shutil.copyfile(path, folder / PERMISSIONS / path.name)
-    wordings = label_map(bound.info)
-    if wordings is not None:
-        write_json(folder / LABEL_MAP, wordings)
+    for file, wordings in label_maps(bound.info).items():
+        write_json(folder / file, wordings)
     write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
     write_manifest(folder, own=BUNDLE_OWN)
     return facts

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .bind_options import DEFAULT, RECIPES
+from .label_wordings import wordings_of
 from .published_store import local_name
 from .spec import BinderInfo, BoundInfo
 
-LABEL_MAP = "label-map.json"
 OCCASIONS = ("time", "location")
 TRAINED = ("autoencoder", "contrastive")
 # how `bound_store.rebuild_command` writes: mmbind convert DATASET RAW TARGET, and what follows
@@ -55,11 +55,7 @@ def bind_commands(info: BoundInfo, out: str = "bound.zarr") -> list[str]:
     takes the result of the one before it.
     """
     names = list(local_names(info).values())
-    requests: list[list[BinderInfo]] = []
-    for one in info.binder:
-        if not requests or one.parent_digest is not None:
-            requests.append([])
-        requests[-1].append(one)
+    requests, maps = _requests(info), label_maps(info)
     commands, used = [], 0
     for number, binders in enumerate(requests):
         last = number == len(requests) - 1
@@ -68,18 +64,33 @@ def bind_commands(info: BoundInfo, out: str = "bound.zarr") -> list[str]:
         stores = [*before, *names[used : used + take]]
         used += take
         target = out if last else f"step-{number + 1}.zarr"
-        words = ["mmbind", "bind", *_options(binders), *stores, "-o", target]
+        words = ["mmbind", "bind", *_options(binders, maps), *stores, "-o", target]
         commands.append(shlex.join(words))
     return commands
 
 
-def label_map(info: BoundInfo) -> Mapping[str, Any] | None:
-    """The wordings that labels were given before they were compared, if any."""
+def label_maps(info: BoundInfo) -> dict[str, dict[str, str]]:
+    """The wordings that labels were given before they were compared, by the name of their file.
+
+    Each request may have had its own; where two had the same, one file says it.
+    """
+    found: list[dict[str, str]] = []
     for one in info.binder:
-        found = one.embedding.get("label_map")
-        if isinstance(found, dict):
-            return found
-    return None
+        wordings = wordings_of(one)
+        if wordings and wordings not in found:
+            found.append(wordings)
+    return {f"label-map{f'-{number}' if number > 1 else ''}.json": wordings
+            for number, wordings in enumerate(found, start=1)}  # fmt: skip
+
+
+def _requests(info: BoundInfo) -> list[list[BinderInfo]]:
+    """The bindings that one command did, in order."""
+    requests: list[list[BinderInfo]] = []
+    for one in info.binder:
+        if not requests or one.parent_digest is not None:
+            requests.append([])
+        requests[-1].append(one)
+    return requests
 
 
 def remarks(info: BoundInfo) -> list[str]:
@@ -109,7 +120,7 @@ def local_names(info: BoundInfo) -> dict[str, str]:
     }
 
 
-def _options(binders: Sequence[BinderInfo]) -> list[str]:
+def _options(binders: Sequence[BinderInfo], maps: Mapping[str, Mapping[str, str]]) -> list[str]:
     shared = list(dict.fromkeys(one.shared for one in binders))
     words = []
     for name in shared if len(shared) == 1 else [one.shared for one in binders]:
@@ -117,6 +128,9 @@ def _options(binders: Sequence[BinderInfo]) -> list[str]:
     given: dict[str, str] = {}
     for one in binders:
         given |= _options_of(one)
+        for file, wordings in maps.items():
+            if wordings == wordings_of(one):
+                given["--label-map"] = file
     for derivation in dict.fromkeys(
         str(name) for one in binders for name in _texts(one.options.get("derive"))
     ):
@@ -138,8 +152,6 @@ def _options_of(one: BinderInfo) -> dict[str, str]:
         given["--label-model"] = str(one.embedding.get("model"))
         if one.embedding.get("label_text") != DEFAULT.label_text:
             given["--label-text"] = str(one.embedding["label_text"])
-        if "label_map" in one.embedding:
-            given["--label-map"] = LABEL_MAP
     else:
         if one.recipe in RECIPES and recipe != DEFAULT:
             given["--recipe"] = one.recipe

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmbind_data.label_wordings import wordings_of
 from mmbind_data.layout import Bound
 
 from .batches import Rows
@@ -52,11 +53,7 @@ def with_anchor_labels(rows: Rows, bound: Bound) -> Rows:
         message = f"{len(rows)} training rows of a table of {len(anchors)}"
         raise ValueError(message)
     text_of: dict[str, str] = {}
-    wordings: dict[str, str] = {}
-    for one in bound.info.binder:
-        label_map = one.embedding.get("label_map")
-        if isinstance(label_map, dict):
-            wordings |= {text: str(wording) for text, wording in label_map.items()}
+    wordings = wordings_of(*bound.info.binder)
     for source in bound.info.sources:
         store = bound.source(source.source_id)
         names = (*(wordings.get(name, name) for name in store.names(LABEL)), "")

@@ -116,6 +116,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "bind_inputs",
             "binding",
             "bound_store",
+            "rehearsal",
         )
     ),
     frozenset(

