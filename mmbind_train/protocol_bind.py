@@ -14,6 +14,7 @@ from mmbind_data.rule import Match
 from mmbind_data.spec import Modality, Model
 
 RULE = ("match", "metric", "top_k", "min_similarity", "max_reuse", "pca")
+LABELS = ("label_model", "label_text", "label_map")
 RANDOM_DIM = 32
 
 
@@ -64,8 +65,9 @@ class RandomEmbedding:
 def bind_options(common: BindSettings, row: BindSettings, seed: int) -> BindOptions:
     """Options of a binding: those of the recipe, the protocol, the row, in this order."""
     chosen: dict[str, Any] = common.given()
-    # a row that names a recipe begins anew
-    chosen = row.given() if row.recipe else chosen | row.given()
+    if row.recipe:  # begins anew; of labels a recipe says nothing
+        chosen = {name: value for name, value in chosen.items() if name in LABELS}
+    chosen |= row.given()
     options = RECIPES[chosen.pop("recipe", "default")]
     rule = {name: chosen.pop(name) for name in RULE if name in chosen}
     if chosen.get("embed") == "random":

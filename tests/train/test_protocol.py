@@ -259,6 +259,15 @@ def test_two_halves_of_the_people_are_each_other_s_test() -> None:
     assert all(getattr(first, name) == getattr(second, name) for name in same)
 
 
+def test_what_is_said_of_labels_holds_for_rows_with_a_recipe() -> None:
+    """--label-model sets it for the whole protocol."""
+    for name in ("utd-cross-node-sensor", "utd-pairing-scheme"):
+        document = load_protocol(name).model_dump(mode="json")
+        document["bind"]["label_model"] = "a-model"
+        protocol = Protocol.model_validate(document, strict=False)
+        assert {protocol.bind_options(row, 0).label_model for row in protocol.rows} == {"a-model"}
+
+
 def test_rows_are_compared_with_one_of_them(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps(small_document(against="mmbnid")))
