@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def texts_of(
     Raises
     ------
     BindingError
-        All samples have the same text.
+        All samples have the same text, or the template says nothing of one.
     """
     texts, groups = [], []
     for side in sides:
@@ -102,6 +103,7 @@ def texts_of(
             )
             for row in anchor_facts(side)
         ]
+        _check_texts(filled, side, options.label_text)
         unique, group = np.unique(filled, return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
@@ -113,6 +115,23 @@ def texts_of(
                     "Any partner would do: bind by a sensor, or tell more with --label-text.")
         )  # fmt: skip
     return texts, groups
+
+
+def _check_texts(filled: Sequence[str], side: Rows, template: str) -> None:
+    """Refuse samples without a text: they would be partners because nothing is known of them."""
+    empty = np.array([not text.strip(" ,") for text in filled], dtype=bool)
+    if not empty.any():
+        return
+    codes = np.unique(side.anchor[empty, 0])
+    place = " and ".join(str(side.sources[code].store.path) for code in codes)
+    columns = " or ".join(
+        dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name)
+    )
+    raise BindingError(
+        problem("bind", "samples of which --label-text says nothing", place,
+                f"a value of {columns}", f"none in {int(empty.sum())} of {len(side)} samples",
+                "Add what is known of all: --label-text '{label}, ...'.")
+    )  # fmt: skip
 
 
 def anchor_facts(side: Rows) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from mmbind_data.bind_options import BindOptions
 from mmbind_data.binding import bind
+from mmbind_data.label_wordings import in_words, wordings_of
 from mmbind_data.layout import open_bound, open_store
 
 from .config import EvaluateConfig, TrainConfig
@@ -175,18 +176,20 @@ def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | No
     -------
     dict
         ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label, best
-        partners alone; None where the stores have no label in common.
+        partners alone; None where the stores have no label in common. Labels are read in the
+        words that the bindings compared, or that are known, as `mmbind bind` judges its pairs.
     """
+    opened = open_bound(bound)
+    wordings = wordings_of(*opened.info.binder)
     label: dict[str, str | None] = {}
     known = []
     for path in labelled:
         samples = open_store(path).samples()
-        texts = samples["label_text"].to_pylist()
+        texts = [text and in_words(text, wordings) for text in samples["label_text"].to_pylist()]
         label |= dict(zip(samples["uid"].to_pylist(), texts, strict=True))
         known.append({text for text in texts if text})
     if not can_agree(known):
         return {"pairing_accuracy": None}
-    opened = open_bound(bound)
     table = opened.pairs()
     table = table.filter(pa.compute.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
     table = table.filter(pa.compute.equal(table["rank"], 0))

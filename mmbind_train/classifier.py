@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mmbind_data.label_wordings import known_wording
 from mmbind_data.scale import Statistics
 
 from .batches import Rows
@@ -64,11 +65,30 @@ def start_at_means(
 
 @torch.no_grad()
 def carry_classes(
-    classifier: Classifier, learnt: Classifier, known: Sequence[str], classes: Sequence[str]
+    classifier: Classifier,
+    learnt: Classifier,
+    known: Sequence[str],
+    classes: Sequence[str],
+    wordings: Mapping[str, str],
 ) -> None:
-    """Take over the weights of the classes that were learnt in pre-training, matched by text."""
+    """Take over the weights of the classes that were learnt in pre-training, matched by text.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Changed in place.
+    learnt : Classifier
+    known, classes : sequence of str
+        What ``learnt`` and ``classifier`` tell apart.
+    wordings : mapping of str to str
+        The words that labels were given in pre-training. A text that it had not, and that is no
+        class of it, may be one in its known wording.
+    """
     place = {text: number for number, text in enumerate(known)}
     for number, text in enumerate(classes):
-        if text in place:
-            classifier.linear.weight[number] = learnt.linear.weight[place[text]]
-            classifier.linear.bias[number] = learnt.linear.bias[place[text]]
+        word = wordings.get(text, text)
+        if word not in place and text not in wordings:
+            word = known_wording(text) or text
+        if word in place:
+            classifier.linear.weight[number] = learnt.linear.weight[place[word]]
+            classifier.linear.bias[number] = learnt.linear.bias[place[word]]

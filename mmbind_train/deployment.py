@@ -142,6 +142,7 @@ def save_tuned(
             "subjects": joined(info.subjects, rows.subjects),
             "stages": (*info.stages, stage),
             "classes": rows.label_names,
+            "wordings": {},  # they are the labels as they are
             "space": tuned.space,
             "finetuned": FinetuneInfo(modalities=used, data=source, config=config),
         }

@@ -192,7 +192,9 @@ def _begin(
     if pretrained.start(config) == "means":
         start_at_means(classifier, model, chosen, statistics, space, config.sharpness)
     if config.carry and pretrained.classifier is not None and space == info.space:
-        carry_classes(classifier, pretrained.classifier, info.classes, chosen.label_names)
+        carry_classes(
+            classifier, pretrained.classifier, info.classes, chosen.label_names, info.wordings
+        )
     return Tuned(seed, model, classifier, statistics, len(chosen), None, space=space)
 
 

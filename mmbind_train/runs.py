@@ -84,6 +84,9 @@ class RunInfo(Model):
     classes: tuple[str, ...] = Field(
         default=(), description="what the classifier learnt along with the encoders tells apart"
     )
+    wordings: dict[str, str] = Field(
+        default={}, description="other words that labels were given before they became classes"
+    )
     space: Space = Field(
         default="feature", description="what the pre-training shaped and a classifier should read"
     )

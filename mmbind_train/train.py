@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from mmbind_data.errors import UsageError, problem, suggest
+from mmbind_data.label_wordings import wordings_of
 from mmbind_data.layout import Bound, Store, open_any
 from mmbind_data.recordings import seen_of_bound, seen_table
 from mmbind_data.staging import KEPT, check_output, resumable, staging_path
@@ -122,6 +123,7 @@ def train(
 def describe(training: Training, data: Store | Bound, method: str, path: str) -> RunInfo:
     """What run.json says of a training that is done."""
     rows, hardware, stages = training.rows, training.hardware, training.stages
+    binder = data.info.binder if training.classifier and isinstance(data, Bound) else ()
     return RunInfo(
         method=method,
         config=training.config,
@@ -133,6 +135,7 @@ def describe(training: Training, data: Store | Bound, method: str, path: str) ->
         n_rows=dict(stages[-1].n_rows) if stages else {},
         stages=tuple(stages),
         classes=rows.label_names if training.classifier else (),
+        wordings=wordings_of(*binder),
         space="feature" if training.classifier else METHODS[method].space,
         steps=training.steps,
         final_loss=stages[-1].final_loss if stages else None,

@@ -148,3 +148,22 @@ def test_a_label_map_where_no_label_is_shared(tmp_path: Path, label_map: dict[st
         "expected none where no label is shared, got --shared acc."
     )
     assert not (tmp_path / "o.zarr").exists()
+
+
+@pytest.mark.parametrize("sex", [None, [None] * 17 + ["f"], ["f"] * 17 + [""]])
+def test_a_template_that_says_nothing_of_a_sample(
+    tmp_path: Path, sex: list[str | None] | None
+) -> None:
+    """B has no such column, or not of every sample: an empty text has no meaning to compare."""
+    stores = [
+        made(tmp_path, "a", "acc skeleton", extra={"sex": ["f", "m"] * 9}),
+        made(tmp_path, "b", "acc gyro", extra=None if sex is None else {"sex": sex}),
+    ]
+    for template in ("{sex}", "{sex}, {sex}"):
+        rehearsed, done = answers(stores, ["label"], replace(TEXTS, label_text=template))
+        assert rehearsed == done
+        n = 18 if sex is None else [one or "" for one in sex].count("")
+        assert f"at {tmp_path / 'b.zarr'}: expected a value of sex" in done
+        assert f"got none in {n} of 18 samples" in done
+    beside = replace(TEXTS, label_text="{label}, {sex}")
+    assert rehearse(open_inputs(stores), ["label"], beside) == {"a": 18, "b": 18}
