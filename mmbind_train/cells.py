@@ -117,7 +117,8 @@ def run_cell(cell: Cell) -> None:
         "kind": cell.kind,
         "title": cell.title,
         "seconds": time.monotonic() - begin,
-        "cpu_seconds": time.process_time() - cpu,
+        # what an interrupted call spent on the training that this one went on with counts, too
+        "cpu_seconds": time.process_time() - cpu + found.get("earlier_cpu_s", 0.0),
         "joules": None if joules is None or spent is None else max(0.0, spent - joules),
         "found": found,
     }
@@ -147,8 +148,17 @@ def _do(cell: Cell) -> dict[str, Any]:
         pairs = sum(info.n_rows.get(kind, 0) for kind in PAIRED)
         return {"pairs": pairs, **judge_pairs(cell.out, job.labelled)}
     if isinstance(job, TrainJob):
-        run = train(job.data, cell.out, method=job.method, config=job.config, overwrite=True)
-        return {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
+        earlier: list[float] = []
+        run = train(
+            job.data, cell.out, method=job.method, config=job.config, overwrite=True,
+            tell_earlier=earlier.append,
+        )  # fmt: skip
+        return {
+            "steps": run.steps,
+            "rows": run.n_rows,
+            "final_loss": run.final_loss,
+            "earlier_cpu_s": sum(earlier),
+        }
     result = evaluate(
         job.run, job.finetune, job.held_out, config=job.config,
         paper_statistic=job.paper_statistic, every_subset=job.every_subset,

@@ -7,6 +7,7 @@ stages behind it are made from what it learnt.
 from __future__ import annotations
 
 import shutil
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Checkpoint:
         As in `open_checkpoints`.
     processes : Processes
         The first one writes and reads; the others get what it read.
+    begin_cpu_s : float
+        As in `Checkpoints`.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class Checkpoint:
     log: Log
     key: str
     processes: Processes = ALONE
+    begin_cpu_s: float = 0.0
 
     def due(self, step: int, n_steps: int) -> bool:
         """Whether to save behind this step: every so many, and behind the last one."""
@@ -74,6 +78,7 @@ class Checkpoint:
             "random": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             "logs": self.log.sizes(),
+            "cpu_s": time.process_time() - self.begin_cpu_s,
         }
         fresh = self.path.with_suffix(".new")
         torch.save(state, fresh)
@@ -111,6 +116,10 @@ class Checkpoints:
     key : str
         As in `open_checkpoints`.
     processes : Processes
+    earlier_cpu_s : float
+        CPU seconds that interrupted processes spent on what this training goes on from.
+    begin_cpu_s : float
+        The CPU time of the training is the process's less this.
     """
 
     folder: Path
@@ -118,11 +127,15 @@ class Checkpoints:
     log: Log
     key: str
     processes: Processes = ALONE
+    earlier_cpu_s: float = 0.0
+    begin_cpu_s: float = 0.0
 
     def stage(self, number: int, network: nn.Module, rng: torch.Generator) -> Checkpoint:
         """The checkpoint of a stage, by its number from 0 on."""
         path = self.folder / f"stage-{number:02}.pt"
-        return Checkpoint(path, self.every, network, rng, self.log, self.key, self.processes)
+        return Checkpoint(
+            path, self.every, network, rng, self.log, self.key, self.processes, self.begin_cpu_s
+        )
 
 
 def open_checkpoints(
@@ -149,11 +162,13 @@ def open_checkpoints(
         What was found, for the user; empty: nothing.
     """
     found = sorted(folder.glob("stage-*.pt"))
-    told, usable = _judge(found, key, log) if found else ("", False)
-    if not usable:
+    told, last = _judge(found, key, log) if found else ("", None)
+    if last is None:
         _empty(folder)
         _empty(log.folder)
-    return Checkpoints(folder, every, log, key, processes), told
+    earlier = float(last["cpu_s"]) if last is not None else 0.0
+    begin = time.process_time() - earlier
+    return Checkpoints(folder, every, log, key, processes, earlier, begin), told
 
 
 def begun_key(folder: Path) -> str | None:
@@ -164,21 +179,21 @@ def begun_key(folder: Path) -> str | None:
         return None
 
 
-def _judge(found: list[Path], key: str, log: Log) -> tuple[str, bool]:
-    """What to tell about the files, and whether to go on from them."""
+def _judge(found: list[Path], key: str, log: Log) -> tuple[str, dict[str, Any] | None]:
+    """What to tell about the files, and the state to go on from, if there is one."""
     try:
         states = [_read(path) for path in found]
         last = states[-1]
         if any(state["key"] != key for state in states):
             return (
                 "begins anew: the checkpoint is of other options, other data or another version",
-                False,
+                None,
             )
         if log.shorten(last["logs"]):
-            return f"goes on behind step {last['step']} of stage {len(found)}", True
+            return f"goes on behind step {last['step']} of stage {len(found)}", last
     except DAMAGE:
         pass
-    return "begins anew: the checkpoint is damaged", False
+    return "begins anew: the checkpoint is damaged", None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def train(
     tensorboard: bool = False,
     checkpoint_every: int = EVERY,
     tell: Callable[[str], None] | None = None,
+    tell_earlier: Callable[[float], None] | None = None,
 ) -> RunInfo:
     """Pre-train a network on a store and write the run.
 
@@ -74,6 +75,8 @@ def train(
     tell : callable (text), optional
         Told whether a checkpoint was found, whether it is of use, and how samples are read that do
         not fit into memory.
+    tell_earlier : callable (seconds), optional
+        Told the CPU time that went into the checkpoint which this training goes on from.
 
     Returns
     -------
@@ -109,6 +112,8 @@ def train(
         )
         if found and tell is not None:
             tell(found)
+        if checkpoints.earlier_cpu_s and tell_earlier is not None:
+            tell_earlier(checkpoints.earlier_cpu_s)
         training = pretrain(
             rows, opened, method, config, steps=steps, hardware=hardware, log=log,
             progress=progress, checkpoints=checkpoints, tell=tell,

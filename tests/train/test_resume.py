@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from smallstores import World
 
 from mmbind_data.errors import OutputError, TrainingError
 from mmbind_data.staging import staging_path
-from mmbind_train import runs
+from mmbind_train import cells, runs
+from mmbind_train.cells import Cell, TrainJob, read_record, run_cell
 from mmbind_train.checkpoint import Checkpoint
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
 from mmbind_train.logs import METRICS, TIMING
@@ -96,6 +98,56 @@ def test_only_the_steps_behind_the_checkpoint_are_done_again(
     seen: list[int] = []
     run(world, tmp_path / "run", progress=lambda done, total, text: seen.append(done))
     assert seen == list(range(41, 51))
+
+
+def count_steps_as_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step takes one second of CPU time, and nothing else takes any."""
+    clock, real = [1000.0], torch.autograd.backward
+
+    def backward(loss: torch.Tensor) -> None:
+        real(loss)
+        clock[0] += 1
+
+    monkeypatch.setattr(torch.autograd, "backward", backward)
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+
+
+# of the 43, 48 or 12 steps that were begun, the first are in a checkpoint; imagebind's second stage
+# begins behind step 25
+@pytest.mark.parametrize(
+    ("method", "stop", "kept"), [("mmbind", 43, 40), ("imagebind", 48, 45), ("mmbind", 12, 0)]
+)
+def test_cpu_time_is_that_of_all_the_calls_that_it_took(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    method: str, stop: int, kept: int,
+) -> None:  # fmt: skip
+    job = TrainJob(world.bound, method, CONFIG)
+    cell = Cell("key", job, tmp_path / "runs" / "run", (), "a training")
+    monkeypatch.setattr(cells, "train", partial(train, checkpoint_every=20))
+    count_steps_as_seconds(monkeypatch)
+    stop_behind(monkeypatch, stop, Stop())
+    with pytest.raises(Stop):
+        run_cell(cell)
+    run_cell(cell)
+    record = read_record(cell)
+    assert record["found"]["earlier_cpu_s"] == kept
+    assert record["cpu_seconds"] == 50
+
+
+def test_cpu_time_adds_up_over_several_interruptions(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count_steps_as_seconds(monkeypatch)
+    told: list[float] = []
+    for stop in (25, 22):  # behind 20 of the first call, and 20 more of the second
+        with monkeypatch.context() as patched:
+            stop_behind(patched, stop, Stop())
+            with pytest.raises(Stop):
+                run(world, tmp_path / "run", tell_earlier=told.append)
+    run(world, tmp_path / "run", tell_earlier=told.append)
+    assert told == [20, 40]
+    run(world, tmp_path / "fresh", tell_earlier=told.append)
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("change", ["seed", "steps", "method", "data"])
