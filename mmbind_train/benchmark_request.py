@@ -128,10 +128,7 @@ def _with_label_model(protocol: Protocol, label_model: str) -> Protocol:
                     "Leave it out.")
         )  # fmt: skip
     document = protocol.model_dump(mode="json")
-    for owner in (document, *document["rows"]):
-        # a row that names a recipe takes nothing over from the protocol
-        if owner is document or owner["bind"]["recipe"] or owner["bind"]["label_model"]:
-            owner["bind"]["label_model"] = label_model
+    document["bind"]["label_model"] = label_model
     return Protocol.model_validate_json(json.dumps(document))
 
 

@@ -111,8 +111,8 @@ def _check_names(protocol: Protocol) -> None:
                 ", ".join(condition.modalities or ()),
             )
     if protocol.against not in (None, *(row.name for row in protocol.rows)):
-        names = ", ".join(row.name for row in protocol.rows)
-        _refuse("rows are compared with what is none of them", "against", f"one of {names}",
+        known_rows = ", ".join(row.name for row in protocol.rows)
+        _refuse("rows are compared with what is none of them", "against", f"one of {known_rows}",
                 str(protocol.against))  # fmt: skip
     figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
     if figures:

@@ -349,17 +349,6 @@ def test_what_a_row_with_a_recipe_does_not_take_over_is_told(tmp_path: Path) -> 
     assert differences(protocol, protocol.rows[2]) == []
 
 
-def test_another_label_model_reaches_the_rows_that_begin_anew(tmp_path: Path) -> None:
-    document = json.loads(list_protocols()["utd-cross-node-label"].read_text())
-    again = {"recipe": "paper", "label_model": document["bind"]["label_model"]}
-    document["rows"].append({"name": "again", "method": "mmbind", "bind": again})
-    document["switches"] += ["bind.recipe"]
-    path = tmp_path / "p.json"
-    path.write_text(json.dumps(document))
-    protocol, _, _ = narrow(Request(path, label_model="some-model"))
-    assert {protocol.bind_options(row, 0).label_model for row in protocol.rows} == {"some-model"}
-
-
 def test_a_label_model_is_for_labels(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no label is compared .* one that binds by acc"):
         narrow(Request("utd-cross-node-sensor", label_model="some-model"))

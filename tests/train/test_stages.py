@@ -95,7 +95,7 @@ def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: Rows) -> None:
     chosen = np.array([row, other, *far])
     z = functional.normalize(torch.randn(len(chosen), len(rows.modalities), 8), dim=-1)
     apart = np.zeros((len(chosen), len(chosen)))
-    given = [torch.from_numpy(x[chosen]) for x in (rows.present, rows.weight)]
+    present, weight = (torch.from_numpy(x[chosen]) for x in (rows.present, rows.weight))
     exclude = torch.zeros(len(chosen), len(chosen), dtype=torch.bool)
     exclude[0, 1] = exclude[1, 0] = True
     target = torch.eye(len(chosen))
@@ -103,7 +103,8 @@ def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: Rows) -> None:
         own.config = TrainConfig(mask_same_sample=mask)
         found = own.soft_loss(z, chosen, apart)
         torch.testing.assert_close(
-            found, soft_info_nce(z, *given, target, temperature=0.07, exclude=expected)
+            found,
+            soft_info_nce(z, present, weight, target, temperature=0.07, exclude=expected),
         )
     # where the two have one label they are positives, excluded or not
     apart[0, 1] = apart[1, 0] = 1
