@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mmbind_data.pairs import LABEL
 from mmbind_data.spec import Model
 
 from .cells import BindJob, Cell, ScoreJob, TrainJob
@@ -111,6 +112,8 @@ def _bind(
     options = protocol.bind_options(own, seed)
     inputs = [nodes[name] for name in row.inputs or protocol.inputs]
     shared = row.shared or protocol.shared
+    if LABEL not in shared:  # the protocol's map is for those of its rows that bind by label
+        options = replace(options, label_map={})
     labelled = tuple(prepared.sources[name] for name in sorted(prepared.sources))
     code = code_digest("mmbind_data.binding", "mmbind_train.protocol_bind", "mmbind_train.cells")
     key = cell_key("bind", [one.key for one in inputs], shared, repr(options), code)

@@ -323,6 +323,17 @@ def test_a_failing_row_leaves_the_others(data: Path, tmp_path: Path) -> None:
     assert all(one.startswith("not run: cannot bind") for one in reasons[1:])
 
 
+def test_a_map_of_labels_leaves_rows_that_bind_by_a_sensor_alone(
+    data: Path, tmp_path: Path
+) -> None:
+    document = small_document(seeds=[0], bind={"label_map": {"wave": "greeting"}}, switches=[])
+    document["rows"] = document["rows"][1:2]
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    results = benchmark(Request(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    assert results.failures == ()
+    assert {one.row for one in results.scores} == {"mim"}
+
+
 def test_validation_never_opens_the_test(data: Path, tmp_path: Path) -> None:
     document = small_document(seeds=[0])
     document["rows"] = document["rows"][:1]
