@@ -90,7 +90,9 @@ class Contrasting(Objective):
             z = self.beside["temperature"](z)
         return z
 
-    def soft_loss(self, z: Tensor, chosen: np.ndarray, partners: np.ndarray) -> Tensor:
+    def soft_loss(
+        self, z: Tensor, chosen: np.ndarray, partners: np.ndarray, *, across: bool = False
+    ) -> Tensor:
         """`soft_info_nce` of some rows that are partners as given, and of themselves."""
         target, exclude = partners.astype(np.float32), None
         np.fill_diagonal(target, 1)
@@ -103,6 +105,7 @@ class Contrasting(Objective):
             torch.from_numpy(target).to(z.device),
             temperature=self.temperature,
             same_modality=self.config.pairs.same_modality,
+            across=across,
             exclude=exclude,
         )
 
@@ -161,7 +164,7 @@ class SoftContrast(Contrasting):
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy between targets and similarities."""
         partners = self.graph.among(chosen, steps=self.config.pairs.steps)
-        return self.soft_loss(outputs, chosen, partners)
+        return self.soft_loss(outputs, chosen, partners, across=True)
 
 
 class Classify(Contrasting):

@@ -218,7 +218,9 @@ def test_a_rehearsal_of_the_lower_bound_says_that_nothing_is_learnt(
 
 def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text('{"loss": {"dummy_views": true}, "temperature": 0.2}')
+    config.write_text(
+        '{"loss": {"dummy_views": true}, "pairs": {"targets": "hard"}, "temperature": 0.2}'
+    )
     run = tmp_path / "run"
     command = ("train", workshop.store("bound"), "-o", run, "--steps", 1, "--config", config)
     assert mmbind(*command).exit_code == 0

@@ -207,12 +207,17 @@ def soft_naive(
     exclude: np.ndarray,
     temperature: float,
     same_modality: bool,
+    across: bool = False,
 ) -> float:
     rows, modalities = range(len(z)), range(z.shape[1])
     total, n_terms = 0.0, 0
     for i, p, q in itertools.product(rows, modalities, modalities):
-        if not (present[i, p] and present[i, q]) or (p == q and not same_modality):
+        if not present[i, p] or (p == q and not same_modality):
             continue
+        if not (present[i, q] or across):
+            continue
+        # a modality that is lacking is met in partners with which nothing is shared
+        meets = [bool(present[i, q]) or not (present[i] & present[j]).any() for j in rows]
         candidates = [
             j
             for j in rows
@@ -220,7 +225,7 @@ def soft_naive(
             and not (j == i and p == q)
             and (j == i or target[i, j] > 0 or not exclude[i, j])
         ]
-        shares = [target[i, j] for j in candidates]
+        shares = [target[i, j] * meets[j] for j in candidates]
         if len(candidates) < 2 or sum(shares) == 0:
             continue
         summed = sum(math.exp(z[i, p] @ z[j, q] / temperature) for j in candidates)
@@ -236,23 +241,49 @@ def draw_target(seed: int, b: int) -> np.ndarray:
     return np.where(rng.random((b, b)) < 0.4, rng.random((b, b)), 0.0) + np.eye(b)
 
 
-def soft_loss(*arrays: np.ndarray, same: bool = True, temperature: float = 0.3) -> float:
+def soft_loss(
+    *arrays: np.ndarray, same: bool = True, temperature: float = 0.3, across: bool = False
+) -> float:
     z, present, weight, target, exclude = (torch.from_numpy(one) for one in arrays)
     value = soft_info_nce(
-        z, present, weight, target, temperature=temperature, same_modality=same, exclude=exclude
-    )
+        z, present, weight, target, temperature=temperature, same_modality=same, across=across,
+        exclude=exclude,
+    )  # fmt: skip
     return float(value)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_soft_targets_equal_the_double_loop(same: bool) -> None:
+@pytest.mark.parametrize(("same", "across"), [(True, False), (False, False), (True, True)])
+def test_soft_targets_equal_the_double_loop(same: bool, across: bool) -> None:
     for seed, (b, m) in enumerate(itertools.product((1, 2, 5, 9), (1, 2, 3))):
         z, present, weight, exclude = draw(seed, b, m)
         target = draw_target(seed, b)
         for one in (target, np.eye(b), target - np.diag(np.diag(target))):
-            expected = soft_naive(z, present, weight, one, exclude, 0.3, same)
-            found = soft_loss(z, present, weight, one, exclude, same=same)
+            expected = soft_naive(z, present, weight, one, exclude, 0.3, same, across)
+            found = soft_loss(z, present, weight, one, exclude, same=same, across=across)
             assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_rows_that_share_a_modality_meet_through_it_alone() -> None:
+    """Nodes bound by a sensor: to look across changes no bit."""
+    for seed in range(4):
+        z, present, weight, exclude = draw(seed, 8, 3)
+        present[:, 0] = True
+        target = draw_target(seed, 8)
+        losses = {soft_loss(z, present, weight, target, exclude, across=yes) for yes in (0, 1)}
+        assert len(losses) == 1
+    # two nodes with nothing in common: all terms there are lead from one to the other
+    apart = np.eye(2, dtype=bool)[[0, 0, 0, 1, 1, 1]]
+    pairs = np.kron(1 - np.eye(2), np.eye(3)) + np.eye(6)
+    z, *_ = draw(0, 6, 2)
+    arrays = z, apart, np.ones(6), pairs, np.zeros((6, 6), dtype=bool)
+    assert soft_loss(*arrays) == 0
+    one, other = z[:3, 0], z[3:, 1]
+    logits = one @ other.T / 0.3
+    expected = -sum(
+        np.log(np.exp(turn.diagonal()) / np.exp(turn).sum(axis=1)).sum()
+        for turn in (logits, logits.T)
+    )
+    assert soft_loss(*arrays, across=True) == pytest.approx(expected / 6)
 
 
 def test_one_partner_that_is_the_row_itself_is_equation_3() -> None:
