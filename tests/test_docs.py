@@ -87,6 +87,8 @@ def test_readme_names_only_what_exists() -> None:
         command = known.get_command(context, name)
         assert command is not None
         options |= {option for parameter in command.params for option in parameter.opts}
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', path.read_text()))
     assert set(re.findall(r"(?<=[`\s])(--[a-z][a-z-]+)", README)) <= options
 
 
