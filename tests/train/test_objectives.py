@@ -269,7 +269,9 @@ def test_rows_that_share_a_modality_meet_through_it_alone() -> None:
         z, present, weight, exclude = draw(seed, 8, 3)
         present[:, 0] = True
         target = draw_target(seed, 8)
-        losses = {soft_loss(z, present, weight, target, exclude, across=yes) for yes in (0, 1)}
+        losses = {
+            soft_loss(z, present, weight, target, exclude, across=yes) for yes in (False, True)
+        }
         assert len(losses) == 1
     # two nodes with nothing in common: all terms there are lead from one to the other
     apart = np.eye(2, dtype=bool)[[0, 0, 0, 1, 1, 1]]
