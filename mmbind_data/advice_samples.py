@@ -9,10 +9,10 @@ import numpy as np
 from .errors import BindingError, problem
 from .label_wordings import in_words
 from .layout import READ_BYTES, Store
+from .pairs import LABEL
 from .spec import Modality
 from .window import stretch
 
-LABEL = "label"
 MAX_NUMBERS = 4096  # numbers per sample after halving frames and pixels
 KEPT_AXES = frozenset({"channel", "joint", "coordinate"})
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from . import suitability
-from .advice_samples import LABEL, Drawn, draw, label_codes, load_both
+from .advice_samples import Drawn, draw, label_codes, load_both
 from .advice_scores import partner_scores
 from .advice_words import Advice, in_words
 from .bind_inputs import check_disjoint, check_recordings
@@ -24,7 +24,7 @@ from .embed import embed_raw
 from .embed_given import EmbedFunction
 from .errors import BindingError, problem
 from .layout import Store
-from .pairs import open_source
+from .pairs import LABEL, open_source
 from .rule import Rule
 from .spec import Modality
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from mmbind_data.errors import UsageError, problem, suggest
+from mmbind_data.pairs import LABEL
 
 from .benchmark_plan import Asked
-from .labels import LABEL
 from .methods import METHODS
 from .protocol import Protocol, Row, load_protocol, merged
 from .protocol_rules import TEST, VALIDATION

@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 
 from mmbind_data.label_wordings import wordings_of
 from mmbind_data.layout import Bound
+from mmbind_data.pairs import LABEL
 
 from .batches import Rows
-
-LABEL = "label"
 
 
 def bound_by_label(bound: Bound) -> bool:

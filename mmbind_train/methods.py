@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 
 from mmbind_data.errors import UsageError, problem
+from mmbind_data.pairs import LABEL
 
 from .batches import ROW_COLUMNS, Rows
 from .config import PairOptions, Space, TrainConfig
 from .generated import with_generated
-from .labels import LABEL
 from .stages import Classify, Contrast, Objective, Reconstruct, SoftContrast, Translate
 from .targets import own_rows, pair_graph, published_weights
 from .training import Training
