@@ -22,8 +22,8 @@ test: $(VENV)/.installed  ## lint, types, tests
 check: test
 
 schemas: $(VENV)/.installed  ## write schemas/*.json anew from the models
-	$(BIN)/python -m mmbind_data.documents
-	$(BIN)/python -m mmbind_train.documents
+	$(BIN)/python -m mmbind_data.json_schemas
+	$(BIN)/python -m mmbind_train.json_schemas
 
 benchmark: $(VENV)/.installed  ## ratios against named peers
 	$(BIN)/python -m pytest -m benchmark -s tests/benchmarks

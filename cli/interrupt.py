@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def on_interrupt() -> Iterator[None]:
     """End the process as a command does when Ctrl-C reaches it."""
     try:
         yield

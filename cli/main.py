@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .interrupt import told
+from .interrupt import on_interrupt
 
-with told():
+with on_interrupt():
     import importlib
     import os
     import sys
@@ -53,7 +53,8 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".{cmd_name.replace('-', '_')}", __package__)
+        room = "" if cmd_name == "demo" else ".commands"  # the demo is built of the commands
+        module = importlib.import_module(f"{room}.{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         return command
 
@@ -78,12 +79,12 @@ class Commands(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the words of the command line; click would say ``Aborted!`` to Ctrl-C."""
-        with told():
+        with on_interrupt():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Import and run the command."""
-        with told():
+        with on_interrupt():
             return super().invoke(ctx)
 
     def resolve_command(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from mmbind_data.errors import UsageError, problem, suggest
-from mmbind_data.misfits import Misfit, first_misfit
-from mmbind_data.places import place_of
+from mmbind_data.errors import UsageError, suggest
+from mmbind_data.io.locations import locate
+from mmbind_data.spec.validation_messages import DocumentFault, first_fault
 
 if TYPE_CHECKING:
-    from mmbind_data.bind_options import BindOptions
-    from mmbind_data.rule import Rule
+    from mmbind_data.binding.options import BindOptions
+    from mmbind_data.matching.rule import MatchRule
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -86,7 +86,7 @@ def source_paths(texts: Sequence[str]) -> dict[str, Path]:
         if not (source_id and equals and path):
             message = f"--source {text!r}: expected ID=PATH"
             raise click.UsageError(message)
-        places[source_id] = place_of(path)
+        places[source_id] = locate(path)
     return places
 
 
@@ -121,7 +121,7 @@ def read_config(
     try:
         return model.model_validate_json(json.dumps(defaults))
     except ValidationError as error:
-        raise UsageError(_misfit(first_misfit(error), path, given, plain)) from error
+        raise _bad_value(first_fault(error), path, given, plain) from error
 
 
 def _read_object(path: str) -> dict[str, Any]:
@@ -137,14 +137,20 @@ def _read_object(path: str) -> dict[str, Any]:
                 return document
             got = f"a {type(document).__name__}"
     step = 'Give a file with options, such as {"budget": {"steps": 300}}.'
-    message = problem("read the configuration", "unreadable", path, "a JSON object", got, step)
-    raise UsageError(message)
+    raise UsageError(
+        cannot="read the configuration",
+        problem="unreadable",
+        at=path,
+        expected="a JSON object",
+        got=got,
+        fix=step,
+    )
 
 
-def _misfit(
-    found: Misfit, path: str | None, given: Mapping[str, Any], plain: Mapping[str, Any]
-) -> str:
-    """The sentence about a value: where it was given, and what stands there by default."""
+def _bad_value(
+    found: DocumentFault, path: str | None, given: Mapping[str, Any], plain: Mapping[str, Any]
+) -> UsageError:
+    """The error about a value: where it was given, and what stands there by default."""
     parent, _, name = found.key.rpartition(".")
     usual: Any = plain
     told: Any = given
@@ -160,7 +166,14 @@ def _misfit(
     else:
         step = "Give one of them."
     where = found.place(path if in_file else "the options")
-    return problem("use the configuration", found.what, where, found.expected, found.got, step)
+    return UsageError(
+        cannot="use the configuration",
+        problem=found.what,
+        at=where,
+        expected=found.expected,
+        got=found.got,
+        fix=step,
+    )
 
 
 # options of bind that belong to one sort of shared modality alone
@@ -184,7 +197,7 @@ def bind_options(shared: Sequence[str], chosen: Mapping[str, Any]) -> BindOption
     click.UsageError
         An option that the chosen kind of shared modality does not use: a misunderstanding.
     """
-    from mmbind_data.bind_options import RECIPES
+    from mmbind_data.binding.options import RECIPES
 
     context = click.get_current_context()
     given = {
@@ -240,9 +253,9 @@ def _refuse_idle(shared: Sequence[str], given: Mapping[str, Any]) -> None:
         raise click.UsageError(message)
 
 
-def _translated(shared: Sequence[str], given: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+def _translated(shared: Sequence[str], given: Mapping[str, Any], rule: MatchRule) -> dict[str, Any]:
     """Options that bear another name, or hold something else, on the command line."""
-    from mmbind_data.label_texts import read_label_map
+    from mmbind_data.embedding.sentences import read_label_map
 
     changes: dict[str, Any] = {}
     if "mean" in given:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mmbind_data.errors import MMBindError, printable
-from mmbind_data.time_left import duration, time_left
+from mmbind_data.errors import MMBindError, duration, printable
+
+from .time_left import time_left
 
 if TYPE_CHECKING:
     from rich.console import Console

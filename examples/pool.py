@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 from mmbind_data.errors import MMBindError
-from mmbind_train.report_results import read_results
-from mmbind_train.results import Results
-from mmbind_train.summary import Score, difference, summarise
+from mmbind_train.benchmarks.results import Results
+from mmbind_train.benchmarks.statistics import Score, difference, summarise
+from mmbind_train.reports.benchmark_report import read_results
 
 
 def pooled(tables: list[Results]) -> list[Score]:

@@ -1,20 +1,67 @@
-"""Errors a user can meet, one class per place to mend.
+"""Errors a user can meet, one class per remedy, and findings of a validator.
 
-Every message has one shape, built by `problem`: what failed, where, what was expected, what was
-found, and the next step. The command line prints the message and exits with ``exit_code``.
+Every message has one shape: what failed, where, what was expected, what was found, and the next
+step. The exceptions compose it from keyword arguments; the command line prints it and exits with
+``exit_code``.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeVar
+
+E = TypeVar("E", bound="MMBindError")
 
 
 class MMBindError(Exception):
-    """Base of all errors that mmbind raises on purpose."""
+    """Base of all errors that mmbind raises on purpose.
+
+    Parameters
+    ----------
+    cannot : str
+        What failed, as it follows "cannot".
+    problem : str
+        What is wrong, in a few words.
+    at : object
+        Where: a path, an option, a key.
+    expected, got : str
+    fix : str
+        The next step, a sentence of its own.
+
+    Examples
+    --------
+    >>> print(
+    ...     UsageError(cannot="bind", problem="too few stores", at="A B", expected="two", got="1")
+    ... )
+    cannot bind: too few stores at A B: expected two, got 1.
+    """
 
     exit_code = 1
     code = "internal"
+
+    def __init__(
+        self, *, cannot: str, problem: str, at: object, expected: str, got: object, fix: str = ""
+    ) -> None:
+        # what a library says often ends with a full stop of its own
+        found = str(got).rstrip(". ")
+        sentence = f"cannot {cannot}: {problem} at {at}: expected {expected}, got {found}."
+        super().__init__(printable(f"{sentence} {fix}" if fix else sentence))
+
+    def replaced(self, old: str, new: str) -> Self:
+        """The same error with a part of its sentence replaced, such as a temporary path."""
+        return _restore(type(self), str(self).replace(old, new))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), str(self)), self.__dict__
+
+
+def _restore(kind: type[E], message: str) -> E:
+    """An error that crosses to another process keeps its sentence."""
+    error = kind.__new__(kind)
+    error.args = (message,)
+    return error
 
 
 class UsageError(MMBindError, ValueError):
@@ -87,19 +134,6 @@ class IntegrityError(MMBindError, ValueError):
     code = "integrity"
 
 
-def problem(
-    cannot: str, what: str, where: object, expected: str, got: str, next_step: str = ""
-) -> str:
-    """One sentence in the shape of every mmbind message.
-
-    >>> problem("convert motionsense", "no trial folder", "raw/", "dws_1 and 14 more", "3 PDFs")
-    'cannot convert motionsense: no trial folder at raw/: expected dws_1 and 14 more, got 3 PDFs.'
-    """
-    # what a library says often ends with a full stop of its own
-    sentence = f"cannot {cannot}: {what} at {where}: expected {expected}, got {got.rstrip('. ')}."
-    return printable(f"{sentence} {next_step}" if next_step else sentence)
-
-
 def printable(text: str) -> str:
     r"""Text with control characters written out: raw data must not steer a terminal.
 
@@ -121,3 +155,25 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"Did you mean {' or '.join(lowered[match] for match in close)}?"
     return f"Known: {', '.join(candidates) or 'none'}."
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(40), duration(400), duration(9000)
+    ('40 s', '7 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding: a stable code, where, what is wrong and what to do."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+    fix: str = "Convert the raw data again."

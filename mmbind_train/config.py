@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mmbind_data.spec import Model
-from mmbind_data.thinning import InputBounds
+from mmbind_data.spec.descriptor import Model
+from mmbind_data.spec.store import InputBounds
 
 MEMORY = (
     "GiB that samples may take in memory; null: all that is free, or 1 if not all samples fit. "
@@ -70,7 +70,7 @@ class NetworkOptions(Model):
 class Augmentation(Model):
     """Random changes of the inputs while training; each strength 0 switches one off.
 
-    Which kinds of modality each applies to: `mmbind_train.augment.CHANGES`.
+    Which kinds of modality each applies to: `mmbind_train.data.augment.CHANGES`.
     """
 
     rotation: float = Field(

@@ -17,9 +17,9 @@ from plain import PLAIN
 from rawdata import motionsense, utd_mhad
 from rawdata.truth import Truth
 
-from mmbind_data.binding import bind
-from mmbind_data.convert import convert
-from mmbind_data.partition import partition
+from mmbind_data.binding.bind import bind
+from mmbind_data.conversion.convert import convert
+from mmbind_data.store.partitioning import partition
 
 # No deadline: the machine is shared. No chance: a red test stays red when it is run again.
 hypothesis.settings.register_profile("mmbind", deadline=None, derandomize=True, database=None)

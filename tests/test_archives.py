@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmbind_data.bundle_place import read_bundle
-from mmbind_data.diff import diff
-from mmbind_data.hydrate import hydrate
-from mmbind_data.layout import open_any, open_bound, open_store
-from mmbind_data.validate import validate
-from mmbind_data.verify import verify
-from mmbind_train.batches import gather_bound
-from mmbind_train.guard import check_bound
-from mmbind_train.runs import load_run
+from mmbind_data.publishing.hydrate import hydrate
+from mmbind_data.publishing.verify import verify
+from mmbind_data.store.bound import open_bound, open_store
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.differences import diff
+from mmbind_data.store.root import read_bundle
+from mmbind_data.store.validation import validate
+from mmbind_train.data.leak_checks import check_bound
+from mmbind_train.data.training_set import gather_bound
+from mmbind_train.training.run_folder import load_run
 
 ARCHIVES = sorted((Path(__file__).parent / "archives").glob("v*.zip"))
 STORES = ("a.zarr", "b.zarr", "bound.zarr")
@@ -52,7 +53,7 @@ def test_stores_and_bundles_are_valid(archive: Path, name: str) -> None:
 
 
 def test_known_values_are_read(archive: Path, known: dict[str, Any]) -> None:
-    store = open_store(archive / "a.zarr")
+    store = open_dataset(archive / "a.zarr")
     assert store.info.content_digest == known["converted"]
     np.testing.assert_allclose(store.load("acc")[0, :3].ravel(), known["acc"], atol=5e-5)
     assert store.samples()["label_text"].to_pylist() == known["labels"]
@@ -70,7 +71,7 @@ def test_versions_of_bundles(archive: Path, known: dict[str, Any]) -> None:
         bundle = read_bundle(archive / name)
         assert (bundle.spec_version, bundle.data_version, bundle.mode) == ("1.0", "1.0.0", name)
         assert bundle.content_digest == known["bound"]
-        assert open_any(archive / name).info.spec_version == "1.0"
+        assert open_store(archive / name).info.spec_version == "1.0"
 
 
 def test_rows_can_be_trained_on(archive: Path) -> None:

@@ -7,8 +7,8 @@ import re
 
 from rawdata.truth import FORMS
 
-from mmbind_data.conformance import DatasetConformance
-from mmbind_data.datasets import list_datasets, load_descriptor
+from mmbind_data.datasets.registry import list_datasets, load_descriptor
+from mmbind_data.testing.conformance import DatasetConformance
 
 
 def _kit(name: str) -> type[DatasetConformance]:

@@ -17,8 +17,8 @@ import pytest
 
 import mmbind_data
 import mmbind_train
-from mmbind_data.datasets import list_datasets, load_descriptor
-from mmbind_data.synthetic import write_motionsense, write_utd_mhad
+from mmbind_data.datasets.registry import list_datasets, load_descriptor
+from mmbind_data.testing.generated import write_motionsense, write_utd_mhad
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -115,9 +115,9 @@ def test_set_up_commands_are_targets() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        f"{package.__name__}.{module.name}"
+        module.name
         for package in (mmbind_data, mmbind_train)
-        for module in pkgutil.iter_modules(package.__path__)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     ],
 )
 def test_docstring_examples_hold(name: str) -> None:
@@ -126,5 +126,5 @@ def test_docstring_examples_hold(name: str) -> None:
 
 
 def test_some_docstrings_have_examples() -> None:
-    for name in ("errors", "window", "writer", "integrity"):
+    for name in ("errors", "signal.windows", "store.writer", "io.digests"):
         assert doctest.testmod(importlib.import_module(f"mmbind_data.{name}")).attempted > 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mmbind_data.bundle_place import read_bundle
-from mmbind_data.convert import convert
+from mmbind_data.conversion.convert import convert
 from mmbind_data.errors import UsageError
-from mmbind_data.layout import open_bound
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.root import read_bundle
 
 FOLDER = Path(__file__).parents[1] / "examples" / "foundation"
 

@@ -13,29 +13,29 @@ import numpy as np
 import pytest
 from rawdata.truth import Truth
 
-from mmbind_data.conformance import check_columns, check_values, expected_samples
-from mmbind_data.convert import convert
-from mmbind_data.datasets import list_datasets, load_reader
-from mmbind_data.layout import Store, open_store
-from mmbind_data.points import Points
-from mmbind_data.spec import Recording
+from mmbind_data.conversion.convert import convert
+from mmbind_data.datasets.registry import list_datasets, load_reader_module
+from mmbind_data.signal.point_clouds import PointFrames
+from mmbind_data.spec.descriptor import Recording
+from mmbind_data.store.dataset import Dataset, open_dataset
+from mmbind_data.testing.conformance import check_columns, check_values, expected_samples
 
-Values = np.ndarray | Points
+Values = np.ndarray | PointFrames
 Spans = Sequence[tuple[int, int]]
 Change = Callable[[Values, Spans], Values]
 
 
 def swapped_axes(values: Values, _: Spans) -> Values:
     """The last axis begins one later: x, y, z are y, z, x."""
-    if isinstance(values, Points):
-        return Points(np.roll(values.values, 1, axis=1), values.offsets)
+    if isinstance(values, PointFrames):
+        return PointFrames(np.roll(values.values, 1, axis=1), values.offsets)
     return np.roll(values, 1, axis=-1)
 
 
 def wrong_unit(values: Values, _: Spans) -> Values:
     """A factor that is wrong by one in a thousand, as of two values of g."""
-    if isinstance(values, Points):
-        return Points(values.values * np.float32(1.001), values.offsets)
+    if isinstance(values, PointFrames):
+        return PointFrames(values.values * np.float32(1.001), values.offsets)
     return values * np.float32(1.001)
 
 
@@ -45,7 +45,7 @@ def shifted_frame(values: Values, gaps: Spans) -> Values:
     edges = [0, *(edge for gap in gaps for edge in gap), len(values)]
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         order[begin:end] = np.roll(order[begin:end], 1)
-    if isinstance(values, Points):
+    if isinstance(values, PointFrames):
         return values.take(order)
     return values[order] if len(values) > 1 else np.roll(values, 1, axis=1)
 
@@ -64,7 +64,7 @@ def truth(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def converted_by(
     reader: ModuleType, change: Callable[[Recording], Recording], truth: Truth, out: Path
-) -> Store:
+) -> Dataset:
     """The store of a reader of which each recording is changed."""
     read = reader.read
 
@@ -73,7 +73,7 @@ def converted_by(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "read", slipping)
-        return open_store(convert(truth.dataset_id, truth.root, out).path)
+        return open_dataset(convert(truth.dataset_id, truth.root, out).path)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda one: one.__name__)
@@ -84,7 +84,7 @@ def test_wrong_values_of_every_modality_are_seen(
         streams = {name: change(values, one.gaps) for name, values in one.streams.items()}
         return replace(one, streams=streams)
 
-    store = converted_by(load_reader(truth.dataset_id), slip, truth, tmp_path / "out.zarr")
+    store = converted_by(load_reader_module(truth.dataset_id), slip, truth, tmp_path / "out.zarr")
     expected = expected_samples(truth)
     assert len(store) == len(expected)
     check_columns(store, [recording for recording, _ in expected])
@@ -105,7 +105,7 @@ def test_wrong_subjects_are_seen(truth: Truth, tmp_path: Path) -> None:
     def slip(one: Recording) -> Recording:
         return replace(one, subject=following[one.subject])
 
-    store = converted_by(load_reader(truth.dataset_id), slip, truth, tmp_path / "out.zarr")
+    store = converted_by(load_reader_module(truth.dataset_id), slip, truth, tmp_path / "out.zarr")
     expected = expected_samples(truth)
     for modality in store.info.modalities:
         check_values(store, modality, expected)

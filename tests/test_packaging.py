@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"mmbind_cli": "cli", "mmbind_data.schemas": "schemas"}
+DOCUMENTS = (
+    "mmbind_data/testing/template",
+    "mmbind_data/report/template",
+    "mmbind_data/publishing/licence_texts",
+    "mmbind_train/benchmarks/protocols",
+)
+FOLDERS = {"mmbind_data.schemas": "schemas"}
 
 
 def declared() -> list[str]:
@@ -22,7 +28,8 @@ def declared() -> list[str]:
 
 
 def folder_of(package: str) -> Path:
-    return ROOT / FOLDERS.get(package, package.replace(".", "/"))
+    top, *rooms = package.split(".")
+    return ROOT / FOLDERS.get(package, "/".join([{"mmbind_cli": "cli"}.get(top, top), *rooms]))
 
 
 def test_every_folder_of_modules_is_declared() -> None:
@@ -48,12 +55,8 @@ def test_wheel_holds_every_module_and_document(wheel: Path) -> None:
         for path in folder_of(package).iterdir():
             if path.suffix in (".py", ".json") or path.name == "py.typed":
                 expected.add(f"{package.replace('.', '/')}/{path.name}")
-    templates = (ROOT / "mmbind_data" / "template").glob("*.template")
-    expected |= {f"mmbind_data/template/{path.name}" for path in templates}
-    texts = (ROOT / "mmbind_data" / "licence_texts").glob("*.txt")
-    expected |= {f"mmbind_data/licence_texts/{path.name}" for path in texts}
-    protocols = (ROOT / "mmbind_train" / "protocols").glob("*.json")
-    expected |= {f"mmbind_train/protocols/{path.name}" for path in protocols}
+    for folder in DOCUMENTS:
+        expected |= {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 from plain import PLAIN
 
-from mmbind_data.bind_options import PAPER
-from mmbind_data.binding import bind
-from mmbind_data.convert import convert
-from mmbind_data.layout import Store, open_bound, open_store
-from mmbind_data.partition import partition
-from mmbind_data.spool import read_spools
-from mmbind_data.validate import validate
+from mmbind_data.binding.bind import bind
+from mmbind_data.binding.options import PAPER
+from mmbind_data.conversion.convert import convert
+from mmbind_data.conversion.spool import read_spools
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.dataset import Dataset, open_dataset
+from mmbind_data.store.partitioning import partition
+from mmbind_data.store.validation import validate
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
-from mmbind_train.evaluate import evaluate
-from mmbind_train.train import train
+from mmbind_train.evaluation.evaluate import evaluate
+from mmbind_train.training.pretrain import train
 
 pytestmark = pytest.mark.realdata
 
@@ -44,7 +45,7 @@ def motionsense(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_utd_store_holds_the_known_figures(utd: Path) -> None:
-    store = open_store(utd)
+    store = open_dataset(utd)
     assert len(store) == 646
     assert store.info.subjects == {"1": 107, "2": 108, "3": 108, "4": 108, "5": 108, "6": 107}
     assert len(store.info.labels) == 27
@@ -59,7 +60,7 @@ def test_utd_store_holds_the_known_figures(utd: Path) -> None:
 
 
 def test_motionsense_store_holds_the_known_figures(motionsense: Path) -> None:
-    store = open_store(motionsense)
+    store = open_dataset(motionsense)
     assert (len(store), len(store.info.subjects), len(store.info.labels)) == (10_416, 18, 6)
     assert validate(motionsense, level="values") == []
     still = np.isin(store.column("label"), [store.names("label").index("sitting")])
@@ -86,7 +87,7 @@ def test_killed_conversion_of_real_data_resumes(
     process.wait()
     again = convert("motionsense", raw, out)
     assert again.n_resumed >= 20
-    assert again.info.content_digest == open_store(motionsense).info.content_digest
+    assert again.info.content_digest == open_dataset(motionsense).info.content_digest
 
 
 def test_chain_on_utd_nodes(utd: Path, tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_chain_on_utd_nodes(utd: Path, tmp_path: Path) -> None:
 
 def naive_accuracy(folder: Path) -> float:
     """Pairing accuracy of standardised raw acc under cosine, by the full matrix."""
-    stores = [open_store(folder / f"{node}.zarr") for node in "AB"]
+    stores = [open_dataset(folder / f"{node}.zarr") for node in "AB"]
     values = np.concatenate([store.load("acc") for store in stores]).astype(np.float64)
     values = (values - values.mean(axis=(0, 1))) / values.std(axis=(0, 1))
     flat = values.reshape(len(values), -1)
@@ -135,8 +136,8 @@ def test_cross_dataset_bound_store(utd: Path, motionsense: Path, tmp_path: Path)
     assert validate(bound, level="values") == []
     opened = open_bound(bound)
     assert set(opened.info.modalities) == {"acc", "gyro", "skeleton", "gravity"}
-    sources = {store.path.stem: store for store in map(open_store, small)}
-    assert isinstance(opened.source("motionsense"), Store)
+    sources = {store.path.stem: store for store in map(open_dataset, small)}
+    assert isinstance(opened.source("motionsense"), Dataset)
     assert opened.info.n_rows["pseudo"] == sum(len(store) for store in sources.values())
     info = train(bound, tmp_path / "run", config=TrainConfig(budget=Budget(steps=3)))
     assert set(info.stretched) == {"motionsense/acc", "motionsense/gyro"}

@@ -20,15 +20,15 @@ from PIL import Image
 from rawdata.mmfi import write_frame
 from realraw import B3DO, KV2, PAMAP2_SENSORS, pamap2_rows, sun_rgbd_together, write_pamap2
 
-from mmbind_data.conversion import Converted
-from mmbind_data.convert import convert
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.layout import Store, open_store
-from mmbind_data.validate import validate
+from mmbind_data.conversion.convert import convert
+from mmbind_data.conversion.pipeline import Converted
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.store.dataset import Dataset, open_dataset
+from mmbind_data.store.validation import validate
 
 pytestmark = pytest.mark.realdata
 
-Convert = Callable[..., tuple[Store, Converted]]
+Convert = Callable[..., tuple[Dataset, Converted]]
 SEQUENCE = "E01/S01/A01"
 
 
@@ -36,15 +36,17 @@ SEQUENCE = "E01/S01/A01"
 def stored(tmp_path: Path) -> Convert:
     """Convert, check every value, open."""
 
-    def run(name: str, raw: Path, out: str = "out.zarr", **options: Any) -> tuple[Store, Converted]:
+    def run(
+        name: str, raw: Path, out: str = "out.zarr", **options: Any
+    ) -> tuple[Dataset, Converted]:
         done = convert(name, raw, tmp_path / out, **options)
         assert validate(done.path, level="values") == []
-        return open_store(done.path), done
+        return open_dataset(done.path), done
 
     return run
 
 
-def rows_where(store: Store, **wanted: str) -> np.ndarray:
+def rows_where(store: Dataset, **wanted: str) -> np.ndarray:
     """Rows of the samples whose columns hold these texts."""
     table = store.samples()
     columns = [np.array(table[key].to_pylist()) == text for key, text in wanted.items()]

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from bundles import blocks_of, make_bundle, streams
 
-from mmbind_data.binding import bind
-from mmbind_data.convert import convert
-from mmbind_data.diff import diff
-from mmbind_data.hydrate import hydrate
-from mmbind_data.layout import open_bound, open_store
-from mmbind_data.verify import verify
+from mmbind_data.binding.bind import bind
+from mmbind_data.conversion.convert import convert
+from mmbind_data.publishing.hydrate import hydrate
+from mmbind_data.publishing.verify import verify
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.differences import diff
 from mmbind_train.config import Budget, TrainConfig
-from mmbind_train.train import train
+from mmbind_train.training.pretrain import train
 
 pytestmark = pytest.mark.realdata
 SHORT = TrainConfig(budget=Budget(steps=3))
@@ -63,7 +64,7 @@ def test_round_trip_of_real_data(home: Path, tmp_path: Path, allowed: bool) -> N
 
 def test_no_real_byte_is_in_an_index_only_bundle(home: Path, tmp_path: Path) -> None:
     make_bundle(home / "bound.zarr", tmp_path / "bundle", allowed=False)
-    stores = [open_store(home / name) for name in ("utd.zarr", "ms.zarr")]
+    stores = [open_dataset(home / name) for name in ("utd.zarr", "ms.zarr")]
     blocks = blocks_of(s.load(name).tobytes() for s in stores for name in s.info.modalities)
     assert len(blocks) > 30_000
     for name, stream in streams(tmp_path / "bundle"):

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmbind_data.binding import BindOptions, bind
-from mmbind_data.convert import convert
-from mmbind_data.layout import open_bound
+from mmbind_data.binding.bind import bind
+from mmbind_data.binding.options import BindOptions
+from mmbind_data.conversion.convert import convert
+from mmbind_data.store.bound import open_bound
 
 pytestmark = pytest.mark.realdata
 

@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mmbind_data.datasets import list_datasets, load_descriptor
-from mmbind_data.documents import SCHEMAS, schema_text
-from mmbind_train import documents
-from mmbind_train.protocol import list_protocols
+from mmbind_data.datasets.registry import list_datasets, load_descriptor
+from mmbind_data.json_schemas import SCHEMAS, schema_text
+from mmbind_train import json_schemas as documents
+from mmbind_train.benchmarks.protocol import list_protocols
 
 
 def shipped(name: str) -> Any:

@@ -20,16 +20,17 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from mmbind_data.binding import bind
-from mmbind_data.convert import convert
-from mmbind_data.errors import IntegrityError, MMBindError, UsageError, problem
-from mmbind_data.hydrate import hydrate
-from mmbind_data.layout import open_bound, open_store
-from mmbind_data.publish import plan_bundle, publish
-from mmbind_data.spec import SourceInfo
-from mmbind_data.verify import verify
+from mmbind_data.binding.bind import bind
+from mmbind_data.conversion.convert import convert
+from mmbind_data.errors import IntegrityError, MMBindError, UsageError
+from mmbind_data.publishing.hydrate import hydrate
+from mmbind_data.publishing.publish import plan_bundle, publish
+from mmbind_data.publishing.verify import verify
+from mmbind_data.spec.store import SourceInfo
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.dataset import open_dataset
 from mmbind_train.config import Budget, TrainConfig
-from mmbind_train.train import train
+from mmbind_train.training.pretrain import train
 
 
 class Declared(BaseModel):
@@ -115,7 +116,13 @@ def build(document: Path, data: Path, out: Path) -> dict[str, Any]:
         found = [*verify(bundle, depth="values"), *verify(work)]
     if found or hydrated.content_digest != published.content_digest:
         got = f"{found[0].where}: {found[0].message}" if found else "another content digest"
-        raise IntegrityError(problem("build", "damaged on the way", out, "the same content", got))
+        raise IntegrityError(
+            cannot="build",
+            problem="damaged on the way",
+            at=out,
+            expected="the same content",
+            got=got,
+        )
     with timed(seconds, "train"):
         config = TrainConfig(budget=Budget(steps=declared.train.steps))
         run = train(work, away / "run", config=config)
@@ -158,13 +165,19 @@ def read_declaration(document: Path) -> Foundation:
         got = f"{len(declared.sources)} sources and {len(declared.hops)} hops"
         if len(declared.hops) == len(declared.sources) - 1 > 0:
             return declared
-    raise UsageError(problem("build", "the declaration cannot be used", document, expected, got))
+    raise UsageError(
+        cannot="build",
+        problem="the declaration cannot be used",
+        at=document,
+        expected=expected,
+        got=got,
+    )
 
 
 def _make(source: Source, document: Path, data: Path, out: Path) -> Path:
     """The source's store: converted, or where it lies, seen from the declaration."""
     if source.store is not None:
-        return open_store(document.parent / source.store).path
+        return open_dataset(document.parent / source.store).path
     name = str(source.dataset)
     raw = data / name
     return convert(
@@ -185,7 +198,7 @@ def _move(stores: Sequence[Path], bound: Sequence[SourceInfo], archive: Path) ->
     for number, store in enumerate(stores):
         place = archive / f"volume-{number}" / f"data-{number}.zarr"
         shutil.copytree(store, place)
-        digest = open_store(place).info.content_digest
+        digest = open_dataset(place).info.content_digest
         (one,) = [one for one in bound if one.content_digest == digest]
         places[one.source_id] = place
     return places

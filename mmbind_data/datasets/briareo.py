@@ -17,20 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import Variable, bad_file, read_content, read_json, read_npy, read_numbers
-from mmbind_data.images import block_means, read_image
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.arrays import Variable, read_npy
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
+    read_content,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.raw.tables import read_json, read_numbers
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "briareo"
 N_CLIPS = 1440  # 12 gestures, 40 subjects, 3 times

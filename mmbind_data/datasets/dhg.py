@@ -14,20 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, read_content, read_numbers
-from mmbind_data.images import block_means, read_image
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
+    read_content,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.raw.tables import read_numbers
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "dhg"
 FOLDERS = {"dhg": "DHG2016", "shrec17": "HandGestureDataset_SHREC2017"}  # as distributed

@@ -21,18 +21,20 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     load_mapping,
     locate,
 )
-from mmbind_data.decode import Variable, bad_file, read_npy, read_rows
-from mmbind_data.images import read_image
-from mmbind_data.rawfiles import (
+from mmbind_data.raw.arrays import Variable, read_npy
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
     recognise,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.images import read_image
+from mmbind_data.raw.tables import read_rows
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "gr4dhci"
 MODALITIES = ("skeleton", "ir")

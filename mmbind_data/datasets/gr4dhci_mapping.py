@@ -19,10 +19,10 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mmbind_data.decode import bad_file, read_json
-from mmbind_data.errors import RawLayoutError, problem
-from mmbind_data.rawfiles import RawFile
-from mmbind_data.spec import Model
+from mmbind_data.errors import RawLayoutError
+from mmbind_data.raw.files import RawFile, bad_file
+from mmbind_data.raw.tables import read_json
+from mmbind_data.spec.descriptor import Model
 
 FILE = "gr4dhci-mapping.json"
 STEP = f"Correct {FILE}; `mmbind datasets gr4dhci` tells its fields."
@@ -179,15 +179,14 @@ def locate(mapping: Mapping, path: str) -> Place | None:
             )
             found.append(place)
     if len(found) > 1:
-        message = problem(
-            "convert gr4dhci",
-            "two meanings",
-            path,
-            "skeleton or ir",
-            "a fit to both patterns",
-            STEP,
+        raise RawLayoutError(
+            cannot="convert gr4dhci",
+            problem="two meanings",
+            at=path,
+            expected="skeleton or ir",
+            got="a fit to both patterns",
+            fix=STEP,
         )
-        raise RawLayoutError(message)
     return found[0] if found else None
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
 from mmbind_data.datasets.mmfi_frames import (
     ARRAYS,
     N_FRAMES,
@@ -23,20 +22,22 @@ from mmbind_data.datasets.mmfi_frames import (
     depth_sides,
     read_stream,
 )
-from mmbind_data.decode import bad_file, read_content
-from mmbind_data.errors import RawLayoutError, UsageError, problem
-from mmbind_data.points import Points
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
+    read_content,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.signal.point_clouds import PointFrames
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "mmfi"
 N_SEQUENCES = 40 * 27
@@ -85,8 +86,13 @@ def find(
     descriptor = load_descriptor(NAME)
     if depth_sides(depth_size) is None:
         expected = "480x640 divided by a whole number, such as 48x64 or 60x80"
-        message = problem(f"convert {NAME}", "bad size", "--set depth_size", expected, depth_size)
-        raise UsageError(message)
+        raise UsageError(
+            cannot=f"convert {NAME}",
+            problem="bad size",
+            at="--set depth_size",
+            expected=expected,
+            got=depth_size,
+        )
     by_path, unrecognised, notes = _recognise(files)
     sequences: dict[str, dict[str, RawFile]] = {}
     # the ground truth in the filtered tree is a copy: it counts where there is no other
@@ -123,11 +129,11 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     Recording
         Streams of f frames, 0.1 s apart, float32: skeleton (f, 17, 3) m, y down, z away;
-        keypoints (f, 17, 2) px; depth (f, H, W) m, 0 without reading; lidar `Points` x, y, z m, x
-        forward; radar `Points` x, y, z m, intensity, doppler m/s; wifi_csi (f, 3, 114, 10) dB and
-        wifi_csi_phase rad. A missing frame repeats the nearest one up to 5 frames away, the
-        earlier of two; a stream with a frame that none is near to is left out of the recording.
-        Both are counted. Nothing is yielded where no stream is left.
+        keypoints (f, 17, 2) px; depth (f, H, W) m, 0 without reading; lidar `PointFrames` x, y, z
+        m, x forward; radar `PointFrames` x, y, z m, intensity, doppler m/s; wifi_csi
+        (f, 3, 114, 10) dB and wifi_csi_phase rad. A missing frame repeats the nearest one up
+        to 5 frames away, the earlier of two; a stream with a frame that none is near to is left
+        out of the recording. Both are counted. Nothing is yielded where no stream is left.
 
     Raises
     ------
@@ -181,7 +187,7 @@ def _recording(
 ) -> Iterator[Recording]:
     """Yield the first to the last frame, from 1, of the streams that are complete there."""
     span, counts = slice(frames[0] - 1, frames[1]), Counter[str]()
-    kept: dict[str, np.ndarray | Points] = {}
+    kept: dict[str, np.ndarray | PointFrames] = {}
     paths: dict[str, None] = {}
     for name, stream in streams.items():
         if stream.lost[span].any():
@@ -190,7 +196,7 @@ def _recording(
         values = stream.values
         kept[name] = (
             values.take(range(span.start, span.stop))
-            if isinstance(values, Points)
+            if isinstance(values, PointFrames)
             else values[span]
         )
         used = sorted({int(index) for index in stream.source[span] if index >= 0})
@@ -285,7 +291,12 @@ def _place(folder: str) -> Place | None:
         expected = f"{subject} in {environment}"
         step = "Compare the folder with the official one."
         raise RawLayoutError(
-            problem(f"convert {NAME}", "another environment", folder, expected, above[-1], step)
+            cannot=f"convert {NAME}",
+            problem="another environment",
+            at=folder,
+            expected=expected,
+            got=above[-1],
+            fix=step,
         )
     filtered = FILTERED in above
     inner = "" if filtered and inner == "mmwave" else inner

@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from mmbind_data.decode import Variable, bad_file, read_floats, read_mat, read_npy
-from mmbind_data.images import block_means, read_image
-from mmbind_data.points import Points
-from mmbind_data.rawfiles import RawFile, Unit
+from mmbind_data.raw.arrays import Variable, read_floats, read_mat, read_npy
+from mmbind_data.raw.files import RawFile, Unit, bad_file
+from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.signal.point_clouds import PointFrames
 
 N_FRAMES = 297  # of every sequence
 REACH = 5  # frames: a missing frame repeats the nearest one at most this far away
@@ -48,7 +48,7 @@ class Stream:
 
     Attributes
     ----------
-    values : ndarray, shape (T, ...), float32, or Points of T frames
+    values : ndarray, shape (T, ...), float32, or PointFrames of T frames
     lost : ndarray, shape (T,), bool
         Frames that are missing and too far from any other to be filled.
     source : ndarray, shape (T,), int
@@ -58,7 +58,7 @@ class Stream:
         What was repaired, and how often in each frame.
     """
 
-    values: np.ndarray | Points
+    values: np.ndarray | PointFrames
     lost: np.ndarray
     source: np.ndarray
     paths: tuple[str, ...]
@@ -123,9 +123,9 @@ def _on_grid(
     lost = distance.min(axis=1) > REACH
     repeated = ~lost & (distance.min(axis=1) > 0)
     remarks = {f"{name} frames missing, the nearest one repeated": repeated.astype(np.intp)}
-    values: np.ndarray | Points
+    values: np.ndarray | PointFrames
     if name in CLOUDS:
-        values = Points.join([frames[index] for index in nearest])
+        values = PointFrames.join([frames[index] for index in nearest])
         no_point = (np.diff(values.offsets) == 0).astype(np.intp)
         remarks[f"{name} frames without a point"] = no_point
     else:

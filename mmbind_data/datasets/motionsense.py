@@ -13,19 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, read_csv
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.tables import read_csv
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "motionsense"
 STANDARD_GRAVITY = 9.80665  # m/s^2 in one g, by definition
@@ -83,7 +84,6 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
         "gyro": Source("gyroscope", (("x", "y", "z"),)),
     },
 }
-
 
 TURNED = ("acc", "gravity")  # what points the other way than in specific force
 

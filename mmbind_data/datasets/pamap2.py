@@ -12,20 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, read_rows
-from mmbind_data.grid import bridge, spans_of
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.tables import read_rows
+from mmbind_data.signal.time_grid import bridge, spans_of
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "pamap2"
 FOLDERS = {"protocol": "Protocol", "optional": "Optional"}

@@ -14,20 +14,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, read_csv
-from mmbind_data.grid import common_grid, interpolate_with_gaps, spans_of, undelayed
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.tables import read_csv
+from mmbind_data.signal.time_grid import common_grid, interpolate_with_gaps, spans_of, undelayed
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "realworld"
 SUBJECTS = range(1, 16)

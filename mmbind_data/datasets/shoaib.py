@@ -12,21 +12,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import bad_file, read_content, read_rows
-from mmbind_data.errors import RawLayoutError, problem
-from mmbind_data.grid import bridge, spans_of
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.errors import RawLayoutError
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
+    read_content,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.tables import read_rows
+from mmbind_data.signal.time_grid import bridge, spans_of
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "shoaib"
 PARTICIPANTS = range(1, 11)
@@ -74,8 +76,14 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
         expected = "files such as Participant_1.csv"
         if archives:
             place, step = archives[0].place, "Unpack it first, then give the folder."
-            message = problem(f"convert {NAME}", "packed data", place, expected, "a .rar", step)
-            raise RawLayoutError(message)
+            raise RawLayoutError(
+                cannot=f"convert {NAME}",
+                problem="packed data",
+                at=place,
+                expected=expected,
+                got="a .rar",
+                fix=step,
+            )
         raise nothing_found(NAME, files, expected, "Give the folder DataSet of the unpacked .rar.")
     units = []
     for path in sorted(by_path, key=natural):

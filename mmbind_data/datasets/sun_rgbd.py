@@ -15,21 +15,24 @@ from functools import lru_cache
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.datasets.sun_rgbd_semseg import paint, read_seg_mat
-from mmbind_data.decode import Variable, bad_file, read_content, read_json, read_mat
 from mmbind_data.errors import RawLayoutError, suggest
-from mmbind_data.images import read_image
-from mmbind_data.rawfiles import (
+from mmbind_data.raw.arrays import Variable, read_mat
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
+    read_content,
     recognise,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.raw.images import read_image
+from mmbind_data.raw.tables import read_json
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "sun-rgbd"
 N_SAMPLES = 10335

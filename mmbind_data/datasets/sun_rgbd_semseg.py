@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.decode import Variable, bad_file, read_mat
-from mmbind_data.rawfiles import RawFile
+from mmbind_data.raw.arrays import Variable, read_mat
+from mmbind_data.raw.files import RawFile, bad_file
 
 # order in which the classes are numbered from 1 in the official seg37list; 0 is all the rest
 CLASSES = (

@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor
-from mmbind_data.decode import Variable, bad_file, read_mat
-from mmbind_data.rawfiles import (
+from mmbind_data.datasets.registry import load_descriptor
+from mmbind_data.raw.arrays import Variable, read_mat
+from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
+    bad_file,
     is_document,
     natural,
     nothing_found,
     recognise,
     spans,
 )
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 
 NAME = "utd-mhad"
 STANDARD_GRAVITY = 9.80665  # m/s^2 in one g, by definition
@@ -39,7 +40,6 @@ NEEDED_FOR = {role: tuple(name for name in ROLES if ROLES[name] == role) for rol
 DATA_NAME = re.compile(r"(a([1-9][0-9]?)_s([1-9])_t([1-9]))_(inertial|skeleton|depth)\.mat")
 # other parts of the distribution, which no modality is read from
 OTHER_PARTS = re.compile(r".*(_color\.avi|Skeleton_joint_order\.txt|\.m|\.fig|\.asv)")
-
 
 VARIABLES: Mapping[str, Variable] = {
     "inertial": Variable("d_iner", (None, 6)),

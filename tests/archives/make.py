@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.binding import bind
-from mmbind_data.convert import convert
-from mmbind_data.layout import open_bound, open_store
-from mmbind_data.partition import partition
-from mmbind_data.publish import plan_bundle, publish
-from mmbind_data.synthetic import write_utd_mhad
+from mmbind_data.binding.bind import bind
+from mmbind_data.conversion.convert import convert
+from mmbind_data.publishing.publish import plan_bundle, publish
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.partitioning import partition
+from mmbind_data.testing.generated import write_utd_mhad
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
-from mmbind_train.train import train
+from mmbind_train.training.pretrain import train
 
 
 def make(root: Path, raw: Path) -> None:
@@ -50,7 +51,7 @@ def make(root: Path, raw: Path) -> None:
 
 def write_known(root: Path) -> None:
     """Figures that must be read out of the folder forever."""
-    store, bound = open_store(root / "a.zarr"), open_bound(root / "bound.zarr")
+    store, bound = open_dataset(root / "a.zarr"), open_bound(root / "bound.zarr")
     run = json.loads((root / "run" / "run.json").read_text())
     known = {
         "converted": store.info.content_digest,

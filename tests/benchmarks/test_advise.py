@@ -18,21 +18,21 @@ import numpy as np
 import pytest
 from realutd import SPLITS, Utd, open_utd
 
-from mmbind_data.advice_words import Advice
-from mmbind_data.advise import advise
-from mmbind_data.bind_options import BindOptions
-from mmbind_data.convert import convert
-from mmbind_data.layout import Rows, Store, open_store
-from mmbind_data.matching import match_sensor
-from mmbind_data.pairs import open_source, original_rows
-from mmbind_data.partition import partition
-from mmbind_data.rule import Rule
-from mmbind_data.window import stretch
+from mmbind_data.binding.advise import Advice, advise
+from mmbind_data.binding.by_sensor import match_sensor
+from mmbind_data.binding.completion import original_rows
+from mmbind_data.binding.options import BindOptions
+from mmbind_data.conversion.convert import convert
+from mmbind_data.matching.rule import MatchRule
+from mmbind_data.signal.windows import stretch
+from mmbind_data.store.dataset import Dataset, RowNumbers, open_dataset
+from mmbind_data.store.pair_table import open_source
+from mmbind_data.store.partitioning import partition
 
 pytestmark = pytest.mark.benchmark
 SENSORS = ("acc", "gyro", "skeleton")
 RECIPES = {
-    "cosine": BindOptions(rerank="none", rule=Rule()),
+    "cosine": BindOptions(rerank="none", rule=MatchRule()),
     "CSLS": BindOptions(rerank="none"),
     "default": BindOptions(),
 }
@@ -59,12 +59,12 @@ GAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Changed(Store):
+class Changed(Dataset):
     """A store whose values lie behind a gap."""
 
     change: Callable[[np.ndarray], np.ndarray] = GAPS["none"]
 
-    def load(self, modality: str, rows: Rows = None) -> np.ndarray:
+    def load(self, modality: str, rows: RowNumbers = None) -> np.ndarray:
         return self.change(super().load(modality, rows)).astype(np.float32)
 
 
@@ -73,14 +73,14 @@ def utd(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Utd:
     return open_utd(real_data, tmp_path_factory.mktemp("advice"))
 
 
-def node(whole: Store, subjects: list[str], folder: Path) -> Store:
+def node(whole: Dataset, subjects: list[str], folder: Path) -> Dataset:
     path = folder / f"{whole.info.dataset_id}-{'-'.join(subjects)}.zarr"
     if not path.exists():
         partition(whole.path, path, subjects=subjects)
-    return open_store(path)
+    return open_dataset(path)
 
 
-def measured(a: Store, b: Store, shared: str, recipe: str) -> float:
+def measured(a: Dataset, b: Dataset, shared: str, recipe: str) -> float:
     """Pairing accuracy of all samples as `bind` pairs them."""
     n_frames = min(store.info.modalities[shared].shape[0] for store in (a, b))
     values = [
@@ -177,7 +177,7 @@ def test_interval_holds_the_measured_accuracy(utd: Utd, tmp_path: Path) -> None:
 def test_interval_on_motionsense(real_data: Path, tmp_path: Path) -> None:
     """SPREAD and MODEL were set here."""
     convert("motionsense", real_data / "motionsense", tmp_path / "ms.zarr")
-    whole = open_store(tmp_path / "ms.zarr")
+    whole = open_dataset(tmp_path / "ms.zarr")
     rng = np.random.default_rng(0)
     print()
     hits, n = 0, 0
@@ -210,10 +210,10 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
 
     Node A has the candidate and one other sensor, node B the candidate and the third.
     """
-    from mmbind_data.binding import bind
+    from mmbind_data.binding.bind import bind
     from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
-    from mmbind_train.evaluate import evaluate
-    from mmbind_train.train import train
+    from mmbind_train.evaluation.evaluate import evaluate
+    from mmbind_train.training.pretrain import train
 
     def score(data: Path, method: str, seed: int, few: Path, test: Path) -> float:
         run = tmp_path / f"run-{method}-{data.stem}-{seed}"

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from mmbind_data.convert import convert
+from mmbind_data.conversion.convert import convert
 
 pytestmark = pytest.mark.benchmark
 
@@ -332,7 +332,7 @@ def test_nested_zips_convert_within_one_and_a_half_of_unzip_and_parse(folder: Pa
 
 CONVERT = """
 import json, sys
-from mmbind_data.convert import convert
+from mmbind_data.conversion.convert import convert
 if __name__ == "__main__":
     name, raw, out, workers, preset = sys.argv[1:]
     convert(name, raw, out, workers=int(workers), preset=preset)
@@ -384,7 +384,7 @@ def test_two_workers_are_faster_than_one(
 PEAK = """
 import json, sys, threading, time
 from pathlib import Path
-from mmbind_data.convert import convert
+from mmbind_data.conversion.convert import convert
 peaks = {}
 
 def field(pid, name):

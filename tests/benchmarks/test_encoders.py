@@ -16,14 +16,14 @@ import pytest
 import torch
 from kinds import modality
 
-from mmbind_data.convert import convert
-from mmbind_data.encoders import Variant, build_encoder, count_parameters
+from mmbind_data.conversion.convert import convert
+from mmbind_data.embedding.encoders import Variant, build_encoder, count_parameters
 from mmbind_data.errors import UsageError
-from mmbind_data.partition import partition
-from mmbind_data.spec import Modality
+from mmbind_data.spec.descriptor import Modality
+from mmbind_data.store.partitioning import partition
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
-from mmbind_train.evaluate import evaluate
-from mmbind_train.train import train
+from mmbind_train.evaluation.evaluate import evaluate
+from mmbind_train.training.pretrain import train
 
 pytestmark = pytest.mark.benchmark
 ROWS = 64

@@ -13,14 +13,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from realutd import SPLITS, Utd, open_utd, right_pairs
 
-from mmbind_data.derive import DERIVATIONS, derive
-from mmbind_data.embed import embed_raw
-from mmbind_data.layout import Store, open_store
-from mmbind_data.partition import partition
-from mmbind_data.spec import Modality
-from mmbind_data.suitability import corrected, cosines
-from mmbind_data.time_binding import match_times
-from mmbind_data.window import stretch
+from mmbind_data.binding.suitability import cosines, csls_of_products
+from mmbind_data.embedding.vectors import embed_raw
+from mmbind_data.matching.time_and_place import match_times
+from mmbind_data.signal.derived import DERIVATIONS, derive
+from mmbind_data.signal.windows import stretch
+from mmbind_data.spec.descriptor import Modality
+from mmbind_data.store.dataset import Dataset, open_dataset
+from mmbind_data.store.partitioning import partition
 
 pytestmark = pytest.mark.benchmark
 CHANCE = 1 / 27
@@ -49,7 +49,7 @@ def measure(
             found.append(
                 [
                     right_pairs(score, utd.label[a], utd.label[b])
-                    for score in (similarity, corrected(similarity))
+                    for score in (similarity, csls_of_products(similarity))
                 ]
             )
     return np.array(found)
@@ -93,7 +93,7 @@ def test_skeleton_binds_with_acceleration(utd: Utd) -> None:
     assert rows["acc with acc"].mean() > rows["right_wrist_acc with acc"].mean()
 
 
-def visit(store: Store, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def visit(store: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Notional times: a subject's trials one after another, 2 to 4 s each, pauses of 2 s."""
     length = rng.uniform(2.0, 4.0, len(store))
     start = np.concatenate([[0.0], np.cumsum(length + 2.0)[:-1]]) + 86400.0 * store.column(
@@ -107,7 +107,7 @@ def test_time_finds_natural_pairs(utd: Utd, tmp_path: Path) -> None:
     sides = []
     for name in ("acc", "skeleton"):
         partition(utd.store.path, tmp_path / f"{name}.zarr", modalities=[name])
-        sides.append(open_store(tmp_path / f"{name}.zarr"))
+        sides.append(open_dataset(tmp_path / f"{name}.zarr"))
     uid = [np.array(side.samples()["uid"].to_pylist()) for side in sides]
     assert_array_equal(uid[0], uid[1])
     start, end = visit(sides[0], np.random.default_rng(0))

@@ -20,15 +20,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmbind_data.convert import convert
-from mmbind_data.elastic import Elastic, dtw_blocks, elastic_signals, reranked
-from mmbind_data.embed import Embedded, embed_raw
-from mmbind_data.embed_contrastive import embed_contrastive
-from mmbind_data.embed_trained import embed_autoencoder
-from mmbind_data.layout import Store, open_store
-from mmbind_data.shortlist import shortlist
-from mmbind_data.similarity import Matches, Rule, match, match_candidates
-from mmbind_data.spec import Axis, Modality
+from mmbind_data.conversion.convert import convert
+from mmbind_data.embedding.autoencoder import embed_autoencoder
+from mmbind_data.embedding.contrastive import embed_contrastive
+from mmbind_data.embedding.vectors import Embedded, embed_raw
+from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.dtw import Elastic, dtw_blocks, elastic_signals, reranked
+from mmbind_data.matching.match import match, match_candidates
+from mmbind_data.matching.rule import MatchRule
+from mmbind_data.matching.shortlist import shortlist
+from mmbind_data.spec.descriptor import Axis, Modality
+from mmbind_data.store.dataset import Dataset, open_dataset
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.realdata]
 
@@ -42,7 +44,7 @@ MOTIONSENSE_SPLITS = (
     (range(1, 19, 2), range(2, 19, 2)),
     ((*range(1, 5), *range(10, 15)), (*range(5, 10), *range(15, 19))),
 )
-BEST, CSLS = Rule(), Rule("csls")
+BEST, CSLS = MatchRule(), MatchRule("csls")
 CANDIDATES = 100
 DEFAULT = f"raw, {CANDIDATES} candidates > elastic, csls"
 
@@ -55,7 +57,7 @@ class Trained:
     """
 
     embed: Callable[..., Embedded]
-    rule: Rule
+    rule: MatchRule
     done: dict[tuple[str, int], tuple[np.ndarray, float]]
     saved: float = 0.0
 
@@ -72,7 +74,7 @@ class Trained:
         return match(vectors[:n_a], vectors[n_a:], self.rule, threads=1)
 
 
-def raw(rule: Rule) -> Recipe:
+def raw(rule: MatchRule) -> Recipe:
     def pair(values: np.ndarray, n_a: int, modality: Modality) -> Pairing:
         vectors = embed_raw(values, modality).vectors
         return match(vectors[:n_a], vectors[n_a:], rule, threads=1)
@@ -80,7 +82,7 @@ def raw(rule: Rule) -> Recipe:
     return pair
 
 
-def all_pairs(elastic: Elastic, rule: Rule) -> Recipe:
+def all_pairs(elastic: Elastic, rule: MatchRule) -> Recipe:
     def pair(values: np.ndarray, n_a: int, modality: Modality) -> Pairing:
         signals = elastic_signals(values, modality, elastic)
         blocks = dtw_blocks(signals[:n_a], signals[n_a:], band=elastic.band)
@@ -94,7 +96,7 @@ def all_pairs(elastic: Elastic, rule: Rule) -> Recipe:
     return pair
 
 
-def candidates_then_elastic(c: int, rule: Rule = CSLS, *, by_signal: bool = False) -> Recipe:
+def candidates_then_elastic(c: int, rule: MatchRule = CSLS, *, by_signal: bool = False) -> Recipe:
     elastic = Elastic()
 
     def pair(values: np.ndarray, n_a: int, modality: Modality) -> Pairing:
@@ -150,7 +152,7 @@ def pairing_accuracy(pairing: Pairing, label_a: np.ndarray, label_b: np.ndarray)
 
 
 def table(
-    title: str, store: Store, splits: Sequence[Split], recipes: dict[str, Recipe]
+    title: str, store: Dataset, splits: Sequence[Split], recipes: dict[str, Recipe]
 ) -> dict[str, tuple[float, float]]:
     """Print a line per recipe; give its mean accuracy and its median seconds."""
     label, modality = store.column("label"), store.info.modalities["acc"]
@@ -172,7 +174,7 @@ def table(
     return found
 
 
-def rows_of(store: Store, subjects: Iterable[object]) -> np.ndarray:
+def rows_of(store: Dataset, subjects: Iterable[object]) -> np.ndarray:
     names = [str(subject) for subject in subjects]
     codes = [code for code, name in enumerate(store.names("subject")) if name in names]
     assert len(codes) == len(names)
@@ -186,7 +188,7 @@ def _one_thread() -> None:
 
 def test_recipes_on_utd(real_data: Path, tmp_path: Path) -> None:
     path = convert("utd-mhad", real_data / "utd-mhad", tmp_path / "u.zarr", modalities=["acc"]).path
-    store = open_store(path)
+    store = open_dataset(path)
     splits = [(rows_of(store, a), rows_of(store, b)) for a, b in UTD_SPLITS]
     recipes = exhaustive_recipes() | cheap_recipes() | trained_recipes()
     found = table("UTD-MHAD, subjects 1-6", store, splits, recipes)
@@ -198,7 +200,7 @@ def test_recipes_on_utd(real_data: Path, tmp_path: Path) -> None:
 def test_recipes_on_motionsense(real_data: Path, tmp_path: Path) -> None:
     """The winner on UTD must not lose where it was not looked for."""
     path = convert("motionsense", real_data / "motionsense", tmp_path / "m.zarr").path
-    store = open_store(path)
+    store = open_dataset(path)
     splits = [(rows_of(store, a), rows_of(store, b)) for a, b in MOTIONSENSE_SPLITS]
     recipes = cheap_recipes() | trained_recipes()
     found = table("MotionSense, subjects 1-18", store, splits, recipes)

@@ -25,9 +25,10 @@ import pytest
 import torch
 from matching_peak import RULES
 
-from mmbind_data import products
-from mmbind_data.approximate import approximate_candidates
-from mmbind_data.similarity import Rule, best_matches, match, unit_rows
+from mmbind_data.matching import products
+from mmbind_data.matching.approximate import approximate_candidates
+from mmbind_data.matching.match import best_matches, match, unit_rows
+from mmbind_data.matching.rule import MatchRule
 
 pytestmark = pytest.mark.benchmark
 
@@ -123,7 +124,7 @@ def test_two_way_matching_beats_two_flat_searches() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_memory_over_the_inputs(rule: str) -> None:
     """In a process of its own; 250 MiB at 100 000 rows, in proportion (and 40 MiB) below."""
-    script = Path(__file__).parents[1] / "matching_peak.py"
+    script = Path(__file__).parents[1] / "support" / "matching_peak.py"
     done = subprocess.run([sys.executable, script, str(ROWS), rule], capture_output=True, text=True,
                           check=True)  # fmt: skip
     peak = float(done.stdout)
@@ -144,7 +145,7 @@ def test_what_an_approximate_index_finds_and_saves(index: Literal["ivf", "hnsw"]
     begin = time.process_time()
     found, recall = approximate_candidates(a, b, 10, index=index)
     middle = time.process_time()
-    exact = match(a, b, Rule(top_k=10))
+    exact = match(a, b, MatchRule(top_k=10))
     end = time.process_time()
     best = np.mean([
         (got.partner[:, 0] == want.partner[:, 0]).mean()
@@ -178,13 +179,13 @@ def test_what_the_options_cost() -> None:
     a, b = rows_of(ROWS, 128)
     base = seconds(lambda: best_matches(a, b))
     rules = {
-        "euclidean": Rule(metric="euclidean"),
-        "mutual": Rule("mutual"),
-        "top 10": Rule(top_k=10),
-        "csls": Rule("csls"),
-        "csls, top 10": Rule("csls", top_k=10),
-        "reuse 3": Rule(max_reuse=3),
-        "pca 32": Rule(pca=32),
+        "euclidean": MatchRule(metric="euclidean"),
+        "mutual": MatchRule("mutual"),
+        "top 10": MatchRule(top_k=10),
+        "csls": MatchRule("csls"),
+        "csls, top 10": MatchRule("csls", top_k=10),
+        "reuse 3": MatchRule(max_reuse=3),
+        "pca 32": MatchRule(pca=32),
     }
     print(f"\n{ROWS} x {ROWS} x 128: best {base:.2f} s")
     for name, rule in rules.items():

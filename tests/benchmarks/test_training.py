@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmbind_data.spec import Axis, Modality
-from mmbind_train.batches import Rows, measure_statistics
+from mmbind_data.spec.descriptor import Axis, Modality
 from mmbind_train.config import NetworkOptions, TrainConfig, recipe
-from mmbind_train.methods import mmbind
-from mmbind_train.model import AdaptiveModel
-from mmbind_train.training import Training
+from mmbind_train.data.training_set import TrainingSet, measure_statistics
+from mmbind_train.networks.model import AdaptiveModel
+from mmbind_train.training.methods import mmbind
+from mmbind_train.training.run import PretrainingRun
 
 pytestmark = pytest.mark.benchmark
 OURS, PUBLISHED = "ours", "published"
@@ -55,7 +55,7 @@ MODALITIES = {
 }
 
 
-def paired_rows(seed: int = 0) -> Rows:
+def paired_rows(seed: int = 0) -> TrainingSet:
     """Both nodes' samples, and each with a partner of the other node."""
     rng = np.random.default_rng(seed)
     sizes = {"acc": 2 * N, "gyro": N, "skeleton": N}
@@ -89,7 +89,7 @@ def paired_rows(seed: int = 0) -> Rows:
     )
     kind = np.repeat(np.array(["incomplete", "pseudo"], dtype=object), 2 * N)
     similarity = np.where(kind == "pseudo", 0.8, np.nan).astype(np.float32)
-    return Rows(
+    return TrainingSet(
         modalities=MODALITIES, values=values, index=index, sample=sample, kind=kind,
         weight=np.ones(4 * N, np.float32), similarity=similarity,
         label=np.full(4 * N, -1, np.int64), label_names=(), subjects={}, stretched={},
@@ -107,7 +107,7 @@ def measure(name: str, threads: int) -> dict[str, float]:
     def progress(done: int, total: int, text: str) -> None:
         times.append((time.process_time(), time.perf_counter()))
 
-    training = Training(
+    training = PretrainingRun(
         rows=rows, shared=("acc",), model=AdaptiveModel(MODALITIES, config.network),
         statistics=measure_statistics(rows), config=config, steps=STEPS[name], progress=progress,
     )  # fmt: skip

@@ -21,9 +21,10 @@ import pytest
 import zarr
 from smallstores import write_small_store
 
-from mmbind_data.attributes import ATTRIBUTE, ROOT
-from mmbind_data.layout import PAIRS, SAMPLES, open_bound
-from mmbind_data.partition import partition
+from mmbind_data.store.bound import PAIRS, open_bound
+from mmbind_data.store.dataset import SAMPLES
+from mmbind_data.store.partitioning import partition
+from mmbind_data.store.root import ATTRIBUTE, ROOT
 
 from .conftest import Mmbind
 
@@ -458,7 +459,7 @@ def test_a_group_that_only_the_first_source_knows(mmbind: Mmbind, here: Path) ->
 
 STOPPED = """
 import os, sys
-from mmbind_data import binding
+from mmbind_data.binding import bind as binding
 
 original = binding.{where}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmbind_train.runs import RunInfo
+from mmbind_train.training.run_folder import RunInfo
 
 from .conftest import Mmbind, Workshop
 
@@ -241,7 +241,7 @@ def test_config_file_reaches_the_loss(mmbind: Mmbind, workshop: Workshop, tmp_pa
 
 
 def test_the_demo_binds_with_options_that_exist(mmbind: Mmbind, workshop: Workshop) -> None:
-    source = (Path(__file__).parents[2] / "cli" / "chain.py").read_text()
+    source = (Path(__file__).parents[2] / "cli" / "demo" / "steps.py").read_text()
     lines = re.findall(r'"(bind --shared acc [^"]*)"', source)
     assert len(lines) == 2
     for line in lines:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from smallstores import write_small_store
 
-from mmbind_data.layout import open_bound
+from mmbind_data.store.bound import open_bound
 
 from .conftest import Mmbind
 

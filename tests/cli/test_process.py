@@ -162,7 +162,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["click", "pydantic", "mmbind_cli.info", "mmbind_data.errors"])
+@pytest.mark.parametrize(
+    "module", ["click", "pydantic", "mmbind_cli.commands.info", "mmbind_data.errors"]
+)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_interrupt_before_the_command_has_begun(
     tmp_path: Path, module: str, as_json: bool

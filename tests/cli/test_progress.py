@@ -11,10 +11,11 @@ import pytest
 from rawdata import utd_mhad
 from rich.console import Console
 
-from mmbind_data.convert import convert
-from mmbind_data.time_left import RECENT, time_left
+from mmbind_data.conversion.convert import convert
 
 output = import_module("mmbind_cli.output")
+times = import_module("mmbind_cli.time_left")
+RECENT, time_left = times.RECENT, times.time_left
 
 
 class Clock:

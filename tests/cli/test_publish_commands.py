@@ -13,7 +13,7 @@ import s3fs
 from bundles import contents, write_permission
 from smallstores import write_small_store
 
-from mmbind_data.layout import open_bound
+from mmbind_data.store.bound import open_bound
 
 from .conftest import Mmbind, Workshop
 from .test_bad_input import assert_refused, place

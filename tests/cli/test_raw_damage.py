@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mmbind_data.datasets import list_datasets, load_descriptor, load_reader
-from mmbind_data.rawfiles import scan
+from mmbind_data.datasets.registry import list_datasets, load_descriptor, load_reader_module
+from mmbind_data.raw.files import scan
 
 from .conftest import Mmbind, Outcome
 
@@ -225,7 +225,7 @@ def last_files(name: str, raw: Path) -> list[Last]:
     """One file of each kind; lists that all units share fail with the first and are left out."""
     descriptor = load_descriptor(name)
     options = {key: option.default for key, option in descriptor.options.items()}
-    units = load_reader(name).find(scan(raw), "default", **options).units
+    units = load_reader_module(name).find(scan(raw), "default", **options).units
     found: dict[str, Last] = {}
     times: dict[Path, int] = {}
     for index, unit in enumerate(units):

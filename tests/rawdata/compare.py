@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.datasets import load_descriptor, load_reader
-from mmbind_data.points import Points
-from mmbind_data.rawfiles import RawFile, RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.datasets.registry import load_descriptor, load_reader_module
+from mmbind_data.raw.files import RawFile, RawListing, scan
+from mmbind_data.signal.point_clouds import PointFrames
+from mmbind_data.spec.descriptor import Recording
 
 
 def read_all(
@@ -21,7 +21,7 @@ def read_all(
     """Everything that a dataset's reader makes of a raw folder, in its own order."""
     listing = find_all(dataset_id, scan(root), preset)
     wanted = listing.modalities if modalities is None else modalities
-    read = load_reader(dataset_id).read
+    read = load_reader_module(dataset_id).read
     return tuple(one for unit in listing.units for one in read(unit, wanted, preset))
 
 
@@ -29,7 +29,7 @@ def find_all(dataset_id: str, files: Sequence[RawFile], preset: str = "default")
     """What a reader finds with the default options, at the placements of the preset."""
     descriptor = load_descriptor(dataset_id)
     options = {name: option.default for name, option in descriptor.options.items()}
-    listing: RawListing = load_reader(dataset_id).find(files, preset, **options)
+    listing: RawListing = load_reader_module(dataset_id).find(files, preset, **options)
     places = descriptor.presets[preset].placements
     if places is None:
         return listing
@@ -47,7 +47,7 @@ def assert_same(got: Sequence[Recording], expected: Sequence[Recording]) -> None
         assert set(mine.streams) == set(theirs.streams), mine.key
         for name, values in mine.streams.items():
             truth = theirs.streams[name]
-            if isinstance(values, Points) and isinstance(truth, Points):
+            if isinstance(values, PointFrames) and isinstance(truth, PointFrames):
                 np.testing.assert_array_equal(values.offsets, truth.offsets)
                 values, truth = values.values, truth.values
             assert isinstance(values, np.ndarray)
@@ -75,7 +75,7 @@ def read_placed(
     placements: Sequence[str],
 ) -> list[Recording]:
     """What a reader makes of a raw folder at some placements, whatever the preset takes."""
-    reader = load_reader(dataset_id)
+    reader = load_reader_module(dataset_id)
     found = reader.find(scan(root), preset).units
     units = [replace(unit, placements=tuple(placements)) for unit in found]
     return [one for unit in units for one in reader.read(unit, modalities, preset)]

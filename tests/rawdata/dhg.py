@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 FOLDERS = {"dhg": "DHG2016", "shrec17": "HandGestureDataset_SHREC2017"}

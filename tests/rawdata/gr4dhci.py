@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.pictures import png
 from rawdata.truth import Truth, add_macos_junk, reshape
 

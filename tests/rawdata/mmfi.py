@@ -12,8 +12,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from mmbind_data.points import Points
-from mmbind_data.spec import Recording
+from mmbind_data.signal.point_clouds import PointFrames
+from mmbind_data.spec.descriptor import Recording
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 ENVIRONMENTS = {"S01": "E01", "S11": "E02", "S40": "E04"}
@@ -255,7 +255,7 @@ def _recording(
 ) -> Recording:
     environment, subject, action = sequence.split("/")
     label, exercise = ACTIONS[action]
-    streams: dict[str, np.ndarray | Points] = {}
+    streams: dict[str, np.ndarray | PointFrames] = {}
     files: list[str] = []
     for name in MODALITIES:
         found = _stream(sequence, name, radar, n_frames, span)
@@ -280,7 +280,7 @@ def _recording(
 
 def _stream(
     sequence: str, name: str, radar: str, n_frames: int, span: tuple[int, int]
-) -> tuple[np.ndarray | Points, list[str]] | None:
+) -> tuple[np.ndarray | PointFrames, list[str]] | None:
     """Values of one modality from the first to the last frame, and the files they come from."""
     folder, numbers = MODALITIES[name], range(span[0], span[1] + 1)
     if name == "skeleton":
@@ -309,21 +309,23 @@ def _stream(
         clouds = [
             cloud(sequence, one, CLOUDS[name])[: 0 if one in empty else None] for one in frames
         ]
-        return Points.join(clouds), paths
+        return PointFrames.join(clouds), paths
     values = [_frame(sequence, name, one) for one in frames]
     return np.array(values, np.float32), paths
 
 
 def _filtered_stream(
     sequence: str, numbers: Sequence[int], n_frames: int
-) -> tuple[Points, list[str]] | None:
+) -> tuple[PointFrames, list[str]] | None:
     present = [one for one in FILTERED.get(sequence, ()) if one <= n_frames]
     if not present:
         return None
     empty = np.empty((0, 5))
     frames = [100 + cloud(sequence, one, 5) if one in present else empty for one in numbers]
     tree = f"filtered_mmwave/{sequence}"
-    return Points.join(frames), [f"{tree}/frame{one:03d}.bin" for one in present if one in numbers]
+    return PointFrames.join(frames), [
+        f"{tree}/frame{one:03d}.bin" for one in present if one in numbers
+    ]
 
 
 def _frame(sequence: str, name: str, number: int) -> np.ndarray:

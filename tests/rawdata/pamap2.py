@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 LABELS = {

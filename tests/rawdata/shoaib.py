@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 POSITIONS = ("Left_pocket", "Right_pocket", "Wrist", "Upper_arm", "Belt")

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.pictures import png
 from rawdata.truth import Truth, add_macos_junk, reshape
 

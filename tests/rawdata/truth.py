@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from mmbind_data.conformance import Truth
+from mmbind_data.testing.conformance import Truth
 
 __all__ = ["FORMS", "Truth", "add_macos_junk", "reshape"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from mmbind_data.spec import Recording
+from mmbind_data.spec.descriptor import Recording
 from rawdata.truth import Truth, add_macos_junk, reshape
 
 # the labels of the actions that are written by default

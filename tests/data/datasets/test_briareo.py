@@ -18,10 +18,11 @@ from rawdata.compare import read_all, stream
 from rawdata.pictures import png
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import briareo, load_descriptor
+from mmbind_data.datasets import briareo
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, scan
+from mmbind_data.spec.descriptor import Recording
 
 EVERY = ("skeleton", "ir", "depth")
 PLACE, EARLY = "train/000/g00/00", "data/000/g00/00"

@@ -19,14 +19,16 @@ from rawdata.compare import assert_same, read_all, stream
 from rawdata.pictures import png
 from rawdata.truth import Truth
 
-from mmbind_data.binding import BindOptions, bind
-from mmbind_data.convert import convert
-from mmbind_data.datasets import dhg, load_descriptor
-from mmbind_data.decode import read_numbers
+from mmbind_data.binding.bind import bind
+from mmbind_data.binding.options import BindOptions
+from mmbind_data.conversion.convert import convert
+from mmbind_data.datasets import dhg
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import BindingError, RawLayoutError
-from mmbind_data.images import block_means
-from mmbind_data.rawfiles import RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawListing, scan
+from mmbind_data.raw.images import block_means
+from mmbind_data.raw.tables import read_numbers
+from mmbind_data.spec.descriptor import Recording
 
 BOTH = ("skeleton", "depth")
 DHG, SHREC = ("dhg", 1, 1, 1, 1), ("shrec17", 1, 2, 1, 1)

@@ -18,7 +18,7 @@ from rawdata import gr4dhci as raw
 from rawdata.compare import assert_same, read_all, stream
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import gr4dhci, load_descriptor
+from mmbind_data.datasets import gr4dhci
 from mmbind_data.datasets.gr4dhci_mapping import (
     FILE,
     InfraredFiles,
@@ -26,9 +26,10 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     SkeletonFiles,
     load_mapping,
 )
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.spec.descriptor import Recording
 
 BOTH = ("skeleton", "ir")
 SAMPLE = "(?P<subject>[A-Z])/(?P<label>[a-z]+)_(?P<trial>[0-9]+)"

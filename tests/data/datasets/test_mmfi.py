@@ -25,15 +25,16 @@ from rawdata.compare import assert_same
 from rawdata.pictures import png
 from rawdata.truth import FORMS, Truth
 
-from mmbind_data.convert import convert
-from mmbind_data.datasets import load_descriptor, mmfi
+from mmbind_data.conversion.convert import convert
+from mmbind_data.datasets import mmfi
 from mmbind_data.datasets.mmfi_frames import ROLES, mend_packets
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError, UsageError
-from mmbind_data.layout import open_store
-from mmbind_data.points import Points
-from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
-from mmbind_data.spec import Recording
-from mmbind_data.validate import validate
+from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.signal.point_clouds import PointFrames
+from mmbind_data.spec.descriptor import Recording
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.validation import validate
 
 EVERY = tuple(ROLES)
 FIRST = raw.SEQUENCES[0]
@@ -67,7 +68,7 @@ def find(root: Path, preset: str = "default") -> RawListing:
     return mmfi.find(scan(root), preset)
 
 
-def cells(values: np.ndarray | Points) -> np.ndarray:
+def cells(values: np.ndarray | PointFrames) -> np.ndarray:
     """Numbers of a stream; of points as rows of frame number and columns."""
     if isinstance(values, np.ndarray):
         return values
@@ -204,7 +205,7 @@ def test_frames_are_found_by_number_not_by_position(tmp_path: Path) -> None:
     unit = find(tmp_path, "paper").units[0]
     (one,) = mmfi.read(unit, ["radar"], "paper")
     radar = one.streams["radar"]
-    assert isinstance(radar, Points)
+    assert isinstance(radar, PointFrames)
     expected = [2, 2, 2, 4, 4, 4, 9, 9, 9, 10, 11, 11, 11, 11, 11, 20, 20, 20, 20, 20, 20, 20]
     assert radar.values[:, 0].tolist() == [*expected, 20, 20, 29, 29, 29, 29, 29, 29]
     assert one.counts == {f"radar {REPEATED}": 23}
@@ -262,7 +263,7 @@ def test_empty_radar_frame_has_no_point_and_empty_keypoints_are_a_missing_frame(
 ) -> None:
     found = {one.key: one.streams for one in read_every(shared_truth.root)}
     radar = found[raw.SEQUENCES[4]]["radar"]
-    assert isinstance(radar, Points)
+    assert isinstance(radar, PointFrames)
     assert (len(radar.frame(16)), len(radar.frame(27)), len(radar.frame(5))) == (0, 0, 3)
     keypoints = cells(found[raw.SEQUENCES[1]]["rgb_keypoints"])
     expected = raw.keypoints(raw.SEQUENCES[1], "rgb", 12)  # 22 is as near: the earlier one
@@ -273,7 +274,7 @@ def test_absent_frame_of_the_filtered_tree_has_no_point(shared_truth: Truth) -> 
     found = read_every(shared_truth.root, modalities=["radar"], radar="filtered")
     assert [one.key for one in found] == list(raw.FILTERED)
     radar = found[0].streams["radar"]
-    assert isinstance(radar, Points)
+    assert isinstance(radar, PointFrames)
     assert np.flatnonzero(np.diff(radar.offsets)).tolist() == [2, 16, 99]
     assert found[0].counts == {"radar frames without a point": 294}
     listing = mmfi.find(scan(shared_truth.root), "default", radar="filtered")
@@ -717,7 +718,7 @@ def test_real_table_and_frame_convert_as_segments(real_data: Path, tmp_path: Pat
     (tmp_path / "raw" / table.name).write_bytes(table.read_bytes())
     done = convert("mmfi", tmp_path / "raw", tmp_path / "out.zarr", preset="segments")
     assert validate(done.path, level="values") == []
-    store = open_store(done.path)
+    store = open_dataset(done.path)
     columns = store.samples().to_pydict()
     first, last = np.array(columns["first_frame"]), np.array(columns["last_frame"])
     assert (len(store), (last - first + 1).sum()) == (48, 294)

@@ -17,10 +17,11 @@ from rawdata import motionsense as raw
 from rawdata.compare import assert_same, read_all
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import load_descriptor, motionsense
+from mmbind_data.datasets import motionsense
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, scan
+from mmbind_data.spec.descriptor import Recording
 
 A, B, C = raw.FOLDERS
 WHOLE = b",x,y,z\n0,1.5,-2.25,3e-3\n1,4,5,6.125\n2,-7,8,9\n"

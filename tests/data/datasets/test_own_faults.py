@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbind_data.convert import convert
-from mmbind_data.datasets import read_document
+from mmbind_data.conversion.convert import convert
+from mmbind_data.datasets.own.descriptor import parse_descriptor
+from mmbind_data.datasets.own.units import conversion
+from mmbind_data.datasets.registry import read_document
 from mmbind_data.errors import FormatError, RawLayoutError
-from mmbind_data.layout import open_store
-from mmbind_data.own_data import parse_descriptor
-from mmbind_data.spec import SAMPLE_COLUMNS
-from mmbind_data.units import conversion
-from mmbind_data.validate import validate
+from mmbind_data.spec.store import SAMPLE_COLUMNS
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.validation import validate
 
 ACC: dict[str, Any] = {"columns": ["x"], "unit": "g", "rate_hz": 50}
 OWN: dict[str, Any] = {
@@ -181,7 +181,7 @@ def test_two_raw_labels_may_have_one_text(tmp_path: Path) -> None:
     for name in ("s1_sit.csv", "s1_seat.csv", "s1_run.csv"):
         write(tmp_path / "raw", name)
     document = changed(labels={"sit": "sitting", "seat": "sitting", "run": "running"})
-    store = open_store(convert("table", tmp_path / "raw", tmp_path / "o", document=document).path)
+    store = open_dataset(convert("table", tmp_path / "raw", tmp_path / "o", document=document).path)
     assert store.names("label") == ("sitting", "running")
     assert store.info.labels == {"sitting": 4, "running": 2}
     assert validate(tmp_path / "o", level="values") == []

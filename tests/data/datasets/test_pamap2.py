@@ -18,10 +18,11 @@ from rawdata.pamap2 import Piece
 from rawdata.truth import Truth
 from realraw import pamap2_rows, write_pamap2
 
-from mmbind_data.datasets import load_descriptor, pamap2
+from mmbind_data.datasets import pamap2
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.spec.descriptor import Recording
 
 INERTIAL = ("acc", "gyro", "mag")
 P101 = "Protocol/subject101"

@@ -13,11 +13,11 @@ import pytest
 from rawdata.compare import assert_same, find_all, read_all
 from rawdata.truth import FORMS
 
-from mmbind_data.datasets import list_datasets, load_descriptor
+from mmbind_data.conversion.plan import ConversionRequest, plan_conversion
+from mmbind_data.datasets.registry import list_datasets, load_descriptor
 from mmbind_data.errors import RawLayoutError, UsageError
-from mmbind_data.plan import Request, plan_conversion
-from mmbind_data.points import Points
-from mmbind_data.rawfiles import RawFile, natural, scan
+from mmbind_data.raw.files import RawFile, natural, scan
+from mmbind_data.signal.point_clouds import PointFrames
 
 BUILT_IN = sorted(
     path.stem.replace("_", "-")
@@ -77,7 +77,7 @@ def test_shapes_are_those_of_the_descriptor(tmp_path: Path, name: str, preset: s
     for recording in read_all(name, truth.root, preset):
         for modality, values in recording.streams.items():
             axes = descriptor.streams[modality].channels
-            numbers = values.values if isinstance(values, Points) else values
+            numbers = values.values if isinstance(values, PointFrames) else values
             assert numbers.shape[1:] == tuple(axis.size for axis in axes)
             assert numbers.flags.c_contiguous
 
@@ -95,7 +95,7 @@ def test_one_modality_reads_as_it_does_among_all(tmp_path: Path, name: str, pres
         for one in alone:
             assert list(one.streams) == [modality]
             got, expected = one.streams[modality], every[one.key].streams[modality]
-            if isinstance(got, Points) and isinstance(expected, Points):
+            if isinstance(got, PointFrames) and isinstance(expected, PointFrames):
                 np.testing.assert_array_equal(got.offsets, expected.offsets)
                 got, expected = got.values, expected.values
             np.testing.assert_array_equal(got, expected)
@@ -155,8 +155,8 @@ def test_another_datasets_folder_is_refused(name: str, all_raw: dict[str, list[R
 def test_unknown_names_are_answered_with_the_close_one(name: str, tmp_path: Path) -> None:
     """Before the raw data is looked for: none is there."""
     with pytest.raises(UsageError, match=r"got 'defualt'\. Did you mean default\?"):
-        plan_conversion(name, tmp_path / "none", Request("defualt"))
+        plan_conversion(name, tmp_path / "none", ConversionRequest("defualt"))
     known = load_descriptor(name).presets["default"].modalities[0]
     wanted = (known, f"{known}y")
     with pytest.raises(UsageError, match=rf"got '{known}y'\. Did you mean {known}"):
-        plan_conversion(name, tmp_path / "none", Request(modalities=wanted))
+        plan_conversion(name, tmp_path / "none", ConversionRequest(modalities=wanted))

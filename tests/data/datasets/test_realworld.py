@@ -19,10 +19,11 @@ from rawdata.compare import assert_same, read_all, stream
 from rawdata.realworld import Take
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import load_descriptor, realworld
+from mmbind_data.datasets import realworld
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.spec.descriptor import Recording
 
 EVERY = ("acc", "gyro", "mag")
 HEADER = "id,attr_time,attr_x,attr_y,attr_z"

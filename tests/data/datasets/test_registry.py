@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmbind_data.datasets import list_datasets, load_descriptor, load_reader
+from mmbind_data.datasets.registry import list_datasets, load_descriptor, load_reader_module
 from mmbind_data.errors import FormatError, UsageError
 
 READER = """
@@ -33,7 +33,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_unknown_name_is_answered_with_the_close_one() -> None:
-    for load in (load_descriptor, load_reader):
+    for load in (load_descriptor, load_reader_module):
         with pytest.raises(UsageError, match=r"Did you mean motionsense\?"):
             load("motion-sense")
         with pytest.raises(UsageError, match=r"Did you mean utd-mhad\?"):
@@ -44,19 +44,19 @@ def test_installed_dataset_is_listed_described_and_read(plugin: Path) -> None:
     assert "steps" in list_datasets()
     assert load_descriptor("steps").dataset_id == "steps"
     assert "steps_reader" not in sys.modules  # describing imports no reader
-    assert load_reader("steps").find([], "default") == "found"
+    assert load_reader_module("steps").find([], "default") == "found"
 
 
 def test_reader_without_read(plugin: Path) -> None:
     (plugin / "steps_reader.py").write_text("def find(): pass\n")
     with pytest.raises(FormatError, match=r"expected functions find and read, got no read"):
-        load_reader("steps")
+        load_reader_module("steps")
 
 
 def test_reader_that_is_not_there(plugin: Path) -> None:
     (plugin / "steps_reader.py").unlink()
     with pytest.raises(FormatError, match=r"expected a module that can be imported"):
-        load_reader("steps")
+        load_reader_module("steps")
     with pytest.raises(FormatError, match=r"expected an installed module, got none"):
         load_descriptor("steps")
 
@@ -77,7 +77,7 @@ def test_broken_descriptors(plugin: Path) -> None:
 def test_describing_a_dataset_imports_no_parser() -> None:
     """`mmbind datasets` must answer fast: scipy and pyarrow are for reading."""
     code = (
-        "import sys; from mmbind_data.datasets import list_datasets, load_descriptor\n"
+        "import sys; from mmbind_data.datasets.registry import list_datasets, load_descriptor\n"
         "[load_descriptor(name) for name in list_datasets()]\n"
         "print([name for name in ('scipy', 'pyarrow', 'zarr', 'torch') if name in sys.modules])"
     )

@@ -15,10 +15,11 @@ from rawdata.compare import assert_same, read_placed, stream, totals
 from rawdata.shoaib import Run
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import load_descriptor, shoaib
+from mmbind_data.datasets import shoaib
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawFile, RawListing, Unit, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.spec.descriptor import Recording
 
 EVERY = ("acc", "linear_acc", "gyro", "mag")
 P1 = "DataSet/Participant_1.csv"

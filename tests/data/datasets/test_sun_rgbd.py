@@ -24,11 +24,12 @@ from rawdata.pictures import png
 from rawdata.truth import Truth
 from realraw import B3DO, KV2, sun_rgbd_together
 
-from mmbind_data.datasets import load_descriptor, sun_rgbd, sun_rgbd_semseg
+from mmbind_data.conversion.plan import check_request, request_of
+from mmbind_data.datasets import sun_rgbd, sun_rgbd_semseg
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError, UsageError
-from mmbind_data.plan import check_request, request_of
-from mmbind_data.rawfiles import RawFile, RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawFile, RawListing, scan
+from mmbind_data.spec.descriptor import Recording
 
 EVERY = ("image", "depth", "semseg")
 SCENES = raw.SCENES[:4]

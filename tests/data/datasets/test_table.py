@@ -16,13 +16,12 @@ import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbind_data.convert import convert
+from mmbind_data.conversion.convert import convert
+from mmbind_data.datasets.own.descriptor import compile_pattern, match_path, parse_descriptor
+from mmbind_data.datasets.own.units import conversion
 from mmbind_data.errors import FormatError, RawLayoutError, UsageError
-from mmbind_data.layout import open_store
-from mmbind_data.own_data import parse_descriptor
-from mmbind_data.path_patterns import compile_pattern, match_path
-from mmbind_data.units import conversion
-from mmbind_data.validate import validate
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.validation import validate
 
 RATE, SECONDS = 50, 5
 N = RATE * SECONDS
@@ -73,7 +72,7 @@ def test_csv_columns_units_and_groups(tmp_path: Path) -> None:
     (tmp_path / "raw" / "README.md").write_text("mine")
     (tmp_path / "raw" / "plan.xlsx").write_bytes(b"PK")
     made = convert("table", tmp_path / "raw", tmp_path / "own.zarr", document=changed())
-    store = open_store(tmp_path / "own.zarr")
+    store = open_dataset(tmp_path / "own.zarr")
     assert store.info.dataset_id == "gloves"
     assert store.info.subjects == {"s1": 4, "s2": 4, "s10": 4}  # two whole windows of 2 s in 5 s
     assert store.info.labels == {"walking": 6, "sitting": 6}
@@ -104,12 +103,12 @@ def test_names_in_paths_become_numbers_where_the_descriptor_says(tmp_path: Path)
     ):
         own(tmp_path, document(height="integer"))
     (tmp_path / "raw" / "s2" / "sit_0_x_3.csv").unlink()
-    table = open_store(own(tmp_path, document(height="integer", grip="number"))).samples()
+    table = open_dataset(own(tmp_path, document(height="integer", grip="number"))).samples()
     assert table["height"].to_pylist()[::2] == [170, 8]
     assert table["grip"].to_pylist()[::2] == [1.5, 2.0]
     shutil.rmtree(tmp_path / "own.zarr")
     # not said: text, though all of these are numbers
-    texts = open_store(own(tmp_path, document())).samples()["height"].to_pylist()
+    texts = open_dataset(own(tmp_path, document())).samples()["height"].to_pylist()
     assert texts[::2] == ["170", "8"]
     for name in ("subject", "hieght"):
         with pytest.raises(FormatError, match=rf"column_types '{name}'.*\(grip, height\)"):
@@ -119,7 +118,7 @@ def test_names_in_paths_become_numbers_where_the_descriptor_says(tmp_path: Path)
 def test_every_kind_of_file_gives_the_same_values(tmp_path: Path) -> None:
     values = ramp(1, 0)
     write_csv(tmp_path / "csv" / "s1" / "sit_0.csv", values)
-    reference = open_store(own(tmp_path, changed(), "csv")).load("acc")
+    reference = open_dataset(own(tmp_path, changed(), "csv")).load("acc")
     folder = tmp_path / "parquet" / "s1"
     folder.mkdir(parents=True)
     table = pa.table(dict(zip(COLUMNS, np.round(values, 4).T, strict=True)))
@@ -148,7 +147,7 @@ def test_every_kind_of_file_gives_the_same_values(tmp_path: Path) -> None:
         out = tmp_path / f"{ending}.zarr"
         document = changed(path=f"{{subject}}/{{label}}_{{trial}}.{ending}", **changes)
         convert("table", tmp_path / ending, out, document=document)
-        np.testing.assert_array_equal(open_store(out).load("acc"), reference, err_msg=ending)
+        np.testing.assert_array_equal(open_dataset(out).load("acc"), reference, err_msg=ending)
 
 
 def test_streams_of_several_files_meet_on_one_grid(tmp_path: Path) -> None:
@@ -168,7 +167,7 @@ def test_streams_of_several_files_meet_on_one_grid(tmp_path: Path) -> None:
         },
         windows={"seconds": 1, "rate_hz": 50},
     )
-    store = open_store(own(tmp_path, document))
+    store = open_dataset(own(tmp_path, document))
     grid = 303.0 + 20.0 * np.arange(200)
     np.testing.assert_allclose(store.load("acc").reshape(-1), 2 * grid, rtol=1e-5)
     np.testing.assert_allclose(store.load("mag").reshape(-1), -grid, rtol=1e-5)
@@ -185,7 +184,7 @@ def test_labels_of_a_column_cut_the_recording(tmp_path: Path) -> None:
         label_column="activity",
     )
     made = convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
-    store = open_store(made.path)
+    store = open_dataset(made.path)
     assert store.samples()["label_text"].to_pylist() == ["sitting", "walking", "walking"]
     assert store.load("acc")[:, 0, 0].tolist() == [0, 150, 250]
     text = "rows with label '??', which the descriptor does not list, left out: 30"
@@ -214,7 +213,7 @@ def two_sensors(tmp_path: Path, **changes: Any) -> str:
 
 
 def test_labels_are_found_in_whichever_file_has_them(tmp_path: Path) -> None:
-    store = open_store(own(tmp_path, two_sensors(tmp_path)))
+    store = open_dataset(own(tmp_path, two_sensors(tmp_path)))
     assert store.samples()["label_text"].to_pylist() == ["sitting", "walking"]
     # both count the frames of 50 Hz: the glove has two samples to a frame
     for name in ("acc", "flex"):
@@ -294,7 +293,7 @@ def test_gaps_are_bridged_dropped_and_counted(tmp_path: Path) -> None:
     modality = {"columns": ["x"], "unit": "m/s^2", "rate_hz": 50}
     document = changed(path="{subject}.csv", modalities={"acc": modality}, missing="gap")
     made = convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
-    acc = open_store(made.path).load("acc")[..., 0]
+    acc = open_dataset(made.path).load("acc")[..., 0]
     np.testing.assert_allclose(acc[0], np.arange(100))
     assert acc[:, 0].tolist() == [0, 100, 300]
     assert "windows over gaps dropped: 1" in made.notes
@@ -311,7 +310,7 @@ def test_rows_whose_time_runs_back_are_left_out(tmp_path: Path) -> None:
     modality = {"columns": ["x"], "unit": "m/s^2", "time": {"column": "t", "unit": "ms"}}
     document = changed(path="{subject}.csv", modalities={"acc": modality})
     made = convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
-    np.testing.assert_allclose(open_store(made.path).load("acc").reshape(-1), np.arange(300.0))
+    np.testing.assert_allclose(open_dataset(made.path).load("acc").reshape(-1), np.arange(300.0))
     assert "rows whose time does not rise, left out: 10" in made.notes
 
 
@@ -325,7 +324,7 @@ def test_skeletons_are_stretched(tmp_path: Path) -> None:
         windows={"mode": "stretch", "frames": {"skeleton": 5}},
         labels={},
     )
-    store = open_store(own(tmp_path, document))
+    store = open_dataset(own(tmp_path, document))
     np.testing.assert_allclose(store.load("skeleton")[0], 1e-3 * values[::2], rtol=1e-6)
     assert store.info.labels == {"wave": 1}
     assert [axis.name for axis in store.info.modalities["skeleton"].axes[1:]] == [

@@ -18,10 +18,11 @@ from rawdata import utd_mhad as raw
 from rawdata.compare import assert_same, read_all
 from rawdata.truth import Truth
 
-from mmbind_data.datasets import load_descriptor, utd_mhad
+from mmbind_data.datasets import utd_mhad
+from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.rawfiles import RawListing, scan
-from mmbind_data.spec import Recording
+from mmbind_data.raw.files import RawListing, scan
+from mmbind_data.spec.descriptor import Recording
 
 EVERY = ("acc", "gyro", "skeleton", "depth")
 

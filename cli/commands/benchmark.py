@@ -1,0 +1,106 @@
+"""mmbind benchmark PROTOCOL --data DIR -o RESULTS."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..options import comma_list
+from ..output import Report, Screen, notes, reported
+
+if TYPE_CHECKING:
+    from mmbind_train.benchmarks.results import Results
+    from mmbind_train.benchmarks.run import BenchmarkPreview
+
+PARTIAL = 7
+
+
+@click.command("benchmark")
+@click.argument("protocol", required=False)
+@click.option("--list", "listing", is_flag=True, help="The protocols, one line each.")
+@click.option("--data", type=click.Path(path_type=Path), help="Raw folders or zips, by dataset id.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--work", type=click.Path(path_type=Path),
+              help="Finished cells; protocols may share it.  [default: OUT/work]")  # fmt: skip
+@click.option("--methods", callback=comma_list, help="Only these rows, by name or method.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
+@click.option("--splits", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: as many as cores]")
+@click.option("--on", type=click.Choice(["test", "validation"]), default="test", show_default=True,
+              help="validation: on the people for choosing; the test is not opened.")  # fmt: skip
+@click.option("--paper-statistic", is_flag=True,
+              help="Also the mean test accuracy over the last 60 % of epochs.")  # fmt: skip
+@click.option("--generated", is_flag=True, help="Made-up data; without --data it is made here.")
+@click.option("--steps", type=click.IntRange(min=0), help="Of every training, to try it out.")
+@click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
+@click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it takes.")
+@reported
+def command(
+    protocol: str | None, listing: bool, out: Path | None, work: Path | None, jobs: int | None,
+    dry_run: bool, screen: Screen, **chosen: Any,
+) -> Report:  # fmt: skip
+    """Run PROTOCOL, a name from --list or a JSON file, from raw data to a table.
+
+    The same command goes on where it was interrupted, and repeats only what a change touches.
+    """
+    if listing:
+        return _list()
+    if protocol is None or out is None:
+        message = "give a PROTOCOL and -o OUT; mmbind benchmark --list tells the protocols"
+        raise click.UsageError(message)
+    from mmbind_train.benchmarks.plan import BenchmarkRequest
+    from mmbind_train.benchmarks.run import benchmark, plan_benchmark
+
+    request = BenchmarkRequest(protocol=protocol, **chosen)
+    if dry_run:
+        return _outlook(plan_benchmark(request, out, work=work, jobs=jobs))
+    words = shlex.join(["mmbind", *sys.argv[1:]])
+    with screen.progress(f"benchmark {Path(protocol).stem}") as progress:
+        results = benchmark(request, out, work=work, jobs=jobs, command=words, progress=progress)
+    return _report(out, results)
+
+
+def _list() -> Report:
+    from mmbind_train.benchmarks.protocol import list_protocols, load_protocol
+
+    titles = {name: load_protocol(name).title for name in list_protocols()}
+    width = max(map(len, titles))
+    return Report(titles, [f"{name:{width}}  {title}" for name, title in titles.items()])
+
+
+def _outlook(outlook: BenchmarkPreview) -> Report:
+    result = {
+        "protocol": outlook.protocol.name,
+        "cells": outlook.n_cells,
+        "done": outlook.n_done,
+        "seconds": outlook.seconds,
+        "exact": outlook.exact,
+        "missing": outlook.missing,
+    }
+    from mmbind_data.errors import duration
+
+    counts = ", ".join(f"{count} {kind}" for kind, count in outlook.n_cells.items())
+    left = "unknown before cells of each kind were measured"
+    if outlook.seconds is not None:
+        left = f"about {duration(outlook.seconds)}"
+    lines = [outlook.protocol.title, f"cells: {counts}; {outlook.n_done} done", f"time: {left}"]
+    return Report(result, lines, notes([f"warning: {outlook.missing}"] if outlook.missing else []))
+
+
+def _report(out: Path, results: Results) -> Report:
+    from rich.table import Table
+
+    from mmbind_train.benchmarks.results import LEVEL, difference_rows, remarks, table_rows
+
+    head, rows = table_rows(results)
+    table = Table(*head, title=results.protocol.title)
+    for row in rows:
+        table.add_row(*row)
+    result = {"path": str(out), **results.model_dump(mode="json")}
+    differences = [f"Paired differences, {LEVEL}:", *difference_rows(results)]
+    lines = [table, *(differences if results.differences else []), *remarks(results)]
+    return Report(result, lines, exit_code=PARTIAL if results.failures else 0)

@@ -1,0 +1,112 @@
+"""mmbind convert NAME RAW OUT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mmbind_data.conversion.pipeline import Converted
+
+from ..options import assignments, comma_list
+from ..output import Report, Screen, notes, reported
+
+
+@click.command("convert")
+@click.argument("name")
+@click.argument("raw", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option("--preset", default="default", show_default=True, help="How to window; see datasets.")
+@click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
+@click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
+@click.option("--placement", "placements", callback=comma_list, help="Only these body positions.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", callback=assignments,
+              help="A choice that the dataset offers; see datasets NAME.")  # fmt: skip
+@click.option("--descriptor", type=click.Path(dir_okay=False), help="Own data: what NAME table is.")
+@click.option("--workers", default=1, show_default=True, help="Processes that read.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@reported
+def command(
+    name: str,
+    raw: str,
+    out: str,
+    preset: str,
+    subjects: list[str] | None,
+    modalities: list[str] | None,
+    placements: list[str] | None,
+    options: dict[str, str],
+    descriptor: str | None,
+    workers: int,
+    dry_run: bool,
+    overwrite: bool,
+    screen: Screen,
+) -> Report:
+    """Convert the raw data of dataset NAME, a folder or zip RAW, to the store OUT.
+
+    NAME "table" is your own data: tables, arrays or MAT files that --descriptor FILE describes.
+    An interrupted conversion goes on where it was when the same command runs again.
+    """
+    from mmbind_data.conversion.convert import convert
+    from mmbind_data.datasets.registry import check_document, read_document
+
+    check_document(name, given=descriptor is not None)
+    choice: dict[str, Any] = {
+        "preset": preset,
+        "subjects": subjects,
+        "modalities": modalities,
+        "placements": placements,
+        "options": options,
+        "document": None if descriptor is None else read_document(Path(descriptor)),
+    }
+    if dry_run:
+        return _rehearse(name, raw, Path(out), choice, overwrite=overwrite)
+    with screen.progress(f"convert {name}") as progress:
+        made = convert(
+            name, raw, out, workers=workers, overwrite=overwrite, progress=progress, **choice
+        )
+    return _report(made)
+
+
+def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
+    from mmbind_data.conversion.pipeline import unrecognised_notes
+    from mmbind_data.conversion.plan import check_request, plan_conversion, request_of
+    from mmbind_data.errors import printable
+    from mmbind_data.io.atomic import check_output
+
+    request = request_of(**choice)
+    check_request(name, request)
+    check_output(out, overwrite=overwrite, doing=f"convert {name}")
+    plan = plan_conversion(name, raw, request)
+    result = {
+        "dataset_id": plan.descriptor.dataset_id,
+        "n_units": len(plan.units),
+        "raw_bytes": plan.n_bytes,
+        "modalities": list(plan.modalities),
+        "unrecognised": [printable(path) for path in plan.listing.unrecognised],
+    }
+    line = f"would read {len(plan.units)} raw units, {plan.n_bytes / 1e6:.1f} MB"
+    remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])
+    return Report(result, [line], remarks)
+
+
+def _report(made: Converted) -> Report:
+    info = made.info
+    result = {
+        "path": str(made.path),
+        "dataset_id": info.dataset_id,
+        "n_samples": info.n_samples,
+        "modalities": {key: [info.n_samples, *one.shape] for key, one in info.modalities.items()},
+        "n_subjects": len(info.subjects),
+        "labels": info.labels,
+        "content_digest": info.content_digest,
+        "n_resumed": made.n_resumed,
+    }
+    resumed = [f"{made.n_resumed} of {made.n_units} were done already"] if made.n_resumed else []
+    line = (
+        f"{made.path}: {info.n_samples} samples of {len(info.subjects)} subjects, "
+        f"{len(info.labels)} labels, {', '.join(info.modalities)}"
+    )
+    return Report(result, [line], notes([*made.notes, *resumed]))

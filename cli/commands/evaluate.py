@@ -1,0 +1,75 @@
+"""mmbind evaluate RUN --finetune C --test T."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..options import comma_list, read_config
+from ..output import Report, Screen, notes, reported
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path())
+@click.option("--finetune", required=True, type=click.Path(), help="Labelled store C.")
+@click.option("--test", required=True, type=click.Path(), help="Labelled store T.")
+@click.option("--modalities", callback=comma_list, help="Inputs; by default all in common.")
+@click.option("--labels-per-class", type=click.IntRange(min=1), help="Labelled samples a class.")
+@click.option("--label-fraction", type=float, help="Share of C's samples that are labelled.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: 5]")
+@click.option("--first-seed", type=click.IntRange(min=0), help="[default: 0]")
+@click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--modality-dropout", type=click.FloatRange(min=0, max=1, max_open=True),
+              help="Share of modalities taken away at random while fine-tuning.")  # fmt: skip
+@click.option("--every-subset", is_flag=True, help="Also score every subset of the modalities.")
+@click.option("--save", type=click.Path(), help="Write the first seed's network as a run.")
+@click.option("--overwrite", is_flag=True, help="Replace a run at --save.")
+@click.option("--config", type=click.Path(), help="JSON with every option.")
+@reported
+def command(
+    run: str, finetune: str, test: str, screen: Screen, config: str | None, **chosen: Any
+) -> Report:
+    """Fine-tune RUN on few labels of C, once per seed; then read T, once, and score it."""
+    from mmbind_train.config import EvaluateConfig
+    from mmbind_train.evaluation.evaluate import evaluate
+    from mmbind_train.training.hardware import choose_hardware
+
+    if chosen["labels_per_class"] is not None and chosen["label_fraction"] is not None:
+        message = "--labels-per-class and --label-fraction cannot be given together"
+        raise click.UsageError(message)
+    changes: dict[str, Any] = {"budget": {}}
+    if chosen["seeds"] is not None or chosen["first_seed"] is not None:
+        first = chosen["first_seed"] or 0
+        changes["seeds"] = list(range(first, first + (chosen["seeds"] or 5)))
+    for name in ("modalities", "labels_per_class", "label_fraction", "modality_dropout"):
+        if chosen[name] is not None:
+            changes[name] = chosen[name]
+    if chosen["steps"] is not None:
+        changes["budget"] = {"steps": chosen["steps"], "epochs": None}
+    settings = read_config(EvaluateConfig, config, changes)
+    hardware = choose_hardware(chosen["device"], doing="evaluate")
+    with screen.progress("fine-tune") as progress:
+        result = evaluate(
+            run, finetune, test, config=settings, progress=progress, hardware=hardware,
+            **{name: chosen[name] for name in ("every_subset", "save", "overwrite")},
+        )  # fmt: skip
+    spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
+    line = (
+        f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"
+        f"{spread}, macro-F1 {result.macro_f1:.3f}, {result.n_test} test samples of "
+        f"{result.n_classes} classes, {len(result.per_seed)} seeds"
+    )
+    left_out = result.n_test_without_input
+    remarks = [f"{left_out} labelled test samples carry none of the inputs: not scored"]
+    subsets = [
+        f"  {' + '.join(one.modalities)}: accuracy {one.accuracy:.1%} of {one.n_test}"
+        for one in result.per_subset
+    ]
+    kept = [f"{result.saved}: the network of seed {settings.seeds[0]}"] if result.saved else []
+    return Report(
+        result.model_dump(mode="json"),
+        [line, *subsets, *kept],
+        notes(remarks if left_out else []),
+    )

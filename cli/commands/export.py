@@ -1,0 +1,48 @@
+"""mmbind export RUN OUT."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from ..options import comma_list
+from ..output import Report, Screen, notes, reported
+
+NO_CLASSIFIER = "the run has no classifier: mmbind evaluate --save gives one that has"
+
+
+@click.command("export")
+@click.argument("run", type=click.Path())
+@click.argument("out", type=click.Path())
+@click.option("--format", "kind", default="torch", show_default=True,
+              type=click.Choice(["torch", "onnx"]),
+              help="torch.export programs, or ONNX.")  # fmt: skip
+@click.option("--modalities", callback=comma_list, help="Which to write; by default all.")
+@click.option("--overwrite", is_flag=True, help="Replace an export at OUT.")
+@reported
+def command(
+    run: str, out: str, kind: Literal["torch", "onnx"], modalities: list[str] | None,
+    overwrite: bool, screen: Screen,
+) -> Report:  # fmt: skip
+    """Write RUN's encoders, and its classifier, as files that work without mmbind.
+
+    Each file takes samples in physical units and gives feature and embedding; OUT/contract.json
+    tells the shapes, the units and what a caller does before.
+    """
+    from mmbind_train.exporting.export import export
+
+    del screen
+    contract = export(run, out, kind=kind, modalities=modalities, overwrite=overwrite)
+    lines = [
+        f"{one.file}: {one.described.kind} {one.input_shape} in {one.described.unit} to feature "
+        f"({one.feature_dim},) and embedding ({one.embedding_dim},)"
+        for one in contract.modalities.values()
+    ]
+    if contract.classifier is not None:
+        names = ", ".join(contract.classifier.modalities)
+        classes = len(contract.classifier.classes)
+        lines.append(f"{contract.classifier.file}: any of {names} to {classes} classes")
+    lines.append(f"{out}: within {contract.largest_difference:.1g} of the run")
+    remarks = [] if contract.classifier else [NO_CLASSIFIER]
+    return Report({"path": out, **contract.model_dump(mode="json")}, lines, notes(remarks))

@@ -1,0 +1,45 @@
+"""mmbind hydrate BUNDLE -o BOUND --source ID=STORE."""
+
+from __future__ import annotations
+
+import click
+
+from ..options import source_paths
+from ..output import Report, Screen, reported
+
+
+@click.command("hydrate")
+@click.argument("bundle", type=click.Path())
+@click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
+@click.option("--source", "sources", multiple=True, metavar="ID=STORE",
+              help="A local conversion; once for each source.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Look for every sample, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@reported
+def command(
+    bundle: str, out: str, sources: tuple[str, ...], dry_run: bool, overwrite: bool, screen: Screen
+) -> Report:
+    """Attach local conversions to BUNDLE, or an archive of one, by uid: then it can be trained on.
+
+    A store may hold more samples than the bundle names, but no other values and no modality more.
+    """
+    from mmbind_data.publishing.hydrate import hydrate, preview_hydration
+
+    del screen
+    places = source_paths(sources)
+    if dry_run:
+        n_rows, stores = preview_hydration(bundle, out, places, overwrite=overwrite)
+        found = {name: {"path": str(store.path), "content_digest": store.info.content_digest}
+                 for name, store in stores.items()}  # fmt: skip
+        line = f"would attach {', '.join(found)} to {n_rows} rows"
+        return Report({"sources": found}, [line])
+    info = hydrate(bundle, out, places, overwrite=overwrite)
+    result = {
+        "path": out,
+        "pairs": info.n_rows,
+        "sources": {one.source_id: one.path for one in info.sources},
+        "content_digest": info.content_digest,
+    }
+    names = ", ".join(one.source_id for one in info.sources)
+    line = f"{out}: {sum(info.n_rows.values())} rows with {names}, content {info.content_digest}"
+    return Report(result, [line])

@@ -1,0 +1,98 @@
+"""mmbind publish BOUND BUNDLE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..options import source_paths
+from ..output import Report, Screen, notes, reported
+
+if TYPE_CHECKING:
+    from mmbind_data.publishing.publish import PublicationPreview
+    from mmbind_data.spec.bundle import BundleInfo
+
+REFUSED = 5
+
+
+@click.command("publish")
+@click.argument("bound", type=click.Path())
+@click.argument("bundle", type=click.Path())
+@click.option("--mode", default="auto", show_default=True, help="auto: as the rights allow.",
+              type=click.Choice(["auto", "self-contained", "index-only", "linked"]))  # fmt: skip
+@click.option("--permission", "permissions", multiple=True, type=click.Path(), metavar="FILE",
+              help="JSON or Markdown: source, granted_by, date, text.")  # fmt: skip
+@click.option("--data-version", metavar="X.Y.Z", help="[default: 1.0.0, or the next]")
+@click.option("--previous", type=click.Path(), help="The bundle that this one follows.")
+@click.option("--name", help="Of the bundle: a-z, 0-9 and -.")
+@click.option("--date", "published", help="For the catalogue entry: YYYY-MM-DD.")
+@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
+              help="Where a source lies now.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Tell the decision on rights, write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle at BUNDLE.")
+@reported
+def command(
+    bound: str, bundle: str, permissions: tuple[str, ...], sources: tuple[str, ...],
+    dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
+) -> Report:  # fmt: skip
+    """Publish BOUND as BUNDLE: card, catalogue entry, credits, sums, report, store.
+
+    BUNDLE is a folder, s3://bucket/prefix or hf://datasets/owner/name.
+
+    The strictest source decides whether its data may be in it. This is not legal advice.
+    """
+    from mmbind_data.publishing.publish import plan_bundle, preview_publication, publish
+    from mmbind_data.publishing.remote import is_address, publish_remote
+    from mmbind_data.publishing.rights import DISCLAIMER
+    from mmbind_data.store.bound import open_bound
+
+    opened = open_bound(bound, sources=source_paths(sources))
+    if dry_run:
+        options = {"permissions": permissions, "overwrite": overwrite, **chosen}
+        place = None if is_address(bundle) else Path(bundle)
+        return _rehearsed(
+            bundle, preview_publication(opened, place, **options), overwrite=overwrite
+        )
+    plan = plan_bundle(opened, permissions=permissions, **chosen)
+    with screen.progress("publish") as progress:
+        send = publish_remote if is_address(bundle) else publish
+        info = send(plan, bundle, overwrite=overwrite, progress=progress)
+    told = [DISCLAIMER]
+    if plan.mode == "index-only":
+        told.append("It holds pairs and no data. Others attach their own with mmbind hydrate; "
+                    "its README.md has the commands. Why: publish --dry-run.")  # fmt: skip
+    return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes(told))
+
+
+def _rehearsed(bundle: str, found: PublicationPreview, *, overwrite: bool) -> Report:
+    from mmbind_data.publishing.remote import is_address, rehearse_remote
+    from mmbind_data.publishing.rights import decision_document, licence_summary
+
+    result: dict[str, Any] = {"decision": decision_document(found.decision), "bundle": None}
+    lines = licence_summary(found.decision)
+    if found.plan is None:
+        issue = {"code": "licence", "severity": "error", "where": "", "fix": "",
+                 "message": found.refusal or ""}  # fmt: skip
+        return Report(result, lines, [issue], exit_code=REFUSED)
+    result["bundle"] = _result(bundle, found.plan.bundle)
+    lines = [f"would publish to {bundle}: {_line(found.plan.bundle)}", *lines]
+    if is_address(bundle):
+        files = rehearse_remote(found.plan, bundle, overwrite=overwrite)
+        result["files"] = [{"path": one.path, "bytes": one.bytes} for one in files]
+        total = sum(one.bytes for one in files)
+        lines += [f"would send {len(files)} files, {total} bytes:"]
+        lines += [f"  {one.bytes:>12}  {one.path}" for one in files]
+    return Report(result, lines)
+
+
+def _result(path: str, info: BundleInfo) -> dict[str, Any]:
+    return {"path": path, **info.model_dump(mode="json")}
+
+
+def _line(info: BundleInfo) -> str:
+    return (
+        f"{info.name} {info.data_version}, {info.mode}, {len(info.sources)} sources, "
+        f"licence {info.licence}, content {info.content_digest[:12]}"
+    )

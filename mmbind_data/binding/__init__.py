@@ -1,0 +1,1 @@
+"""Bind stores: pair samples by what they share and write the bound store."""

@@ -1,0 +1,338 @@
+"""Find partners for the samples of two datasets: by a sensor, label, time or location."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mmbind_data.binding.by_time_and_place import locations_of, match_groups
+from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions, Progress
+from mmbind_data.embedding.autoencoder import embed_autoencoder
+from mmbind_data.embedding.contrastive import embed_contrastive
+from mmbind_data.embedding.vectors import Embedded, embed_file, embed_raw, embed_with
+from mmbind_data.errors import BindingError, UsageError
+from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.dtw import elastic_signals, reranked
+from mmbind_data.matching.match import match, match_candidates
+from mmbind_data.matching.rule import MatchRule
+from mmbind_data.matching.shortlist import shortlist
+from mmbind_data.signal.derived import derive, find_derivation
+from mmbind_data.signal.windows import stretch
+from mmbind_data.spec.comparison import why_incomparable
+from mmbind_data.spec.descriptor import Modality
+from mmbind_data.spec.store import LOCATION, TIME
+from mmbind_data.store.dataset import Dataset
+from mmbind_data.store.pair_table import PairTable
+
+# figures that vary with machine and threads stay out of digests
+MEASURED = ("final_loss", "mean", "std")
+
+
+def match_sensor(
+    values: np.ndarray,
+    modality: Modality,
+    sides: tuple[PairTable, PairTable],
+    options: BindOptions,
+    progress: Progress | None = None,
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """Embed the shared sensor of both sides and match both ways; labels are never read.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_a + n_b, T, ...), float32
+    modality : Modality
+    sides : two PairTable
+        Candidates, all of which carry the shared modality.
+    options : BindOptions
+
+    Returns
+    -------
+    (Matches, Matches)
+    Embedded
+
+    Raises
+    ------
+    BindingError
+        The embedding is not one vector per sample.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1, eq. 1 and 2; hubness correction and warping are ours.
+    """
+    options = resolve_options(options, modality.kind, (len(sides[0]), len(sides[1])))
+    embedded = _embed(values, modality, options, progress)
+    vectors, n = embedded.vectors, len(sides[0])
+    groups = match_groups(sides, options.group_by)
+    rule = options.rule
+    try:
+        if options.index != "exact":
+            return _match_on_index(embedded, values, modality, n, options)
+        if not options.warps(modality.kind):
+            return match(
+                vectors[:n], vectors[n:], rule, group_a=groups[0], group_b=groups[1]
+            ), embedded
+        if progress:
+            progress(0, 1, "comparing candidates elastically")
+        if options.group_by is None:
+            listed = shortlist(vectors[:n], vectors[n:], options.candidates, csls_k=rule.csls_k)
+        else:
+            many = MatchRule("csls", top_k=options.candidates, csls_k=rule.csls_k)
+            listed = match(vectors[:n], vectors[n:], many, group_a=groups[0], group_b=groups[1])
+        return rerank_by_dtw(listed, values, modality, n, options), embedded
+    except UsageError:
+        raise  # it is a ValueError too, and has its sentence
+    except ValueError as error:
+        raise BindingError(
+            cannot="bind",
+            problem="options that do not fit",
+            at="the data",
+            expected="a rule that applies",
+            got=str(error),
+        ) from error
+
+
+def rerank_by_dtw(
+    listed: tuple[Matches, Matches],
+    values: np.ndarray,
+    modality: Modality,
+    n: int,
+    options: BindOptions,
+) -> tuple[Matches, Matches]:
+    """Partners among candidates that are compared once more by dynamic time warping."""
+    signals = elastic_signals(values, modality, options.elastic)
+    ranked = reranked(*listed, signals[:n], signals[n:], band=options.elastic.band)
+    return match_candidates(*ranked, options.rule)
+
+
+def _match_on_index(
+    embedded: Embedded, values: np.ndarray, modality: Modality, n: int, options: BindOptions
+) -> tuple[tuple[Matches, Matches], Embedded]:
+    """As `match_sensor`, but candidates come from an approximate index, whose recall is told."""
+    from mmbind_data.matching.approximate import approximate_candidates, match_approximately
+
+    rule, index = options.rule, options.index
+    unfit = [
+        name
+        for name, given in (
+            ("--group-by", options.group_by is not None),
+            ("--match sinkhorn", rule.match == "sinkhorn"),
+            ("--pca", rule.pca is not None),
+        )
+        if given
+    ]
+    if index == "exact" or unfit:
+        raise UsageError(
+            cannot="bind",
+            problem="an approximate index does not offer that",
+            at=f"--index {index}",
+            expected="--index exact",
+            got=" and ".join(unfit),
+        )
+    a, b = embedded.vectors[:n], embedded.vectors[n:]
+    if options.warps(modality.kind):
+        listed, recall = approximate_candidates(
+            a, b, options.candidates, index=index, seed=options.seed
+        )
+        matches = rerank_by_dtw(listed, values, modality, n, options)
+    else:
+        matches, recall = match_approximately(a, b, rule, index=index, seed=options.seed)
+    told = {
+        "index": index,
+        "index_recall_best": round(recall.best, 4),
+        "index_recall_listed": round(recall.listed, 4),
+        "index_rows_judged": recall.n,
+    }
+    return matches, Embedded(embedded.vectors, {**embedded.config, **told}, embedded.weights)
+
+
+def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> BindOptions:
+    """Refuse a rule that cannot be followed, or a part of it that would be passed over.
+
+    The default number of partners means as many as there are, up to that.
+    """
+    rule, warps = options.rule, options.warps(kind)
+    if rule.top_k == DEFAULT_TOP_K:
+        most = min(*n, options.candidates) if warps else min(n)
+        rule = replace(rule, top_k=max(1, min(rule.top_k, most)))
+    step = "Give --rerank none, or leave it out." if warps else ""
+    for option, idle, expected, got in (
+        ("--top-k", rule.top_k > min(n), f"at most the {min(n)} samples of a side", rule.top_k),
+        ("--top-k", warps and rule.top_k > options.candidates,
+         f"at most the {options.candidates} of --candidates", rule.top_k),
+        ("--match", warps and rule.match == "sinkhorn",
+         "best, csls or mutual where candidates are compared by time warping", rule.match),
+        ("--metric", warps and rule.metric != "cosine",
+         "none where candidates are compared by time warping", rule.metric),
+        ("--pca", warps and rule.pca is not None,
+         "none where candidates are compared by time warping", rule.pca),
+    ):  # fmt: skip
+        if idle:
+            next_step = step if option != "--top-k" else ""
+            what = "a rule that cannot be followed"
+            raise UsageError(
+                cannot="bind",
+                problem=what,
+                at=option,
+                expected=expected,
+                got=str(got),
+                fix=next_step,
+            )
+    return replace(options, rule=rule)
+
+
+def _embed(
+    values: np.ndarray, modality: Modality, options: BindOptions, progress: Progress | None
+) -> Embedded:
+    if isinstance(options.embed, Path):
+        return embed_file(options.embed, len(values))
+    if callable(options.embed):
+        return embed_with(options.embed, values, modality)
+    if options.embed == "raw":
+        return embed_raw(values, modality)
+    train = embed_contrastive if options.embed == "contrastive" else embed_autoencoder
+    return train(values, modality, steps=options.steps, seed=options.seed, progress=progress)
+
+
+def has_shared(rows: PairTable, shared: str, derivations: Sequence[str]) -> np.ndarray:
+    """Which rows have what is shared, or something that it can be derived from: bool, (n,)."""
+    if shared == TIME:
+        return np.ones(len(rows), dtype=bool)
+    if shared == LOCATION:
+        return np.asarray(np.isfinite(locations_of(rows)[0]).all(axis=1))
+    has = rows.carries(shared)
+    for code, source in enumerate(rows.sources):
+        origin = _origin(source.store, shared, derivations)
+        if origin and origin[0] in rows.given:
+            has = has | (rows.given[origin[0]][:, 0] == code)
+    return has
+
+
+def derivable(store: Dataset, derivations: Sequence[str]) -> list[str]:
+    """Modalities that a store does not have, but can be given by the derivations named."""
+    targets = [find_derivation(name).target for name in derivations]
+    return [target for target in targets if _origin(store, target, derivations)]
+
+
+def check_derivations(
+    stores: Sequence[Dataset], chosen: Sequence[str], names: Sequence[str]
+) -> None:
+    """Refuse a derivation that no store needs: a misunderstanding.
+
+    Raises
+    ------
+    UsageError
+    """
+    used = {
+        origin[1]
+        for store in stores
+        for shared in chosen
+        if (origin := _origin(store, shared, names)) is not None
+    }
+    for name in names:
+        if find_derivation(name).name not in used:
+            wanted = ", ".join(dict.fromkeys(chosen))
+            raise UsageError(
+                cannot="bind",
+                problem="a derivation that is of no use",
+                at="--derive",
+                expected=f"one that gives {wanted} to a store that lacks it",
+                got=repr(name),
+            )
+
+
+def _origin(store: Dataset, shared: str, derivations: Sequence[str]) -> tuple[str, str] | None:
+    """The modality that a store derives the shared one from, and the derivation's name."""
+    if shared in store.info.modalities:
+        return None
+    for name in derivations:
+        derivation = find_derivation(name)
+        for own, modality in store.info.modalities.items():
+            fits = derivation.source_kind == modality.kind and derivation.target == shared
+            if fits and (modality.kind == "skeleton" or own == "acc"):
+                return own, name
+    return None
+
+
+def shared_values(
+    sides: Sequence[PairTable], shared: str, derivations: Sequence[str] = ()
+) -> tuple[np.ndarray, Modality]:
+    """The shared modality of all rows as one array; longer windows are stretched to the shortest.
+
+    Returns
+    -------
+    values : ndarray, shape (n_a + n_b, T, ...), float32
+        T is the smallest number of frames among the stores used.
+    modality : Modality
+        Of the first store used.
+
+    Raises
+    ------
+    BindingError
+        Kind, unit, axes behind time or duration differ.
+    """
+    loaded: list[tuple[int, np.ndarray, np.ndarray, Modality, Dataset]] = []
+    for number, side in enumerate(sides):
+        for code, source in enumerate(side.sources):
+            origin = _origin(source.store, shared, derivations)
+            given = side.given.get(origin[0] if origin else shared)
+            rows = np.flatnonzero(given[:, 0] == code) if given is not None else np.array([], int)
+            if origin and shared in side.given:  # measured beats derived
+                rows = rows[side.given[shared][rows, 0] < 0]
+            if len(rows) and given is not None:
+                values, modality = _load(source.store, shared, given[rows, 1], origin)
+                loaded.append((number, rows, values, modality, source.store))
+    first = loaded[0][3]
+    check_comparable([(store, modality) for *_, modality, store in loaded], shared)
+    still = first.axes[0].name != "time"
+    n_frames = min(values.shape[1] for _, _, values, _, _ in loaded)
+    parts = [np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32) for side in sides]
+    for number, rows, values, _, _ in loaded:
+        if values.shape[1] != n_frames and not still:  # stretch works along the first axis
+            values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
+        parts[number][rows] = values
+    union = np.concatenate(parts)
+    if not np.isfinite(union).all():
+        place = " and ".join(dict.fromkeys(str(store.path) for *_, store in loaded))
+        raise BindingError(
+            cannot="bind",
+            problem="values that are not finite",
+            at=place,
+            expected=f"finite {shared}",
+            got="NaN or infinity",
+            fix="Check it with mmbind validate.",
+        )
+    return union, first
+
+
+def _load(
+    store: Dataset, shared: str, rows: np.ndarray, origin: tuple[str, str] | None
+) -> tuple[np.ndarray, Modality]:
+    if origin is None:
+        return store.load(shared, rows), store.info.modalities[shared]
+    own, name = origin
+    return derive(store.load(own, rows), store.info.modalities[own], find_derivation(name))
+
+
+def check_comparable(held: Sequence[tuple[Dataset, Modality]], shared: str) -> None:
+    """Refuse samples whose numbers do not mean the same, as far as is known.
+
+    Raises
+    ------
+    BindingError
+    """
+    for other, modality in held:
+        reason = why_incomparable(held[0][1], modality)
+        if reason:
+            place = " and ".join(dict.fromkeys(str(store.path) for store in (held[0][0], other)))
+            step = "Convert both with presets that agree."
+            raise BindingError(
+                cannot="bind",
+                problem=f"{shared} differs between the stores",
+                at=place,
+                expected="the same kind, unit, axes and duration",
+                got=reason,
+                fix=step,
+            )

@@ -1,0 +1,286 @@
+"""Complete rows by their partners: the algebra of the table of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmbind_data.errors import UsageError
+from mmbind_data.matching.candidates import Matches
+from mmbind_data.store.pair_table import INCOMPLETE, MEAN, PSEUDO, PairTable, Source
+
+
+def original_rows(source: Source) -> PairTable:
+    """The samples of one store as they were measured; what it lacks is a dummy.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.2.1: X~_A = (m_1, 0, m_s).
+    """
+    n = len(source.store)
+    own = np.stack([np.zeros(n, dtype=np.int64), np.arange(n)], axis=1)
+    given = {
+        name: np.where(source.store.present(name)[:, np.newaxis], own, -1)
+        for name in source.store.info.modalities
+    }
+    return PairTable(
+        sources=(source,),
+        kind=np.full(n, INCOMPLETE, dtype=np.int8),
+        anchor=own,
+        given=given,
+        shared=(),
+        hop=np.zeros(n, dtype=np.int16),
+        similarity=np.full(n, np.nan, dtype=np.float32),
+        weight=np.ones(n, dtype=np.float32),
+        rank=np.zeros(n, dtype=np.int16),
+    )
+
+
+def candidates(rows: PairTable, carried: np.ndarray) -> np.ndarray:
+    """Row numbers that can be anchors or partners, ascending, of those that carry what is shared.
+
+    An original whose sample is the anchor of a bound row stands back for that row, which says the
+    same and more; of several ranks the first counts.
+    """
+    usable = carried & (rows.rank == 0)
+    if (rows.kind != INCOMPLETE).any():
+        span = max(len(source.uid) for source in rows.sources)
+        name = rows.anchor[:, 0] * span + rows.anchor[:, 1]
+        bound = np.unique(name[usable & (rows.kind != INCOMPLETE)])
+        usable &= (rows.kind != INCOMPLETE) | ~np.isin(name, bound)
+    return np.flatnonzero(usable)
+
+
+def stack_sources(first: PairTable, second: PairTable) -> tuple[PairTable, PairTable]:
+    """Let both count the same sources: those of the first, then those of the second."""
+    sources = (*first.sources, *second.sources)
+    step = np.array([len(first.sources), 0], dtype=np.int64)
+    moved = {name: np.where(one >= 0, one + step, -1) for name, one in second.given.items()}
+    return (
+        replace(first, sources=sources),
+        replace(second, sources=sources, anchor=second.anchor + step, given=moved),
+    )
+
+
+def complete(
+    anchors: PairTable, partners: PairTable, matches: Matches, modalities: Sequence[str], hop: int
+) -> PairTable:
+    """Anchors completed by their partners: what an anchor has itself is never replaced.
+
+    Parameters
+    ----------
+    anchors : PairTable, n of them
+    partners : PairTable
+        What ``matches.partner`` counts; of the same sources as the anchors.
+    matches : Matches, shape (n, k)
+        A partner of -1 gives no row.
+    modalities : sequence of str
+        Of both.
+    hop : int
+
+    Returns
+    -------
+    PairTable
+        Anchor by anchor, rank by rank; the similarity is the smallest of all bindings so far.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.2: X_Ap = (m_1^j, m_s^j, m_2^p_j, a_jp_j).
+    """
+    index, rank = np.nonzero(matches.partner >= 0)
+    partner = matches.partner[index, rank]
+    made = complete_rows(
+        anchors.take(index), partners.take(partner), matches.similarity[index, rank], modalities
+    )
+    kind, hops = np.full(len(index), PSEUDO, dtype=np.int8), np.full(len(index), hop, np.int16)
+    return replace(made, kind=kind, hop=hops, rank=rank.astype(np.int16))
+
+
+def complete_rows(
+    own: PairTable, other: PairTable, similarity: np.ndarray, modalities: Sequence[str]
+) -> PairTable:
+    """Rows completed by as many others, one by one; kind, hop and rank stay those of the first."""
+    given = {}
+    nothing = np.full((len(own), 2), -1, dtype=np.int64)
+    for name in modalities:
+        mine, theirs = own.given.get(name, nothing), other.given.get(name, nothing)
+        given[name] = np.where(mine[:, :1] >= 0, mine, theirs)
+    links = np.stack([similarity, own.similarity, other.similarity])
+    return replace(own, given=given, similarity=np.fmin.reduce(links).astype(np.float32))
+
+
+def concatenate(
+    parts: Sequence[PairTable], modalities: Sequence[str], shared: tuple[str, ...]
+) -> PairTable:
+    """Put rows of the same sources together, in the order given."""
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def modality(part: PairTable, name: str) -> np.ndarray:
+        return part.given.get(name, np.full((len(part), 2), -1, dtype=np.int64))
+
+    return PairTable(
+        sources=parts[0].sources,
+        kind=column("kind"),
+        anchor=column("anchor"),
+        given={
+            name: np.concatenate([modality(part, name) for part in parts]) for name in modalities
+        },
+        shared=shared,
+        hop=column("hop"),
+        similarity=column("similarity"),
+        weight=column("weight"),
+        rank=column("rank"),
+    )
+
+
+def refuse_means(sides: tuple[PairTable, PairTable], *, mean: bool, top_k: int) -> None:
+    """Refuse to average what has no mean, and alternatives of what is a mean already.
+
+    Raises
+    ------
+    UsageError
+    """
+    averaged = [bool((side.kind == MEAN).any()) for side in sides]
+    if not mean and not any(averaged):
+        return
+    place = " and ".join(str(source.store.path) for source in sides[0].sources)
+    if top_k > 1 and not mean:
+        raise UsageError(
+            cannot="bind",
+            problem="several partners for rows that are means",
+            at=place,
+            expected="one partner, or their mean too",
+            got=f"--top-k {top_k}",
+            fix=f"Use --mean {top_k} instead.",
+        )
+    for source in sides[0].sources:
+        for name, modality in source.store.info.modalities.items():
+            if modality.ragged or modality.classes is not None:
+                why = "point clouds" if modality.ragged else "classes of pixels"
+                raise UsageError(
+                    cannot="bind",
+                    problem=f"no mean of {name}",
+                    at=source.store.path,
+                    expected="modalities whose values can be averaged",
+                    got=why,
+                    fix="Use --top-k, or cut the store without it: mmbind partition.",
+                )
+
+
+def group_sizes(rows: PairTable) -> np.ndarray:
+    """Rows from each row to the end of its group, (n,) int64: 1 for a row on its own.
+
+    A group are the rows of one kind from a rank 0 up to the next one.
+    """
+    n = len(rows)
+    starts = (rows.rank == 0) | (rows.kind == INCOMPLETE)
+    starts[1:] |= rows.kind[1:] != rows.kind[:-1]
+    edges = np.append(np.flatnonzero(starts), n)
+    return np.asarray(edges[np.searchsorted(edges, np.arange(n), side="right")] - np.arange(n))
+
+
+def whole_groups(rows: PairTable, first: np.ndarray) -> np.ndarray:
+    """Numbers of all rows of the groups that begin at the given rows, in their order."""
+    return _spread(first, group_sizes(rows)[first])[1]
+
+
+def complete_groups(
+    first: PairTable,
+    anchors: np.ndarray,
+    second: PairTable,
+    partners: np.ndarray,
+    matches: Matches,
+    modalities: Sequence[str],
+    hop: int,
+    *,
+    mean: bool,
+) -> tuple[PairTable, np.ndarray]:
+    """`pairs.complete` where an anchor or a partner may be a group of mean rows.
+
+    Each row of the anchor's group is completed by each row of each partner's group.
+
+    Parameters
+    ----------
+    first, second : PairTable
+        Of the same sources.
+    anchors, partners : ndarray of int, shapes (n,), (m,)
+        Rows of the first that were matched, of the second that ``matches.partner`` counts.
+    matches : Matches, shape (n, k)
+    modalities : sequence of str
+    hop : int
+    mean : bool
+        The k partners are to be averaged.
+
+    Returns
+    -------
+    PairTable
+        Anchor by anchor. Ranks count within an anchor; the similarity is the smallest of a row's
+        bindings. Kind mean where partners are averaged or a mean is completed, else pseudo.
+    ndarray, int64
+        The anchor that each row belongs to, from 0.
+    """
+    index, rank = np.nonzero(matches.partner >= 0)
+    similarity = matches.similarity[index, rank]
+    own, other = anchors[index], partners[matches.partner[index, rank]]
+    averaged = (first.kind[own] == MEAN) | (second.kind[other] == MEAN)
+    sizes = [
+        np.where(rows.kind[chosen] == MEAN, group_sizes(rows)[chosen], 1)
+        for rows, chosen in ((first, own), (second, other))
+    ]
+    pair, own = _spread(own, sizes[0])
+    again, other = _spread(other[pair], sizes[1][pair])
+    pair, own = pair[again], own[again]
+    # partners change fastest: rank r of the match is rank r of the rows
+    order = np.lexsort((rank[pair], other - _group_start(other, second), own, index[pair]))
+    pair, own, other = pair[order], own[order], other[order]
+    anchor = index[pair]
+    made = complete_rows(first.take(own), second.take(other), similarity[pair], modalities)
+    is_mean = np.zeros(len(anchors), dtype=bool)
+    np.logical_or.at(is_mean, index, averaged | mean)
+    kind = np.where(is_mean[anchor], MEAN, PSEUDO).astype(np.int8)
+    ranks = np.arange(len(anchor)) - np.searchsorted(anchor, anchor)
+    return replace(
+        made, kind=kind, rank=ranks.astype(np.int16),
+        hop=np.full(len(anchor), hop, dtype=np.int16),
+    ), anchor  # fmt: skip
+
+
+def _group_start(chosen: np.ndarray, rows: PairTable) -> np.ndarray:
+    """First row of the group of each row chosen; the row itself where it is no mean."""
+    member = rows.kind == MEAN
+    begin = np.maximum.accumulate(np.where(~member | (rows.rank == 0), np.arange(len(rows)), 0))
+    return np.asarray(begin[chosen])
+
+
+def shares(rows: PairTable, chosen: np.ndarray, temperature: float) -> np.ndarray:
+    """Weights of the chosen rows, whole groups: softmax of the similarity, 1 for each group.
+
+    Parameters
+    ----------
+    rows : PairTable
+    chosen : ndarray of int, shape (p,)
+        Ascending.
+    temperature : float
+
+    Returns
+    -------
+    ndarray, shape (p,), float64
+    """
+    starts = rows.rank[chosen] == 0
+    group = np.cumsum(starts) - 1
+    wide = rows.similarity[chosen].astype(np.float64)
+    # behind the best of the group: else low temperatures raise to infinity, or all to 0
+    best = np.maximum.reduceat(wide, np.flatnonzero(starts))
+    raised = np.exp((wide - best[group]) / temperature)
+    return np.asarray(raised / np.bincount(group, raised)[group])
+
+
+def _spread(first: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each number counted on as often as it is large: which one it came from, and the numbers."""
+    origin = np.repeat(np.arange(len(first)), sizes)
+    step = np.arange(len(origin)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return origin, first[origin] + step

@@ -1,0 +1,132 @@
+"""Describe and write a bound store: attributes, sources, tables, encoder, evaluation."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmbind_data.binding.evaluation import PairingReport
+from mmbind_data.datasets.registry import list_datasets
+from mmbind_data.embedding.vectors import Embedded
+from mmbind_data.io.locations import relative_link
+from mmbind_data.spec.store import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
+from mmbind_data.store.bound import ENCODER, EVALUATION, PAIRS, SOURCES
+from mmbind_data.store.dataset import META, PROVENANCE
+from mmbind_data.store.pair_table import KINDS, PairTable, Source, bound_digest
+from mmbind_data.store.writer import finish_store, write_table
+from mmbind_data.store.zarr_format import group_node
+
+
+def describe_bound(
+    out: Path,
+    rows: PairTable,
+    binder: Sequence[BinderInfo],
+    report: PairingReport,
+    table: pa.Table,
+    warnings: Sequence[str],
+) -> BoundInfo:
+    """What the attributes of a bound store's root say."""
+    sources = tuple(source_info(source, out) for source in rows.sources)
+    counts = np.bincount(rows.kind, minlength=len(KINDS)).tolist()
+    return BoundInfo(
+        mode="linked",
+        shared=rows.shared,
+        binder=tuple(binder),
+        sources=sources,
+        modalities=tuple(rows.given),
+        n_rows={
+            name: count
+            for name, count in zip(KINDS, counts, strict=True)
+            if count or name != "mean"  # the three kinds are always told
+        },
+        similarity=report.similarity,
+        pairing_accuracy=report.pairing_accuracy,
+        reuse=report.reuse,
+        warnings=tuple(warnings),
+        content_digest=bound_digest(rows.shared, binder, sources, table),
+    )
+
+
+def source_info(source: Source, out: Path) -> SourceInfo:
+    """What a bound store remembers of one of its sources."""
+    info = source.store.info
+    return SourceInfo(
+        source_id=source.source_id,
+        dataset_id=info.dataset_id,
+        dataset_version=info.dataset_version,
+        content_digest=info.content_digest,
+        n_samples=info.n_samples,
+        modalities=info.modalities,
+        subjects=tuple(info.subjects),
+        partition=info.partition,
+        licence=info.licence,
+        path=relative_link(source.store.path, out),
+        convert=rebuild_command(info),
+    )
+
+
+def rebuild_command(info: DatasetInfo) -> str:
+    """The commands that make a source store from raw data."""
+    target = f"{info.dataset_id}.zarr"
+    if info.dataset_id in list_datasets():
+        command = f"mmbind convert {info.dataset_id} RAW {target}"
+    else:  # a user's own tables, or a package that is not installed here
+        command = f"mmbind convert table RAW {target} --descriptor {info.dataset_id}.json"
+    if info.preset != "default":
+        command += f" --preset {info.preset}"
+    if info.selection.subjects is not None:
+        command += f" --subjects {','.join(info.selection.subjects)}"
+    if info.selection.modalities is not None:
+        command += f" --modalities {','.join(info.selection.modalities)}"
+    if info.selection.placements is not None:
+        command += f" --placement {','.join(info.selection.placements)}"
+    for name, value in info.selection.options.items():
+        command += f" --set {shlex.quote(f'{name}={value}')}"
+    part = info.partition
+    if part is None:
+        return command
+    command += f" && mmbind partition {target} {shlex.quote(f'{part.node}.zarr')}"
+    if part.subjects is not None:
+        command += f" --subjects {','.join(part.subjects)}"
+    command += f" --modalities {','.join(part.modalities)}"
+    for column, values in (part.where or {}).items():
+        command += "".join(f" --where {shlex.quote(f'{column}={value}')}" for value in values)
+    return command + (" --labels none" if part.labels == "none" else "")
+
+
+def write_bound(
+    folder: Path,
+    info: BoundInfo,
+    table: pa.Table,
+    embedded: Sequence[Embedded],
+    report: PairingReport,
+) -> None:
+    """Write a bound store into an empty folder; encoders of later hops are numbered."""
+    nodes = {name: group_node() for name in (META, EVALUATION, ENCODER)}
+    for name in nodes:
+        (folder / name).mkdir(parents=True)
+    write_table(folder / PAIRS, table)
+    _write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
+    _write_json(folder / PROVENANCE, {"command": "bind", "mmbind": version("mmbind")})
+    for hop, one in enumerate(embedded):
+        number = f"-{hop}" if hop else ""
+        _write_json(folder / ENCODER / f"config{number}.json", dict(one.config))
+        if one.weights:
+            from safetensors.numpy import save_file
+
+            weights = {name: np.ascontiguousarray(array) for name, array in one.weights.items()}
+            save_file(weights, folder / ENCODER / f"model{number}.safetensors")
+    _write_json(folder / EVALUATION / "pairing.json", report.document)
+    write_table(folder / EVALUATION / "partners.parquet", report.partners)
+    finish_store(folder, info.model_dump(mode="json"), nodes)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""Convert raw data to a store, resumable and in parallel."""

@@ -1,0 +1,78 @@
+"""Tell whether raw files are those that the dataset's owner distributes, where that is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmbind_data.raw.files import RawFile
+from mmbind_data.spec.descriptor import Checksum, Descriptor
+
+BLOCK_BYTES = 1 << 20
+
+
+def checksum_notes(descriptor: Descriptor, files: Sequence[RawFile]) -> list[str]:
+    """Compare files whose official digest is known, and say what came out.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+    files : sequence of RawFile
+        As `mmbind_data.raw.files.scan` lists them.
+
+    Returns
+    -------
+    list of str
+        Remarks for the user; none where no file has a known digest.
+    """
+    known: dict[str, list[Checksum]] = {}
+    for checksum in descriptor.checksums:
+        known.setdefault(checksum.file.rsplit("/", 1)[-1], []).append(checksum)
+    same: list[str] = []
+    other: list[str] = []
+    for name, place, read in _candidates(files, known):
+        fitting = [one for one in known[name] if f"/{place}".endswith(f"/{one.file}")]
+        if fitting:
+            found = any(_digest(one, read) == one.digest for one in fitting)
+            (same if found else other).append(name)
+    notes = []
+    if same:
+        notes.append(f"official file, checksum known: {', '.join(sorted(same))}")
+    if other:
+        notes.append(
+            f"warning: not the official file as its checksum tells (changed or packed anew?): "
+            f"{', '.join(sorted(other))}"
+        )
+    return notes
+
+
+def _candidates(
+    files: Sequence[RawFile], names: dict[str, list[Checksum]]
+) -> list[tuple[str, str, RawFile | Path]]:
+    """Archives and files with a known name: name, path for comparison, where to read it."""
+    archives = {file.container for file in files if file.member is not None}
+    found: list[tuple[str, str, RawFile | Path]] = [
+        (archive.name, str(archive), archive)
+        for archive in sorted(archives)
+        if archive.name in names
+    ]
+    for file in files:
+        name = file.path.rsplit("/", 1)[-1]
+        if name in names:
+            found.append((name, file.path, file))
+    return found
+
+
+def _digest(checksum: Checksum, source: RawFile | Path) -> str:
+    size = source.size if isinstance(source, RawFile) else source.stat().st_size
+    digest = hashlib.new("sha1" if checksum.algorithm == "git-blob" else checksum.algorithm)
+    if checksum.algorithm == "git-blob":
+        digest.update(f"blob {size}\0".encode())
+    if isinstance(source, RawFile):
+        digest.update(source.read())
+    else:
+        with source.open("rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""One conversion: scan, read unit by unit, window, assemble, rename once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmbind_data.conversion.assemble import Progress, assemble
+from mmbind_data.conversion.plan import (
+    ConversionPlan,
+    ConversionRequest,
+    check_request,
+    plan_conversion,
+)
+from mmbind_data.conversion.spool import SUFFIX, UnitResult, UnitTask, read_spools
+from mmbind_data.conversion.workers import Others, convert_units
+from mmbind_data.datasets.reader import TABLE
+from mmbind_data.errors import MMBindError, RawLayoutError
+from mmbind_data.io.atomic import (
+    check_output,
+    claimed,
+    commit,
+    discard,
+    failed,
+    make_folder,
+    remove,
+    staging_path,
+)
+from mmbind_data.io.digests import canonical_json, text_digest
+from mmbind_data.raw.files import RawListing
+from mmbind_data.spec.store import DatasetInfo
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished conversion: the store, what was resumed, and remarks for the user."""
+
+    path: Path
+    info: DatasetInfo
+    n_units: int
+    n_resumed: int
+    notes: tuple[str, ...]
+
+
+def convert_dataset(
+    name: str,
+    raw: str | Path,
+    out: Path,
+    request: ConversionRequest,
+    *,
+    others: Others | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert what a request asks for; parameters and errors are those of `convert`.
+
+    Parameters
+    ----------
+    others : Others, optional
+        Processes that read beside this one.
+    """
+    doing = f"convert {name}"
+    check_request(name, request)
+    check_output(out, overwrite=overwrite, doing=doing)
+    plan = plan_conversion(name, raw, request)
+    staging, threads = staging_path(out), 1 + (others.count if others else 0)
+    with claimed(out, doing=doing):
+        make_folder(staging / "units", doing=doing)
+        try:
+            results = _convert_units(plan, staging / "units", others, progress)
+            info, notes = assemble(plan, results, staging / "store", progress, threads=threads)
+            commit(staging / "store", out, overwrite=overwrite, doing=doing)
+        except BaseException as error:
+            if isinstance(error, RawLayoutError):  # what is damaged has to be replaced first
+                remove(staging)
+                raise
+            kept = _keep_units(staging)
+            if isinstance(error, OSError) and not isinstance(error, MMBindError):
+                raise failed(out, error, doing=doing, next_step=kept) from error
+            raise
+        discard(staging)
+    n_resumed = sum(result.resumed for result in results)
+    notes = [*plan.listing.notes, *unrecognised_notes(plan.listing), *notes]
+    return Converted(out, info, len(results), n_resumed, tuple(notes))
+
+
+def unrecognised_notes(listing: RawListing) -> list[str]:
+    """A remark on raw files that no unit uses, if there are any."""
+    paths = listing.unrecognised
+    if not paths:
+        return []
+    return [f"{len(paths)} files are not part of the dataset and are left aside, e.g. {paths[0]}"]
+
+
+def _keep_units(staging: Path) -> str:
+    """Clean up after a failure; keep the finished units, if any, and say so."""
+    remove(staging / "store")
+    if not any((staging / "units").glob(f"*{SUFFIX}")):
+        remove(staging)
+        return ""
+    return f"What is done is kept in {staging}: run the same command to go on."
+
+
+def _convert_units(
+    plan: ConversionPlan, folder: Path, others: Others | None, progress: Progress | None
+) -> list[UnitResult]:
+    descriptor, preset = plan.descriptor, plan.preset
+    config = {
+        "dataset": descriptor.dataset_id,
+        "reader": descriptor.reader_version,
+        "preset": preset.model_dump(mode="json"),
+        "modalities": sorted(plan.modalities),
+        "options": dict(plan.options),
+    }
+    changed = plan.selection.options
+    variant = f"{plan.preset_name} {canonical_json(changed)}" if changed else plan.preset_name
+    earlier = read_spools(folder)
+    run = str(len(list(folder.glob(f"*{SUFFIX}"))))
+    tasks = [
+        UnitTask(
+            dataset=TABLE if plan.document else descriptor.dataset_id,
+            dataset_id=descriptor.dataset_id,
+            document=plan.document,
+            unit=unit,
+            preset=plan.preset_name,
+            variant=variant,
+            modalities=plan.modalities,
+            kinds={name: stream.kind for name, stream in descriptor.streams.items()},
+            windowing=preset.windowing,
+            labels=preset.labels,
+            config_digest=text_digest(canonical_json(config), *unit.placements),
+            folder=folder,
+            run=run,
+            earlier=tuple(earlier.get(unit.key, ())),
+        )
+        for unit in plan.units
+    ]
+    results: dict[int, UnitResult] = {}
+    for index, result in convert_units(tasks, others):
+        results[index] = result
+        if progress:
+            progress(len(results), len(tasks), tasks[index].unit.key)
+    return [results[index] for index in range(len(tasks))]

@@ -1,0 +1,263 @@
+"""Decide what of a raw dataset is converted, before any of it is parsed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from mmbind_data.conversion.checksums import checksum_notes
+from mmbind_data.datasets.registry import open_reader
+from mmbind_data.errors import RawLayoutError, UsageError, suggest
+from mmbind_data.raw.files import RawListing, Unit, natural, scan
+from mmbind_data.spec.descriptor import Descriptor, Preset
+from mmbind_data.spec.store import Selection
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """What a conversion will do, known before any raw file is parsed."""
+
+    descriptor: Descriptor
+    document: str | None
+    preset_name: str
+    preset: Preset
+    modalities: tuple[str, ...]
+    selection: Selection
+    options: Mapping[str, str]
+    listing: RawListing
+    units: tuple[Unit, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Raw bytes to read, decompressed."""
+        return sum(file.size for unit in self.units for file in unit.files.values())
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What of a raw dataset is asked for; None stands for all that the preset reads.
+
+    Attributes
+    ----------
+    preset : str
+        A preset of the dataset's descriptor.
+    subjects, modalities, placements : tuple of str, optional
+        Convert only these.
+    options : mapping of str to str
+        Choices that the descriptor offers; those left out keep their default.
+    document : str, optional
+        Text of the user's own descriptor, for dataset ``table``.
+    """
+
+    preset: str = "default"
+    subjects: tuple[str, ...] | None = None
+    modalities: tuple[str, ...] | None = None
+    placements: tuple[str, ...] | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    document: str | None = None
+
+
+def request_of(
+    *,
+    preset: str = "default",
+    subjects: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    placements: Sequence[str] | None = None,
+    options: Mapping[str, str] | None = None,
+    document: str | None = None,
+) -> ConversionRequest:
+    """Build a request from what a caller has at hand; an empty choice stands for none."""
+
+    def frozen(names: Sequence[str] | None) -> tuple[str, ...] | None:
+        return tuple(names) if names else None
+
+    chosen = (frozen(subjects), frozen(modalities), frozen(placements))
+    return ConversionRequest(preset, *chosen, options or {}, document)
+
+
+def plan_conversion(
+    name: str, raw: str | Path, request: ConversionRequest | None = None
+) -> ConversionPlan:
+    """Find the raw files of a dataset and decide what to convert.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id.
+    raw : path
+        The raw distribution: a folder, or a zip.
+    request : ConversionRequest
+
+    Raises
+    ------
+    UsageError
+        Unknown dataset, preset, modality, subject, placement or option.
+    RawLayoutError
+        The raw data is missing or not recognised.
+    """
+    request = request or ConversionRequest()
+    check_request(name, request)
+    dataset = open_reader(name, request.document)
+    descriptor = dataset.descriptor
+    preset = descriptor.presets[request.preset]
+    given = request.options
+    options = {key: given.get(key, one.default) for key, one in descriptor.options.items()}
+    chosen = tuple(dict.fromkeys(request.modalities or preset.modalities))
+    files = scan(Path(raw))
+    listing = dataset.find(files, request.preset, **options)
+    selected = _select(name, raw, listing, preset, request)
+    units = tuple(narrowed for unit in selected if (narrowed := unit.narrowed(chosen)).files)
+    if not units:
+        raise _nothing_asked_for(name, raw, listing, selected, chosen)
+    _check_names(name, units)
+    changed = {key: value for key, value in options.items() if key in request.options}
+    selection = Selection(
+        subjects=request.subjects or None,
+        modalities=chosen if request.modalities else None,
+        placements=request.placements or None,
+        options=changed,
+    )
+    notes = [*listing.notes, *_narrowed_note(listing, units, request)]
+    listing = replace(listing, notes=(*notes, *checksum_notes(descriptor, files)))
+    return ConversionPlan(
+        descriptor,
+        request.document,
+        request.preset,
+        preset,
+        chosen,
+        selection,
+        options,
+        listing,
+        units,
+    )
+
+
+def _nothing_asked_for(
+    name: str, raw: str | Path, listing: RawListing, units: Sequence[Unit], chosen: Sequence[str]
+) -> RawLayoutError:
+    """The error where no unit is left; ``units`` are those of the people and places asked for."""
+    have = [one for one in listing.modalities if any(unit.narrowed((one,)).files for unit in units)]
+    got = f"files of {', '.join(have)}" if have else f"{len(units)} recordings without any"
+    if not units:
+        got = f"none of these, and {len(listing.units)} other recordings"
+    expected = f"files of {', '.join(chosen)} for these labels, subjects and placements"
+    what, step = "no raw file of what was asked for", "Ask for less at once, or add those files."
+    return RawLayoutError(
+        cannot=f"convert {name}", problem=what, at=raw, expected=expected, got=got, fix=step
+    )
+
+
+def _check_names(name: str, units: Sequence[Unit]) -> None:
+    """Refuse file names that no document can hold: bytes that are no text."""
+    for unit in units:
+        for text in (*(file.path for file in unit.files.values()), unit.key):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                what, step = "a name that is no UTF-8 text", "Rename that file or folder."
+                raise RawLayoutError(
+                    cannot=f"convert {name}",
+                    problem=what,
+                    at=text,
+                    expected="names in UTF-8",
+                    got=repr(text),
+                    fix=step,
+                ) from None
+
+
+def check_request(name: str, request: ConversionRequest) -> None:
+    """Refuse what the dataset's descriptor does not know, before any file is looked at.
+
+    Raises
+    ------
+    UsageError
+        Unknown dataset, preset, modality or option.
+    """
+    descriptor = open_reader(name, request.document).descriptor
+    preset = _known(request.preset, descriptor.presets, "preset", name)
+    for modality in request.modalities or preset.modalities:
+        known = preset.windowing.length
+        _known(modality, known, "modality", f"{name}, preset {request.preset}")
+    for key, value in request.options.items():
+        option = _known(key, descriptor.options, "option", f"--set, {descriptor.dataset_id}")
+        if re.fullmatch(option.pattern, value) is None:
+            where = f"--set {key}={value}"
+            raise UsageError(
+                cannot="convert",
+                problem="bad value",
+                at=where,
+                expected=option.summary,
+                got=repr(value),
+            )
+
+
+def _select(
+    name: str, raw: str | Path, listing: RawListing, preset: Preset, request: ConversionRequest
+) -> tuple[Unit, ...]:
+    """Units that can hold samples that were asked for, as far as their names tell."""
+    subjects = {unit.fields["subject"] for unit in listing.units if "subject" in unit.fields}
+    worn = {place for unit in listing.units for place in unit.worn}
+    for what, wanted, found in (
+        ("subject", request.subjects, subjects),
+        ("placement", request.placements, worn),
+    ):
+        for one in wanted or ():
+            if one not in found:
+                expected = f"one of {', '.join(sorted(found, key=natural)) or 'none'}"
+                raise UsageError(
+                    cannot=f"convert {name}",
+                    problem=f"no {what} {one!r}",
+                    at=raw,
+                    expected=expected,
+                    got=repr(one),
+                )
+    places = request.placements or preset.placements
+    units = []
+    for unit in listing.units:
+        if request.subjects and unit.fields.get("subject") not in request.subjects:
+            continue
+        label = unit.fields.get("label")
+        if label is not None and preset.labels is not None and label not in preset.labels:
+            continue
+        if places is None:
+            units.append(unit)
+        elif set(unit.worn) & set(places):
+            kept = tuple(place for place in unit.placements if place in places)
+            units.append(replace(unit, placements=kept))
+    return tuple(units)
+
+
+def _narrowed_note(
+    listing: RawListing, units: Sequence[Unit], request: ConversionRequest
+) -> list[str]:
+    """How much of what was found is asked for; the reader's own notes are on the whole download."""
+    asked = [
+        f"{option} {','.join(values)}"
+        for option, values in (
+            ("--subjects", request.subjects),
+            ("--placement", request.placements),
+            ("--modalities", request.modalities),
+        )
+        if values
+    ]
+    if not asked or len(units) == len(listing.units):
+        return []
+    return [f"{len(units)} of the {len(listing.units)} found are converted: {', '.join(asked)}"]
+
+
+def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:
+    if name not in known:
+        raise UsageError(
+            cannot="convert",
+            problem=f"unknown {what}",
+            at=where,
+            expected="a known one",
+            got=repr(name),
+            fix=suggest(name, known),
+        )
+    return known[name]

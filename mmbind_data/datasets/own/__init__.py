@@ -1,0 +1,1 @@
+"""Own recordings: tables that a user's descriptor explains."""

@@ -1,0 +1,422 @@
+"""What a user says of data of their own: which files there are, which columns, units and rates.
+
+The descriptor is a JSON document; keys that begin with ``$comment`` are for people and may stand
+anywhere. `parse_descriptor` checks it, `as_dataset` gives what is known in mmbind's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from mmbind_data.datasets.own.units import Conversion, conversion
+from mmbind_data.errors import FormatError
+from mmbind_data.spec.descriptor import (
+    Axis,
+    ColumnType,
+    DatasetId,
+    Descriptor,
+    Fact,
+    Licence,
+    Model,
+    Name,
+    Preset,
+    RawStream,
+    Windowing,
+)
+from mmbind_data.spec.store import SAMPLE_COLUMNS
+from mmbind_data.spec.validation_messages import fault_by_field
+
+FIELDS = ("subject", "label", "trial", "session", "placement", "environment")
+OWN = "the user's own descriptor"
+DOCUMENT = "the descriptor"
+DOING = "use the descriptor"
+AXES = ("channel", "joint", "coordinate", "height", "width", "antenna", "subcarrier", "packet")
+MOST_FRAMES = 100_000  # of a stretched sample
+INERTIAL_UNITS = ("m/s^2", "rad/s", "uT", "rad", "1")
+# axes of one frame, where the descriptor names none
+FRAME_AXES: dict[str, tuple[str, ...]] = {
+    "inertial": ("channel",),
+    "signal": ("channel",),
+    "skeleton": ("joint", "coordinate"),
+    "depth_video": ("height", "width"),
+    "image": ("height", "width", "channel"),
+    "csi": ("antenna", "subcarrier", "packet"),
+}
+
+Position = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TimeColumn(Model):
+    """Where a table or file holds the time of its rows."""
+
+    column: str | Position
+    unit: str = Field(default="s", description="such as s, ms, us, ns")
+
+
+class Table(Model):
+    """How text tables are written."""
+
+    separator: str = Field(default=",", pattern=r"^[\t !#$%&'()*,/:;<=>?@\\^_`{|}~\[\]]$")
+    header: bool = True
+    skip_lines: int = Field(
+        default=0, ge=0, le=1_000_000, description="before the header or first row"
+    )
+
+
+class OwnModality(Model):
+    """One stream: where its numbers are, and what they mean."""
+
+    kind: Literal["inertial", "signal", "skeleton", "depth_video", "image", "csi"] = "inertial"
+    path: str | None = Field(default=None, description="pattern of its files; null: the dataset's")
+    columns: tuple[str | Position, ...] | None = Field(
+        default=None, description="of a table: names, or positions from 0"
+    )
+    array: str | None = Field(default=None, description="variable of a .mat, entry of an .npz file")
+    time_axis: int = Field(default=0, ge=0, description="of an array: which axis is time")
+    shape: tuple[Count, ...] | None = Field(
+        default=None, description="of one frame; null: as many numbers as columns"
+    )
+    axes: tuple[str, ...] | None = Field(default=None, description="names of the frame's axes")
+    names: tuple[str, ...] | None = Field(default=None, description="of the first axis's entries")
+    unit: str = Field(description="as recorded: g, m/s^2, deg/s, uT, mm, 1, ...")
+    rate_hz: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="null: there is a time column"
+    )
+    time: TimeColumn | None = None
+    root: str | None = Field(default=None, description="of a skeleton: the joint to centre on")
+    table: Table | None = Field(default=None, description="of its files; null: the dataset's")
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame."""
+        return self.shape or (len(self.columns or ()),)
+
+
+class OwnWindows(Model):
+    """How a recording becomes samples.
+
+    ``cut``: windows of ``seconds`` every ``step_seconds``, all streams on one grid of ``rate_hz``.
+    ``stretch``: one sample per recording, each stream resampled to its number of ``frames``.
+    """
+
+    mode: Literal["cut", "stretch"] = "cut"
+    seconds: float = Field(default=2.0, gt=0, le=1e6)
+    step_seconds: float | None = Field(default=None, gt=0, le=1e6, description="null: no overlap")
+    rate_hz: float = Field(default=50.0, gt=0, le=1e7)
+    max_gap_seconds: float = Field(
+        default=0.1, ge=0, allow_inf_nan=False, description="longer gaps are not bridged"
+    )
+    frames: dict[Name, Annotated[int, Field(ge=1, le=MOST_FRAMES)]] = Field(
+        default={}, description="stretch only"
+    )
+
+
+class OwnDescriptor(Model):
+    """Everything that mmbind must know of a user's own data."""
+
+    dataset_id: DatasetId
+    title: str
+    version: str = "1"
+    homepage: str = ""
+    citation: str = ""
+    licence: Licence = Licence(name="none stated", redistribution="unknown", source=OWN)
+    path: str | None = Field(
+        default=None,
+        description="pattern of the files' paths: {subject}/{label}_{trial}.csv; each {name} "
+        "becomes a column; a regular expression with named groups does too",
+    )
+    table: Table = Table()
+    modalities: dict[Name, OwnModality] = Field(min_length=1)
+    labels: dict[str, str] = Field(default={}, description="raw label -> text; empty: as found")
+    label_column: str | Position | None = Field(
+        default=None, description="of a table: cuts a recording where its value changes"
+    )
+    column_types: dict[str, ColumnType] = Field(
+        default={}, description="names in path that are numbers; the others are text"
+    )
+    missing: Literal["refuse", "gap"] = Field(
+        default="refuse", description="numbers that are missing: an error, or a gap"
+    )
+    windows: OwnWindows = OwnWindows()
+
+    @model_validator(mode="after")
+    def _complete(self) -> OwnDescriptor:
+        _check_windows(self)
+        for name, one in self.modalities.items():
+            _check_modality(name, one, self)
+            _check_frame(name, one)
+        for text in self.patterns.values():
+            try:
+                compile_pattern(text)
+            except re.error as error:
+                message = f"path {text!r} is no pattern: {error}"
+                raise ValueError(message) from error
+        groups = [compile_pattern(text).groupindex for text in self.patterns.values()]
+        further = {name for one in groups for name in one} - set(FIELDS)
+        taken = sorted(further & set(SAMPLE_COLUMNS))
+        if taken:
+            message = f"path: mmbind writes a column {taken[0]} itself, rename that group"
+            raise ValueError(message)
+        for name in self.column_types:
+            if name not in further:
+                free = ", ".join(sorted(further)) or "none"
+                message = f"column_types {name!r}: no further name in a path ({free})"
+                raise ValueError(message)
+        return self
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """Path pattern of each modality."""
+        return {name: one.path or self.path or "" for name, one in self.modalities.items()}
+
+
+def _check_windows(whole: OwnDescriptor) -> None:
+    windows = whole.windows
+    n_frames = round(windows.seconds * windows.rate_hz)
+    if windows.mode == "cut" and n_frames < 1:
+        message = (
+            f"windows: {windows.seconds:g} s at {windows.rate_hz:g} Hz are {n_frames} frames, "
+            "a window needs one at least: raise windows.seconds or windows.rate_hz"
+        )
+        raise ValueError(message)
+    for name in windows.frames:
+        if name not in whole.modalities:
+            message = f"windows.frames {name!r}: no modality ({', '.join(whole.modalities)})"
+            raise ValueError(message)
+
+
+def _check_frame(name: str, one: OwnModality) -> None:
+    """Refuse axes, names and a root that do not fit the shape of a frame."""
+    axes, n_axes = one.axes or FRAME_AXES[one.kind], len(one.frame_shape)
+    if len(axes) != n_axes:
+        message = f"modality {name}: shape {one.frame_shape}, but axes {', '.join(axes)}"
+        raise ValueError(message)
+    unknown = [axis for axis in axes if axis not in AXES]
+    if unknown or len(set(axes)) < n_axes:
+        message = f"modality {name}: axes {', '.join(axes)}, but each must be another of these: "
+        raise ValueError(message + ", ".join(AXES))
+    if one.time_axis > n_axes:
+        message = f"modality {name}: time_axis {one.time_axis}, but arrays have {n_axes + 1} axes"
+        raise ValueError(message)
+    if one.names is not None and len(one.names) != one.frame_shape[0]:
+        sizes = f"{len(one.names)} names, but axis {axes[0]} has {one.frame_shape[0]}"
+        message = f"modality {name}: {sizes}"
+        raise ValueError(message)
+    if one.root is not None and one.root not in (one.names or ()):
+        message = f"modality {name}: root {one.root!r} is none of its names"
+        raise ValueError(message)
+
+
+def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
+    if one.path is None and whole.path is None:
+        message = f"modality {name} has no path, and the descriptor has none for all"
+        raise ValueError(message)
+    if not one.columns and not one.shape:
+        message = f"modality {name} needs columns (of a table) or shape (of an array's frame)"
+        raise ValueError(message)
+    if one.columns and one.shape and _product(one.shape) != len(one.columns):
+        message = f"modality {name}: {len(one.columns)} columns do not fill the shape {one.shape}"
+        raise ValueError(message)
+    if whole.windows.mode == "cut" and one.rate_hz is None and one.time is None:
+        message = f"modality {name} needs rate_hz or time, so that windows can be cut"
+        raise ValueError(message)
+    if whole.windows.mode == "stretch" and name not in whole.windows.frames:
+        message = f"windows.frames lacks modality {name}"
+        raise ValueError(message)
+    if not (one.table or whole.table).header and any(
+        isinstance(column, str) for column in one.columns or ()
+    ):
+        message = f"modality {name}: without a header, columns are positions (numbers from 0)"
+        raise ValueError(message)
+
+
+def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
+    """Read a user's descriptor.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        What the text was read from, for messages.
+
+    Raises
+    ------
+    FormatError
+        No JSON, or a field that does not fit.
+    """
+    step = "mmbind datasets table shows a whole descriptor, with --json its schema."
+    try:
+        value = without_comments(json.loads(text))
+        json.dumps(value, ensure_ascii=False).encode()  # half a character could not be stored
+        return OwnDescriptor.model_validate(value)
+    except ValidationError as error:
+        raise FormatError(cannot=DOING, **fault_by_field(error, where), fix=step) from error
+    except (ValueError, RecursionError) as error:
+        step = "Mend that place, or begin anew with mmbind new-dataset NAME --table."
+        raise FormatError(
+            cannot=DOING,
+            problem="broken JSON",
+            at=where,
+            expected="a JSON object",
+            got=str(error),
+            fix=step,
+        ) from error
+
+
+def without_comments(value: Any) -> Any:
+    """A JSON value without the keys that begin with ``$comment``, at any depth."""
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if not key.startswith("$comment")}
+        return {key: without_comments(one) for key, one in kept.items()}
+    return [without_comments(one) for one in value] if isinstance(value, list) else value
+
+
+def conversions(own: OwnDescriptor, where: str = DOCUMENT) -> dict[str, Conversion]:
+    """How each modality becomes SI; ``where`` is what the descriptor was read from.
+
+    Raises
+    ------
+    FormatError
+        An unknown unit, or one of another quantity.
+    """
+    found = {}
+    for name, one in own.modalities.items():
+        found[name] = conversion(one.unit, f"modality {name} in {where}")
+        if one.kind == "inertial" and found[name].unit not in INERTIAL_UNITS:
+            expected = "acceleration, angular velocity, magnetic field, angle or a plain number"
+            step = 'Say "kind": "signal" for another quantity.'
+            what = f"unit of inertial modality {name}"
+            raise FormatError(
+                cannot=DOING, problem=what, at=where, expected=expected, got=one.unit, fix=step
+            )
+        if one.time and conversion(one.time.unit, f"time of {name} in {where}").unit != "s":
+            what, step = f"unit of the time of {name}", "Mend time.unit."
+            raise FormatError(
+                cannot=DOING,
+                problem=what,
+                at=where,
+                expected="s, ms, us, ns or min",
+                got=one.time.unit,
+                fix=step,
+            )
+    return found
+
+
+def as_descriptor(own: OwnDescriptor, where: str = DOCUMENT) -> Descriptor:
+    """Say a user's descriptor in the words of the built-in datasets; see `conversions`.
+
+    Raises
+    ------
+    FormatError
+        An unknown unit.
+    """
+    windows = own.windows
+    modalities = tuple(own.modalities)
+    cut = windows.mode == "cut"
+    if cut:
+        length = {name: round(windows.seconds * windows.rate_hz) for name in modalities}
+        step = round((windows.step_seconds or windows.seconds) * windows.rate_hz)
+        windowing = Windowing(mode="cut", length=length, step=max(1, step), rate_hz=windows.rate_hz)
+    else:
+        windowing = Windowing(mode="stretch", length=windows.frames)
+    return Descriptor(
+        dataset_id=own.dataset_id,
+        title=own.title,
+        version=own.version,
+        homepage=_said(own.homepage),
+        citation=_said(own.citation),
+        licence=own.licence,
+        size=_said("not stated"),
+        raw_layout=_said("; ".join(sorted(set(own.patterns.values())))),
+        n_subjects=_said(None),
+        labels=own.labels,
+        labels_source=OWN,
+        column_types=own.column_types,
+        streams={name: _stream(one, found) for (name, one), found in zip(
+            own.modalities.items(), conversions(own, where).values(), strict=True)},
+        presets={"default": Preset(
+            summary=f"as {OWN} says", windowing=windowing, modalities=modalities, source=OWN)},
+        verified=(),
+        unverified=("everything: nobody but the user knows these data",),
+        reader_version=1,
+    )  # fmt: skip
+
+
+def _stream(one: OwnModality, found: Conversion) -> RawStream:
+    names: list[tuple[str, ...] | None] = [None] * len(one.frame_shape)
+    names[0] = one.names
+    if one.names is None and len(one.frame_shape) == 1 and one.columns:
+        # three of a kind are an axis each, in this order: so own data can be bound with others
+        xyz = one.kind == "inertial" and len(one.columns) == 3
+        names[0] = tuple("xyz") if xyz else tuple(str(column) for column in one.columns)
+    axes = one.axes or FRAME_AXES[one.kind]
+    return RawStream(
+        kind=one.kind,
+        raw_unit=_said(one.unit),
+        unit=found.unit,
+        scale=found.scale,
+        raw_rate_hz=_said(one.rate_hz),
+        channels=tuple(
+            Axis.model_validate({"name": axis, "size": size, "names": given})
+            for axis, size, given in zip(axes, one.frame_shape, names, strict=True)
+        ),
+        root=one.root,
+    )
+
+
+def _said(value: JsonValue) -> Fact:
+    return Fact(value=value, source=OWN, evidence="claimed")
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+GROUP = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+
+def match_path(pattern: re.Pattern[str], path: str) -> dict[str, str] | None:
+    """Groups of a path that a pattern matches, or None.
+
+    The path below the raw folder (the first part of ``path``) must match, or else the whole path,
+    or else its end: people point at a folder above or below the one they had in mind.
+    """
+    parts = path.split("/")
+    for start in (1, 0, *range(2, len(parts))):
+        match = pattern.fullmatch("/".join(parts[start:]))
+        if match is not None:
+            return {name: value or "" for name, value in match.groupdict().items()}
+    return None
+
+
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Turn a path pattern into a regular expression; see `match_path`.
+
+    ``{name}`` stands for text without a slash, ``*`` for any such text, ``**`` for any text; a
+    pattern with ``(?P<`` is a regular expression already.
+
+    >>> match_path(compile_pattern("{subject}/{label}.csv"), "raw/s1/walk.csv")
+    {'subject': 's1', 'label': 'walk'}
+    """
+    if "(?P<" in text:
+        return re.compile(text)
+    parts, end, seen = [], 0, set()
+    for match in GROUP.finditer(text):
+        parts.append(_literal(text[end : match.start()]))
+        name = match[1]
+        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+        seen.add(name)
+        end = match.end()
+    return re.compile("".join(parts) + _literal(text[end:]))
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")

@@ -1,0 +1,230 @@
+"""The known datasets: one reader module and one descriptor of the same stem each.
+
+Packages add datasets through the entry-point group ``mmbind.datasets``: the name is the dataset
+id, the value a module with ``find`` and ``read`` beside which a JSON of the same stem lies.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from mmbind_data.datasets.own.descriptor import DOCUMENT, DOING, without_comments
+from mmbind_data.datasets.reader import TABLE, DatasetReader
+from mmbind_data.errors import FormatError, UsageError, suggest
+from mmbind_data.spec.descriptor import Descriptor
+
+GROUP = "mmbind.datasets"
+
+
+def open_reader(name: str, document: str | None = None) -> DatasetReader:
+    """Descriptor and reader of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id; "table" for a user's own data.
+    document : str, optional
+        Text of the user's descriptor; with "table" only, and there always.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name, or a document where none belongs.
+    FormatError
+        The descriptor or the reader is broken.
+    """
+    check_document(name, given=document is not None)
+    if document is not None:
+        return _own_reader(document, DOCUMENT)
+    reader = load_reader_module(name)
+    return DatasetReader(load_descriptor(name), reader.find, reader.read)
+
+
+def check_document(name: str, *, given: bool) -> None:
+    """Refuse a descriptor where none belongs, and its absence where one must be.
+
+    Raises
+    ------
+    UsageError
+    """
+    if (name == TABLE) != given:
+        got = f"one for {name}" if given else "none"
+        step = "Give --descriptor FILE with dataset table, and with no other."
+        expected = "one for dataset table"
+        raise UsageError(
+            cannot=f"convert {name}",
+            problem="descriptor",
+            at="--descriptor",
+            expected=expected,
+            got=got,
+            fix=step,
+        )
+
+
+def read_document(path: Path) -> str:
+    """Text of a user's descriptor file, which is checked.
+
+    Raises
+    ------
+    FormatError
+        It cannot be read, or is broken.
+    """
+    try:
+        document = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        step = "mmbind new-dataset NAME --table writes one to begin with."
+        raise FormatError(
+            cannot="read the descriptor",
+            problem="no such text",
+            at=path,
+            expected="a JSON file",
+            got=str(error),
+            fix=step,
+        ) from error
+    _own_reader(document, str(path))
+    return document
+
+
+def _own_reader(document: str, where: str) -> DatasetReader:
+    """Reader of a user's own data, whose name must not be that of a known dataset."""
+    from mmbind_data.datasets.own.reader import table_dataset
+
+    reader = table_dataset(document, where)
+    name = reader.descriptor.dataset_id
+    if name in list_datasets():
+        what, expected = "dataset_id of a known dataset", "an id of your own"
+        step = "Give your data another dataset_id: others would take them for the known ones."
+        raise FormatError(
+            cannot=DOING, problem=what, at=where, expected=expected, got=repr(name), fix=step
+        )
+    return reader
+
+
+def list_datasets() -> list[str]:
+    """Ids of all datasets that can be converted here, sorted."""
+    return sorted({*_built_in(), *_installed()})
+
+
+def load_descriptor(name: str) -> Descriptor:
+    """Load what is known about a dataset; no reader is imported.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name.
+    FormatError
+        The descriptor is missing or does not fit the schema.
+    """
+    path = _built_in().get(name) or _beside(_entry_point(name))
+    try:
+        descriptor = _descriptor(path.read_bytes())
+    except (OSError, ValueError) as error:  # a ValidationError is one too
+        expected = "a JSON document after descriptor.schema.json"
+        raise FormatError(
+            cannot=f"describe {name}",
+            problem="broken descriptor",
+            at=path,
+            expected=expected,
+            got=str(error),
+        ) from error
+    if descriptor.dataset_id != name:
+        raise FormatError(
+            cannot=f"describe {name}",
+            problem="another dataset's descriptor",
+            at=path,
+            expected=name,
+            got=descriptor.dataset_id,
+        )
+    return descriptor
+
+
+def load_reader_module(name: str) -> ModuleType:
+    """Import a dataset's reader: a module with the functions ``find`` and ``read``.
+
+    Raises
+    ------
+    UsageError
+        No dataset of this name.
+    FormatError
+        An installed reader cannot be imported or lacks one of the functions.
+    """
+    if name in _built_in():
+        return importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+    entry = _entry_point(name)
+    try:
+        reader = importlib.import_module(entry.module)
+    except ImportError as error:
+        raise FormatError(
+            cannot=f"read {name}",
+            problem="reader",
+            at=entry.value,
+            expected="a module that can be imported",
+            got=str(error),
+        ) from error
+    missing = [word for word in ("find", "read") if not callable(getattr(reader, word, None))]
+    if missing:
+        raise FormatError(
+            cannot=f"read {name}",
+            problem="reader",
+            at=entry.value,
+            expected="functions find and read",
+            got=f"no {missing[0]}",
+        )
+    return reader
+
+
+@lru_cache(32)
+def _descriptor(content: bytes) -> Descriptor:
+    """A descriptor from its text; every unit of a conversion asks for the same one."""
+    return Descriptor.model_validate(without_comments(json.loads(content)))
+
+
+@lru_cache(1)
+def _built_in() -> dict[str, Path]:
+    return {path.stem.replace("_", "-"): path for path in Path(__file__).parent.glob("*.json")}
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _entry_point(name: str) -> EntryPoint:
+    installed = _installed()
+    if name not in installed:
+        raise UsageError(
+            cannot=f"find dataset {name}",
+            problem="unknown name",
+            at="mmbind datasets",
+            expected="a known dataset",
+            got=name,
+            fix=suggest(name, list_datasets()),
+        )
+    return installed[name]
+
+
+def _beside(entry: EntryPoint) -> Path:
+    try:
+        spec = find_spec(entry.module)
+    except ImportError as error:
+        raise FormatError(
+            cannot=f"describe {entry.name}",
+            problem="reader",
+            at=entry.value,
+            expected="an installed module",
+            got=str(error),
+        ) from error
+    if spec is None or spec.origin is None:
+        raise FormatError(
+            cannot=f"describe {entry.name}",
+            problem="reader",
+            at=entry.value,
+            expected="an installed module",
+            got="none",
+        )
+    return Path(spec.origin).with_suffix(".json")

@@ -1,0 +1,1 @@
+"""Vectors of samples and labels: encoders, autoencoder, contrastive, sentence models."""

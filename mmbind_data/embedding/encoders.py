@@ -1,0 +1,288 @@
+"""Networks that turn one modality's sample into a feature vector, and back: which for which kind.
+
+The networks themselves: `mmbind_data.embedding.temporal`, `encoders_image`, `encoders_points`
+(compact, rows independent of each other) and `encoders_reference` (the paper's).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from mmbind_data.embedding import published
+from mmbind_data.embedding.points import PointEncoder
+from mmbind_data.embedding.temporal import CsiEncoder, TemporalDecoder, TemporalEncoder
+from mmbind_data.embedding.visual import ImageDecoder, ImageEncoder, VideoEncoder
+from mmbind_data.errors import UsageError, suggest
+from mmbind_data.spec.descriptor import Modality
+
+Variant = Literal["compact", "reference"]
+
+WIDTH = 32
+FEATURE_DIM = 128
+MIN_FRAMES = 8
+MIN_PIXELS = 8  # of a side
+
+
+def _temporal(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return TemporalEncoder(math.prod(modality.shape[1:]), width, feature_dim)
+
+
+def _video(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    del modality  # any number of frames and pixels
+    return VideoEncoder(width, feature_dim)
+
+
+def _image(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return ImageEncoder(modality.shape, modality.classes, width, feature_dim)
+
+
+def _points(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return PointEncoder(modality.shape[-1], width, feature_dim)
+
+
+def _csi(modality: Modality, width: int, feature_dim: int) -> nn.Module:
+    return CsiEncoder(modality.shape[1], modality.shape[3], width, feature_dim)
+
+
+COMPACT: Mapping[str, Callable[[Modality, int, int], nn.Module]] = {
+    "inertial": _temporal,
+    "signal": _temporal,
+    "skeleton": _temporal,
+    "image": _image,
+    "depth_video": _video,
+    "point_cloud": _points,
+    "csi": _csi,
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One of the paper's networks.
+
+    Attributes
+    ----------
+    build : callable (Modality) -> nn.Module
+    dim : callable (shape) -> int
+        Length of its feature.
+    hidden : int
+        Width of the published projection head behind it.
+    least : tuple of int
+        Smallest shape that its kernels take.
+    exact : bool
+        Behind time only that shape fits.
+    """
+
+    build: Callable[[Modality], nn.Module]
+    dim: Callable[[tuple[int, ...]], int]
+    hidden: int
+    least: tuple[int, ...]
+    exact: bool = False
+
+
+REFERENCE: Mapping[str, Published] = {
+    "inertial": Published(
+        lambda m: published.ReferenceInertial(*m.shape), lambda _: 1920, 1280, (8, 2)
+    ),
+    "skeleton": Published(
+        lambda m: published.ReferenceSkeleton(*m.shape[:2]), lambda _: 1920, 1280, (13, 13, 3)
+    ),
+    "keypoints": Published(
+        lambda m: published.ReferenceKeypoints(*m.shape[:2]), lambda s: 16 * s[0], 240, (8, 1, 2)
+    ),
+    "depth_video": Published(
+        lambda m: published.ReferenceDepth(m.shape), lambda s: 64 * s[0], 800, (8, 46, 46)
+    ),
+    "point_cloud": Published(
+        lambda m: published.ReferencePoints(m.shape[0], m.shape[2]),
+        lambda s: 64 * s[0], 800, (8, 1, 1),
+    ),
+    "csi": Published(
+        lambda _: published.ReferenceCsi(), lambda s: 16 * s[0], 240, (8, 3, 114, 10), exact=True
+    ),
+    "image": Published(
+        lambda m: published.ReferenceImage(m.shape, m.classes),
+        lambda s: 32 * math.prod((side // 8 - 2) // 5 + 1 for side in s[:2]), 500, (16, 16),
+    ),
+}  # fmt: skip
+
+DECODERS: Mapping[str, type[TemporalDecoder | ImageDecoder]] = {
+    "inertial": TemporalDecoder,
+    "signal": TemporalDecoder,
+    "skeleton": TemporalDecoder,
+    "depth_video": TemporalDecoder,
+    "csi": TemporalDecoder,
+    "image": ImageDecoder,
+}
+
+_AXES: Mapping[str, tuple[int, ...]] = {
+    "inertial": (2,), "signal": (2,), "skeleton": (3,), "depth_video": (3,), "csi": (4,),
+    "point_cloud": (3,), "image": (2, 3),
+}  # fmt: skip
+
+
+def _check(modality: Modality, known: Mapping[str, object], doing: str) -> None:
+    """Refuse a kind that has no network, and shapes that no network takes."""
+    kind, shape = modality.kind, modality.shape
+    if kind not in known:
+        raise UsageError(
+            cannot=doing,
+            problem="no network for this kind of modality",
+            at=f"kind {kind!r}",
+            expected=" or ".join(known),
+            got=repr(kind),
+            fix=suggest(kind, known),
+        )
+    axes, still = _AXES[kind], kind == "image"
+    least, unit = (MIN_PIXELS, "pixels a side") if still else (MIN_FRAMES, "frames")
+    if len(shape) not in axes or min(shape[: 2 if still else 1]) < least:
+        expected = f"{' or '.join(map(str, axes))} axes, at least {least} {unit}"
+        if not still:
+            expected += ", time first"
+        if kind == "point_cloud":
+            expected += ", then points (padded), then channels"
+        raise UsageError(
+            cannot=doing,
+            problem="the shape of one sample does not fit",
+            at=f"kind {kind!r}",
+            expected=expected,
+            got=f"shape {shape}",
+        )
+
+
+def reference_of(modality: Modality) -> Published:
+    """Find the published network for a modality.
+
+    Raises
+    ------
+    UsageError
+        None was published for its kind, or its shape is too small for the kernels.
+    """
+    doing = "build a reference encoder"
+    _check(modality, REFERENCE, doing)
+    flat = modality.kind == "skeleton" and modality.shape[-1] == 2
+    found, shape = REFERENCE["keypoints" if flat else modality.kind], modality.shape
+    fits = all(size >= bound for size, bound in zip(shape, found.least, strict=False))
+    if not fits or (found.exact and shape[1:] != found.least[1:]):
+        bound = "behind time exactly" if found.exact else "at least"
+        raise UsageError(
+            cannot=doing,
+            problem="the sample does not fit the published kernels",
+            at=f"kind {modality.kind!r}",
+            expected=f"{bound} {found.least}",
+            got=f"shape {shape}",
+            fix="Use the compact encoder.",
+        )
+    return found
+
+
+def encoder_dim(
+    modality: Modality, *, variant: Variant = "compact", feature_dim: int = FEATURE_DIM
+) -> int:
+    """Length of the features that `build_encoder` gives."""
+    return reference_of(modality).dim(modality.shape) if variant == "reference" else feature_dim
+
+
+def build_encoder(
+    modality: Modality,
+    *,
+    variant: Variant = "compact",
+    width: int = WIDTH,
+    feature_dim: int = FEATURE_DIM,
+) -> nn.Module:
+    """Make the encoder of one modality, with fresh weights from torch's global generator.
+
+    Parameters
+    ----------
+    modality : Modality
+        inertial, signal (T, C); skeleton (T, J, 2 or 3); depth_video (T, H, W); csi (T, antennas,
+        subcarriers, packets); point_cloud (T, P, C), NaN where a frame has fewer points; image
+        (H, W), (H, W, C), or (H, W) class numbers. T >= 8.
+    variant : {"compact", "reference"}
+        ``reference``: the published architecture; the length of its feature is its own, and it
+        looks at the whole batch (BatchNorm).
+    width : int
+        Channels of the first layer of the compact encoders, a multiple of 8.
+    feature_dim : int
+        Length of the compact encoders' feature.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, *modality.shape) float32 to (n, `encoder_dim`) float32.
+
+    Raises
+    ------
+    UsageError
+        For a kind, shape or variant that has no network.
+    """
+    doing = f"build a {variant} encoder"
+    if variant == "compact":
+        _check(modality, COMPACT, doing)
+        if width < 8 or width % 8:
+            raise UsageError(
+                cannot=doing,
+                problem="width does not fit",
+                at="width",
+                expected="a multiple of 8",
+                got=str(width),
+            )
+        return COMPACT[modality.kind](modality, width, feature_dim)
+    if variant != "reference":
+        names = ("compact", "reference")
+        raise UsageError(
+            cannot=doing,
+            problem="unknown variant",
+            at="variant",
+            expected=" or ".join(names),
+            got=repr(variant),
+            fix=suggest(variant, names),
+        )
+    return reference_of(modality).build(modality)
+
+
+def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
+    """Make the decoder that the autoencoder of eq. 1 needs beside `build_encoder`.
+
+    Parameters
+    ----------
+    modality : Modality
+        Any kind but point clouds, whose points have no order to be compared in, and class maps,
+        whose numbers have no distance.
+    latent_dim : int
+        Length of the latent vector.
+
+    Returns
+    -------
+    nn.Module
+        Maps (n, latent_dim) float32 to (n, *modality.shape) float32, any sign.
+
+    Raises
+    ------
+    UsageError
+        For a kind or shape that has no network.
+
+    Notes
+    -----
+    Source: paper section 5.1.1, eq. 1.
+    """
+    doing = "build a decoder"
+    _check(modality, DECODERS, doing)
+    if modality.classes is not None:
+        raise UsageError(
+            cannot=doing,
+            problem="class numbers cannot be reconstructed as numbers",
+            at="a semantic map",
+            expected="a modality whose values are quantities",
+            got=f"{modality.classes} classes",
+        )
+    return DECODERS[modality.kind](modality.shape, latent_dim, WIDTH)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the trainable numbers of a network."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,192 @@
+"""The paper's published networks, for comparison: sizes and layers as its public code has them.
+
+They look at the whole batch where the published ones do (batch normalisation): encode rows that are
+present only, see `mmbind_train.networks.model.AdaptiveModel.features`.
+
+Source: shared/facts/reference-utd-pamap2-cross.md 2 and reference-mmfi-sunrgbd.md 1.4, 2.2, whose
+parameter counts the tests hold these to.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from mmbind_data.embedding.points import real_points
+from mmbind_data.embedding.transformer import CrossDecoder, TransformerEncoder, sinusoid
+from mmbind_data.embedding.visual import ClassVectors, Planes
+
+GRU_WIDTH = 120
+TOKEN = 64  # length of a frame's token in the MM-Fi networks
+SKELETON_TOKEN = 16
+QUERIES = 17  # learnt queries that look at the points of a radar frame
+CSI_GRU_WIDTH = 16
+DEPTH_KERNELS = ((32, 7, True), (64, 5, True), (64, 5, False), (32, 3, False), (32, 2, False))
+
+
+class ReferenceInertial(nn.Module):
+    """Three 2-D convolutions and a two-layer GRU(120) that runs over the 16 maps, not over time.
+
+    64, 32, 16 maps; kernels 2x2, 1x1, 1x1; batch normalisation, dropout 0.5 behind the first two.
+    """
+
+    def __init__(self, n_frames: int, n_channels: int) -> None:
+        super().__init__()
+        maps = ((1, 64, (2, 2), 0.5), (64, 32, (1, 1), 0.5), (32, 16, (1, 1), 0.0))
+        layers: list[nn.Module] = []
+        for n_in, n_out, kernel, dropout in maps:
+            layers += [nn.Conv2d(n_in, n_out, kernel), nn.BatchNorm2d(n_out), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        self.convolutions = nn.Sequential(*layers)
+        size = (n_frames - 1) * (n_channels - 1)
+        self.recurrence = nn.GRU(size, GRU_WIDTH, 2, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, C) float32 to (n, 1920)."""
+        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
+        feature: Tensor = self.recurrence(steps)[0].flatten(1)
+        return feature
+
+
+class ReferenceSkeleton(nn.Module):
+    """Five 3-D convolutions over time, joint and coordinate, then `ReferenceInertial`'s GRU."""
+
+    def __init__(self, n_frames: int, n_joints: int) -> None:
+        super().__init__()
+        sizes = (1, 64, 64, 64, 32, 16)
+        layers: list[nn.Module] = []
+        for depth, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+            kernel = (5, 5, 2) if depth == 0 else (3, 3, 1)
+            layers += [nn.Conv3d(n_in, n_out, kernel), nn.BatchNorm3d(n_out), nn.ReLU()]
+            layers += [nn.Dropout(0.5)] if depth < 4 else []
+        self.convolutions = nn.Sequential(*layers)
+        size = (n_frames - 12) * (n_joints - 12) * 2
+        self.recurrence = nn.GRU(size, GRU_WIDTH, 2, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, J, 3) float32 to (n, 1920)."""
+        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
+        feature: Tensor = self.recurrence(steps)[0].flatten(1)
+        return feature
+
+
+class ReferenceKeypoints(nn.Module):
+    """MM-Fi's network for 2-D keypoints: 16 values per frame, twelve transformer layers."""
+
+    def __init__(self, n_frames: int, n_joints: int) -> None:
+        super().__init__()
+        self.token = nn.Sequential(
+            nn.Linear(2 * n_joints, 20), nn.ReLU(), nn.Linear(20, SKELETON_TOKEN)
+        )
+        self.places = sinusoid(n_frames, SKELETON_TOKEN)
+        self.time = TransformerEncoder(
+            SKELETON_TOKEN, n_layers=12, n_heads=4, head_dim=5, hidden=48
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, J, 2) float32 to (n, 16 T)."""
+        tokens = self.places(self.token(values.flatten(2)))
+        feature: Tensor = self.time(tokens).flatten(1)
+        return feature
+
+
+class ReferenceDepth(nn.Module):
+    """MM-Fi's network for depth video: five convolutions per frame, two transformer layers."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        n_frames, height, width = shape
+        layers: list[nn.Module] = []
+        n_in = 1
+        for n_out, kernel, pooled in DEPTH_KERNELS:
+            layers += [nn.Conv2d(n_in, n_out, kernel)]
+            layers += [nn.MaxPool2d(2), nn.BatchNorm2d(n_out)] if pooled else []
+            layers += [nn.ReLU(), nn.Dropout(0.1)]
+            height, width = (side - kernel + 1 for side in (height, width))
+            height, width = (height // 2, width // 2) if pooled else (height, width)
+            n_in = n_out
+        layers[-2:] = [layers[-1]]  # the last convolution is not followed by ReLU
+        self.frame = nn.Sequential(*layers, nn.Flatten(), nn.Linear(n_in * height * width, TOKEN))
+        self.places = sinusoid(n_frames, TOKEN)
+        self.time = TransformerEncoder(TOKEN, n_layers=2, n_heads=2, head_dim=32, hidden=192)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, H, W) float32 to (n, 64 T)."""
+        frames = self.frame(values.flatten(0, 1).unsqueeze(1))
+        tokens = self.places(frames.view(values.shape[0], -1, TOKEN))
+        feature: Tensor = self.time(tokens).flatten(1)
+        return feature
+
+
+class ReferencePoints(nn.Module):
+    """MM-Fi's network for radar: learnt queries look at the points, four transformer layers.
+
+    Unlike the published one it looks at real points only: there, the same sample gave another
+    feature when a larger cloud was in its batch.
+    """
+
+    def __init__(self, n_frames: int, n_channels: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(QUERIES, n_channels))
+        self.look = CrossDecoder(n_channels, n_layers=6, hidden=3 * n_channels)
+        self.token = nn.Linear(QUERIES * n_channels, TOKEN)
+        self.places = sinusoid(n_frames, TOKEN)
+        self.time = TransformerEncoder(TOKEN, n_layers=4, n_heads=4, head_dim=16, hidden=192)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, P, C) float32 to (n, 64 T)."""
+        points, real = real_points(values.flatten(0, 1))
+        seen = self.look(self.queries.expand(points.shape[0], -1, -1), points, real)
+        tokens = self.places(self.token(seen.flatten(1)).view(values.shape[0], -1, TOKEN))
+        feature: Tensor = self.time(tokens).flatten(1)
+        return feature
+
+
+class ReferenceCsi(nn.Module):
+    """MM-Fi's network for channel state: four convolutions per frame, a two-layer GRU(16)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out, kernel, pool in ((3, 4, 10, (2, 2)), (4, 4, 5, (2, 1)), (4, 4, 5, (2, 1))):
+            layers += [nn.Conv2d(n_in, n_out, (kernel, 2)), nn.BatchNorm2d(n_out), nn.ReLU()]
+            layers += [nn.MaxPool2d(pool)]
+        self.frame = nn.Sequential(*layers, nn.Conv2d(4, 16, (5, 2)), nn.Flatten())
+        self.recurrence = nn.GRU(96, CSI_GRU_WIDTH, 2, batch_first=True, dropout=0.1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, 3, 114, 10) float32 to (n, 16 T)."""
+        frames = self.frame(values.flatten(0, 1)).view(*values.shape[:2], -1)
+        feature: Tensor = self.recurrence(frames)[0].flatten(1)
+        return feature
+
+
+class ReferenceImage(nn.Module):
+    """SUN RGB-D's strided convolutions and one residual block that is applied ten times.
+
+    A class map enters as a picture of three learnt colours; the published one was such a picture.
+    """
+
+    def __init__(self, shape: tuple[int, ...], classes: int | None) -> None:
+        super().__init__()
+        n_planes = 3 if classes is not None else (*shape, 1)[2]
+        self.planes = ClassVectors(classes, 3) if classes is not None else Planes()
+        sizes = ((n_planes, 16, 4, 2), (16, 100, 4, 2), (100, 256, 4, 2), (256, 128, 4, 5))
+        layers: list[nn.Module] = []
+        for n_in, n_out, kernel, stride in sizes:
+            layers += [nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=1), nn.ReLU()]
+        self.maps = nn.Sequential(*layers, nn.Conv2d(128, 32, 3, padding=1))
+        self.residual = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(32, 128, 3, padding=1, bias=False),
+            nn.ReLU(), nn.Conv2d(128, 32, 1, bias=False),
+        )  # fmt: skip
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, *shape) float32 to (n, 32 h w), at 240 x 320 pixels (n, 1536)."""
+        maps = self.maps(self.planes(values))
+        for _ in range(10):
+            maps = maps + self.residual(maps)
+        feature: Tensor = torch.relu(maps).flatten(1)
+        return feature

@@ -1,0 +1,1 @@
+"""Find the most similar samples: metrics, nearest neighbours, CSLS, time warping."""

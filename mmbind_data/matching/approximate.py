@@ -1,0 +1,189 @@
+"""Candidates from an approximate index (faiss), on request, and how much of the truth it finds.
+
+For sides so large that comparing all pairs takes too long. Everything else here is exact.
+
+Letters: n_a, n_b rows; d embedding length; c candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.match import match_candidates
+from mmbind_data.matching.metric import Metric, PreparedMetric, make_metric
+from mmbind_data.matching.nearest import nearest
+from mmbind_data.matching.rule import MatchRule
+
+JUDGED = 256  # rows a side that are searched exactly as well
+CELL_ROWS = 64  # rows of an IVF cell, about
+PROBED = 0.1  # share of the cells that are looked at, and at least LEAST_CELLS
+LEAST_CELLS = 8
+LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 200, 128  # of HNSW: M, efConstruction, efSearch
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What an index found of the exact best, on rows drawn from both sides.
+
+    Attributes
+    ----------
+    best : float
+        Share of rows whose most similar row it found.
+    listed : float
+        Mean share of the exact candidates that it listed.
+    n : int
+        Rows judged.
+    """
+
+    best: float
+    listed: float
+    n: int
+
+
+def approximate_candidates(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: int,
+    *,
+    index: Literal["ivf", "hnsw"],
+    metric: Metric = "cosine",
+    seed: int = 0,
+) -> tuple[tuple[Matches, Matches], Recall]:
+    """About the c most similar of B for each row of A, and the reverse.
+
+    Parameters
+    ----------
+    a : ndarray, shape (n_a, d)
+    b : ndarray, shape (n_b, d)
+        Finite.
+    c : int
+    index : {"ivf", "hnsw"}
+        ivf: rows in cells of about 64, a tenth of which is searched; hnsw: a graph of neighbours,
+        dearer to build, cheaper to search.
+    metric : {"cosine", "euclidean"}
+    seed : int
+        Of the cells, and of the rows that the recall is measured on.
+
+    Returns
+    -------
+    (Matches, Matches)
+        (n_a, min(c, n_b)) and (n_b, min(c, n_a)), best first. A pair's similarity is exact, the
+        same from both sides, rounded to 1e-6; which pairs are listed is not. Built and searched in
+        one thread: the same on one machine for any number of threads.
+    Recall
+
+    Notes
+    -----
+    Source: M. Douze et al., "The Faiss library" (2024); Y. Malkov, D. Yashunin, "Efficient and
+    robust approximate nearest neighbor search using hierarchical navigable small world graphs",
+    IEEE TPAMI 42 (2020).
+    """
+    whole = make_metric(a, b, metric)
+    left, right = (np.ascontiguousarray(rows) for rows in _vectors(whole))
+    found = []
+    for own, others, turn in ((left, right, 0), (right, left, 1)):
+        partner = _search(own, others, min(c, len(others)), index, seed)
+        found.append(_measured(partner, whole, turn))
+    return (found[0], found[1]), _recall(whole, (found[0], found[1]), seed)
+
+
+def match_approximately(
+    a: np.ndarray, b: np.ndarray, rule: MatchRule, *, index: Literal["ivf", "hnsw"], seed: int = 0
+) -> tuple[tuple[Matches, Matches], Recall]:
+    """`similarity.match` over the candidates that an approximate index finds.
+
+    A row has as many candidates as the rule looks at: partners, neighbours for csls, 32 to fall
+    back on under a cap.
+
+    Parameters
+    ----------
+    a, b, rule
+        As for `similarity.match`; sinkhorn and pca are not offered.
+    index, seed
+        As for `approximate_candidates`.
+    """
+    c = max(rule.top_k, rule.csls_k if rule.match == "csls" else 1, 32 if rule.max_reuse else 1)
+    listed, recall = approximate_candidates(a, b, c, index=index, metric=rule.metric, seed=seed)
+    return match_candidates(*listed, rule), recall
+
+
+def _vectors(whole: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 rows whose inner product, or distance, orders pairs as the metric does."""
+    if whole.metric == "cosine":
+        return whole.operands(None, None)
+    wide = (((rows - whole.centre) / whole.scale) for rows in (whole.a, whole.b))
+    left, right = (rows.astype(np.float32) for rows in wide)
+    # |x - y|^2 / 2 as a product: faiss then needs one metric alone
+    own_a, own_b = ((rows**2).sum(axis=1, keepdims=True) / 2 for rows in (left, right))
+    one_a, one_b = np.ones_like(own_a), np.ones_like(own_b)
+    return np.hstack([left, -own_a, one_a]), np.hstack([right, one_b, -own_b])
+
+
+def _search(own: np.ndarray, others: np.ndarray, c: int, index: str, seed: int) -> np.ndarray:
+    """Rows of the others for each own row, (n, c) int64; -1 where fewer were found."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # a graph built by several threads differs from run to run
+    try:
+        built = _ivf(faiss, others, seed) if index == "ivf" else _hnsw(faiss, others, c)
+        built.add(others)
+        partner: np.ndarray = built.search(own, c)[1]
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return partner
+
+
+def _ivf(faiss: Any, others: np.ndarray, seed: int) -> Any:
+    n, d = others.shape
+    cells = max(1, min(round(4 * math.sqrt(n)), n // CELL_ROWS))
+    built = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, cells, faiss.METRIC_INNER_PRODUCT)
+    built.nprobe = min(cells, max(LEAST_CELLS, math.ceil(PROBED * cells)))
+    built.cp.seed = seed + 1  # faiss takes 0 for its own
+    built.cp.min_points_per_centroid = 1
+    built.train(others)
+    return built
+
+
+def _hnsw(faiss: Any, others: np.ndarray, c: int) -> Any:
+    built = faiss.IndexHNSWFlat(others.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+    built.hnsw.efConstruction = BUILD_EFFORT
+    built.hnsw.efSearch = max(SEARCH_EFFORT, 2 * c)
+    return built
+
+
+def _measured(partner: np.ndarray, whole: PreparedMetric, turn: int) -> Matches:
+    """Exact similarities of the pairs found, ranked by them; of equal ones the lowest row first."""
+    row, rank = np.nonzero(partner >= 0)
+    other = partner[row, rank]
+    raw = whole.raw(row, other) if turn == 0 else whole.raw(other, row)
+    order = np.lexsort((other, -whole.keys(raw, None), row))
+    row, other, raw = row[order], other[order], raw[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    found = Matches(np.full(partner.shape, -1), np.full(partner.shape, np.nan, dtype=np.float32))
+    found.partner[row, place] = other
+    found.similarity[row, place] = whole.similarity(raw)
+    return found
+
+
+def _recall(whole: PreparedMetric, found: tuple[Matches, Matches], seed: int) -> Recall:
+    """Compare with the exact search of some rows of either side; as similar counts as found."""
+    rng = np.random.default_rng(seed)
+    best, listed = [], []
+    for turn, matches in enumerate(found):
+        n, c = matches.partner.shape
+        rows = np.sort(rng.choice(n, min(n, JUDGED), replace=False))
+        every = np.arange(len(whole.b) if turn == 0 else len(whole.a))
+        part = whole.among(rows, every) if turn == 0 else whole.among(every, rows)
+        exact = nearest(part, c)[turn]
+        similarity = whole.similarity(exact.raw)
+        best.append(matches.similarity[rows, 0] >= similarity[:, 0])
+        lists = zip(matches.partner[rows], exact.partner, strict=True)
+        listed.append([np.isin(true, got).mean() for got, true in lists])
+    right = np.concatenate(best)
+    return Recall(float(right.mean()), float(np.concatenate(listed).mean()), len(right))

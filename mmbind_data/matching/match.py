@@ -1,0 +1,332 @@
+"""Who is whose partner: exact matching of two sets of embeddings both ways, and weights. Pure.
+
+Letters: n_a, n_b rows; d embedding length; k partners; a_jk similarity of row j of A
+and row k of B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mmbind_data.matching.candidates import (
+    Matches,
+    cap_reuse,
+    keep_pairs,
+    mutual,
+    ranked,
+    union_of_pairs,
+)
+from mmbind_data.matching.csls import csls
+from mmbind_data.matching.metric import (
+    PIECE,
+    PreparedMetric,
+    make_metric,
+    principal_components,
+    row_lengths,
+)
+from mmbind_data.matching.nearest import nearest
+from mmbind_data.matching.rule import MatchRule
+from mmbind_data.matching.sinkhorn import potentials
+
+# Where a cap takes partners away, a row can fall back on as many of its best.
+REUSE_CANDIDATES = 32
+# Similarity (float32) and priority, (n, k) both, of the partners listed for one side.
+Ranked = tuple[np.ndarray, np.ndarray]
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, float32; a zero row stays zero and is similar to nothing.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+    """
+    out = np.empty(values.shape, dtype=np.float32)
+    length = row_lengths(values)[:, None]
+    for start in range(0, len(values), PIECE):
+        part = slice(start, start + PIECE)
+        out[part] = values[part] / length[part]
+    return out
+
+
+def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
+    """For each row of A its best partner in B, and the reverse, by cosine similarity.
+
+    `match` with the rule of the paper.
+
+    Notes
+    -----
+    Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk), applied to both datasets (section 5.1.2).
+    """
+    return match(a, b, MatchRule())
+
+
+def match(
+    a: np.ndarray,
+    b: np.ndarray,
+    rule: MatchRule,
+    *,
+    group_a: np.ndarray | None = None,
+    group_b: np.ndarray | None = None,
+    threads: int | None = None,
+) -> tuple[Matches, Matches]:
+    """For each row of A its partners in B, and the reverse.
+
+    Exact, by one blocked pass over all pairs that serves both directions (csls: two passes;
+    sinkhorn: `transport.potentials`, then one). Memory beyond the inputs is one float32 copy of
+    them, a block and a few vectors; time grows as n_a * n_b * d. The result depends on neither
+    blocks nor threads, and a permutation of B only renumbers.
+
+    Parameters
+    ----------
+    a : ndarray, shape (n_a, d)
+    b : ndarray, shape (n_b, d)
+        Both at least one row, finite.
+    rule : MatchRule
+    group_a, group_b : ndarrays, shapes (n_a,), (n_b,), int, optional
+        Only rows of equal group match; neighbourhoods and plans are those inside a group. A row
+        whose group the other set lacks stays without partner.
+    threads : int, optional
+        OMP_NUM_THREADS, or all cores, if not given.
+
+    Returns
+    -------
+    Matches, Matches
+        Of A in B (n_a, top_k), and of B in A (n_b, top_k).
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, values that are not finite, pca to more dimensions than there are,
+        or a sinkhorn problem too large.
+    """
+    _check(a, b, group_a, group_b)
+    if rule.pca is not None:
+        a, b = principal_components(a, b, rule.pca)
+    whole = make_metric(a, b, rule.metric)
+    if group_a is None or group_b is None:
+        return _match_within(whole, rule, threads)
+    shape_a, shape_b = (len(a), rule.top_k), (len(b), rule.top_k)
+    to_b, to_a = (
+        Matches(np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan, dtype=np.float32))
+        for shape in (shape_a, shape_b)
+    )
+    for code in np.intersect1d(group_a, group_b):
+        rows_a, rows_b = np.flatnonzero(group_a == code), np.flatnonzero(group_b == code)
+        found = _match_within(whole.among(rows_a, rows_b), rule, threads)
+        for side, own, others, part in zip(
+            (to_b, to_a), (rows_a, rows_b), (rows_b, rows_a), found, strict=True
+        ):
+            side.partner[own] = np.where(part.partner >= 0, others[part.partner], -1)
+            side.similarity[own] = part.similarity
+    return to_b, to_a
+
+
+def _check(
+    a: np.ndarray, b: np.ndarray, group_a: np.ndarray | None, group_b: np.ndarray | None
+) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.size or not b.size:
+        message = f"embeddings of shapes {a.shape} and {b.shape}: expected (n, d) and (m, d)"
+        raise ValueError(message)
+    if not all(
+        np.isfinite(rows[start : start + PIECE]).all()
+        for rows in (a, b)
+        for start in range(0, len(rows), PIECE)
+    ):
+        message = "embeddings hold values that are not finite"
+        raise ValueError(message)
+    shapes = [None if group is None else group.shape for group in (group_a, group_b)]
+    if shapes not in ([None, None], [(len(a),), (len(b),)]):
+        message = f"groups of shapes {shapes[0]} and {shapes[1]}: expected one code for each row"
+        raise ValueError(message)
+
+
+def _match_within(
+    whole: PreparedMetric, rule: MatchRule, threads: int | None
+) -> tuple[Matches, Matches]:
+    """Match all rows of a measure with each other."""
+    offsets = None
+    longest = max(len(whole.a), len(whole.b))
+    if rule.match == "csls":
+        offsets = _less_hubs(whole, min(rule.csls_k, longest), threads)
+    elif rule.match == "sinkhorn":
+        offsets = potentials(whole, rule.sinkhorn_temperature)
+    found = nearest(whole, min(_ranks(rule), longest), offsets, threads=threads)
+    partners = found[0].partner, found[1].partner
+
+    def ranked_list(turn: int) -> Ranked:
+        own, other = (None, None) if offsets is None else (offsets[turn], offsets[1 - turn])
+        similarity = whole.similarity(found[turn].raw)
+        capped = rule.max_reuse is not None
+        return similarity, found[turn].keys(whole, own, other) if capped else similarity
+
+    return _finished(partners, ranked_list, rule)
+
+
+def _less_hubs(
+    whole: PreparedMetric, csls_k: int, threads: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minus half the mean score of the nearest of each row, from values rounded to 1e-6."""
+    offsets = []
+    for found in nearest(whole, csls_k, threads=threads):
+        there = found.partner >= 0
+        value = np.where(there, np.rint(whole.linear(found.raw) * 1e6) / 1e6, 0.0)
+        offsets.append(-0.5 * value.sum(axis=1) / there.sum(axis=1))
+    return offsets[0], offsets[1]
+
+
+def _ranks(rule: MatchRule) -> int:
+    """Candidates per row: more than are wanted where a cap can take the best away."""
+    if rule.max_reuse is None or rule.match == "mutual":
+        return rule.top_k
+    return max(rule.top_k, REUSE_CANDIDATES)
+
+
+def _finished(
+    partners: tuple[np.ndarray, np.ndarray], ranked_list: Callable[[int], Ranked], rule: MatchRule
+) -> tuple[Matches, Matches]:
+    """What a rule takes from ranked lists: pairs that are not mutual, too unlike, or used up.
+
+    Similarities and priorities are asked for one side at a time: both together are large.
+    """
+    keeps = [partner >= 0 for partner in partners]
+    if rule.match == "mutual":
+        keeps = list(mutual(*partners))
+    done = []
+    for turn, keep in enumerate(keeps):
+        similarity, priority = ranked_list(turn)
+        if rule.min_similarity is not None:
+            # in the precision of what is stored: 0.7 keeps a pair of 0.700000
+            keep = keep & (similarity >= np.float32(rule.min_similarity))
+        side = Matches(partners[turn], similarity)
+        if rule.max_reuse is not None:
+            keep = cap_reuse(side, priority, keep, rule.max_reuse, rule.top_k)
+        done.append(keep_pairs(side, keep, rule.top_k))
+    return done[0], done[1]
+
+
+def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Matches, Matches]:
+    """Apply a rule to candidate lists, after re-scoring for instance.
+
+    The candidates of a row are the union of those that it names and those that name it. The
+    neighbourhood that csls takes away is that of the ``csls_k`` most similar among them, or of all
+    where there are fewer.
+
+    Parameters
+    ----------
+    to_b, to_a : Matches, (n_a, any), (n_b, any)
+        With one similarity per pair, whichever side names it.
+    rule : MatchRule
+        Metric and pca have no meaning here.
+
+    Returns
+    -------
+    Matches, Matches : (n_a, top_k), (n_b, top_k)
+        As `match` gives them; csls stores the uncorrected similarity.
+
+    Raises
+    ------
+    ValueError
+        One pair with two similarities; sinkhorn, which needs all pairs.
+    """
+    if rule.match == "sinkhorn":
+        message = "sinkhorn needs the similarity of all pairs: use best, csls or mutual here"
+        raise ValueError(message)
+    n_a, n_b = len(to_b.partner), len(to_a.partner)
+    row_a, row_b, similarity = union_of_pairs(to_b, to_a)
+    score = similarity
+    if rule.match == "csls":
+        score = csls(row_a, row_b, similarity, (n_a, n_b), rule.csls_k)
+    n_ranks = _ranks(rule)
+    found = (
+        ranked(row_a, row_b, score, similarity, n_a, n_ranks),
+        ranked(row_b, row_a, score, similarity, n_b, n_ranks),
+    )
+    partners = found[0][0].partner, found[1][0].partner
+    return _finished(partners, lambda turn: (found[turn][0].similarity, found[turn][1]), rule)
+
+
+def csls_over_candidates(
+    to_b: Matches, to_a: Matches, *, csls_k: int = 10, top_k: int = 1
+) -> tuple[Matches, Matches]:
+    """Hubness correction on candidate lists: `match_candidates` by csls."""
+    return match_candidates(to_b, to_a, MatchRule("csls", csls_k=csls_k, top_k=top_k))
+
+
+def spread_ties(
+    group_of_a: np.ndarray, group_of_b: np.ndarray, best: Matches, rng: np.random.Generator
+) -> Matches:
+    """Give each row of A a partner in B when whole groups of B are equally similar.
+
+    Rows of B that carry the same label text are indistinguishable; taking the first would make one
+    sample everybody's partner. Each group of B is dealt out evenly instead, in an order drawn anew
+    for each round, so that uses of its members differ by one at most within a rank.
+
+    Parameters
+    ----------
+    group_of_a : ndarray, shape (n_a,), int
+    group_of_b : ndarray, shape (n_b,), int
+    best : Matches, (groups of A, k)
+        For each group of A the best groups of B; -1 stays without partner.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Matches, (n_a, k)
+        For each row of A rows of B.
+    """
+    wanted = best.partner[group_of_a]
+    partner = np.full(wanted.shape, -1, dtype=np.int64)
+    for rank in range(wanted.shape[1]):
+        for target in np.unique(best.partner[:, rank]):
+            rows_b = np.flatnonzero(group_of_b == target)
+            askers = np.flatnonzero(wanted[:, rank] == target)
+            if target < 0 or not len(rows_b):
+                continue
+            rounds = -(-len(askers) // len(rows_b))
+            dealt = np.concatenate([rng.permutation(rows_b) for _ in range(rounds)] or [rows_b[:0]])
+            partner[askers, rank] = dealt[: len(askers)]
+    return Matches(partner, best.similarity[group_of_a])
+
+
+def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:
+    """Loss weights from similarities.
+
+    Parameters
+    ----------
+    similarity : ndarray, shape (n,), float32
+    rule : {"minmax_mean1", "raw", "softmax", "none"}
+        minmax_mean1: stretched to 0..1, then scaled to mean 1, never negative; raw: as measured;
+        softmax: n * softmax(similarity / 0.1), mean 1; none: all 1.
+
+    Returns
+    -------
+    ndarray, shape (n,), float32
+
+    Raises
+    ------
+    ValueError
+        Unknown rule.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.2.2: "equal to the normalized pairing similarity".
+    """
+    wide = np.asarray(similarity, dtype=np.float64)
+    if rule == "raw":
+        return wide.astype(np.float32)
+    if rule == "none" or not len(wide):
+        return np.ones(len(wide), dtype=np.float32)
+    if rule == "softmax":
+        raised = np.exp((wide - wide.max()) / 0.1)
+    elif rule == "minmax_mean1":
+        raised = wide - wide.min()
+    else:
+        message = f"unknown weight rule {rule!r}"
+        raise ValueError(message)
+    if not raised.any():
+        return np.ones(len(wide), dtype=np.float32)
+    weights: np.ndarray = (raised / raised.mean()).astype(np.float32)
+    return weights

@@ -1,0 +1,1 @@
+"""Publish bundles within their sources' licences, verify and hydrate them."""

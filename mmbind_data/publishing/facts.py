@@ -1,0 +1,166 @@
+"""What the documents of a bundle tell: gathered once, from the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmbind_data.publishing.bundle_store import JUDGEMENT
+from mmbind_data.publishing.rights import CUSTOM, Decision
+from mmbind_data.spec.bundle import BundleInfo
+from mmbind_data.spec.store import BoundInfo
+from mmbind_data.store.bound import PAIRS, BoundDataset, open_bound
+from mmbind_data.store.dataset import DESCRIPTOR, Dataset, read_table
+from mmbind_data.store.lineage import named_rows, named_uids
+from mmbind_data.store.pair_table import KINDS
+
+STORE = "bound.zarr"
+SAMPLES_TABLE = "samples.parquet"
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# a place in the raw data and an id: no words about a person, no label
+POINTERS = ("uid", "subject", "raw_file", "raw_start", "raw_end", "t_start", "t_end",
+            "window_index")  # fmt: skip
+DETAILS = ("session", "trial", "placement", "environment", "label_text")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A bundle, as its documents see it.
+
+    Attributes
+    ----------
+    folder : Path
+        The bundle; its store is written.
+    bundle : BundleInfo
+    bound : BoundInfo
+        Of the bundle's store.
+    decision : Decision
+    table : pyarrow.Table
+        The table of pairs.
+    stores : mapping of source id to Dataset
+        The sources, wherever they lie.
+    descriptors : mapping of dataset id to JSON object
+        Empty where a store has none.
+    judgement : mapping
+        ``eval/pairing.json``.
+    """
+
+    folder: Path
+    bundle: BundleInfo
+    bound: BoundInfo
+    decision: Decision
+    table: pa.Table
+    stores: Mapping[str, Dataset]
+    descriptors: Mapping[str, Mapping[str, Any]]
+    judgement: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Title of card and catalogue."""
+        names = dict.fromkeys(source.dataset_id for source in self.bound.sources)
+        return f"{' + '.join(names)}, bound by {', '.join(dict.fromkeys(self.bound.shared))}"
+
+    def fact(self, dataset_id: str, name: str) -> str | None:
+        """A fact of a dataset's descriptor, such as its citation."""
+        found = self.descriptors.get(dataset_id, {}).get(name)
+        return str(found["value"]) if isinstance(found, dict) and found.get("value") else None
+
+    def named(self, source_id: str) -> Mapping[str, pa.Array]:
+        """Uids of a source's samples, by the modality that rows take from them."""
+        return named_uids(self.table, self.bound.modalities, source_id)
+
+
+def gather_facts(
+    folder: Path, bundle: BundleInfo, decision: Decision, source: BoundDataset
+) -> Facts:
+    """Read what a bundle's documents need.
+
+    Parameters
+    ----------
+    folder : Path
+        The bundle, with its store.
+    bundle : BundleInfo
+    decision : Decision
+    source : BoundDataset
+        What is published; its sources are there.
+    """
+    bound = open_bound(folder / bundle.store)
+    stores = {one.source_id: source.source(one.source_id) for one in bound.info.sources}
+    descriptors = {store.info.dataset_id: store.document(DESCRIPTOR) for store in stores.values()}
+    judgement = _judgement(bound)
+    table = read_table(bound.path / PAIRS)
+    return Facts(folder, bundle, bound.info, decision, table, stores, descriptors, judgement)
+
+
+def _judgement(bound: BoundDataset) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((bound.path / JUDGEMENT).read_text())
+    return found
+
+
+def samples_table(facts: Facts) -> pa.Table:
+    """One row for each sample that rows name: where it lies in the raw data.
+
+    Returns
+    -------
+    pyarrow.Table
+        ``source`` and `POINTERS`; in a self-contained bundle also `DETAILS` and the row in the
+        source's store.
+    """
+    contained = facts.bundle.mode == "self-contained"
+    parts = []
+    for source_id, store in facts.stores.items():
+        rows = named_rows(store, facts.named(source_id))
+        table = store.samples().take(pa.array(rows))
+        columns = {"source": pa.array([source_id] * len(rows), type=pa.string())}
+        if contained:
+            columns["row"] = pa.array(np.arange(len(rows)))
+        for name in (*POINTERS, *(DETAILS if contained else ())):
+            if name in table.column_names:
+                columns[name] = plain(table[name])
+        parts.append(pa.table(columns))
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without codes, and of text where it is all null: tables can then be joined."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+
+
+def similarity_quantiles(table: pa.Table) -> dict[float, float]:
+    """Quantiles of the similarity of all pseudo-paired rows, as measured."""
+    known = table["similarity"].drop_null().to_numpy()
+    return {one: float(np.quantile(known, one)) for one in QUANTILES} if len(known) else {}
+
+
+def rows_by_kind(facts: Facts) -> list[tuple[str, int, dict[str, int]]]:
+    """Of each kind of row: its name, how many there are, how many of them carry a modality."""
+    found = []
+    for kind in KINDS:
+        mine = facts.table.filter(pc.equal(facts.table["kind"], kind))
+        if mine.num_rows:
+            carried = {
+                name: mine.num_rows - mine[f"{name}.source"].null_count
+                for name in facts.bound.modalities
+            }
+            found.append((kind, mine.num_rows, carried))
+    return found
+
+
+def hub_licence(licence: str) -> str:
+    """The name by which the Hugging Face hub knows a licence; ``other`` for what it does not know.
+
+    >>> hub_licence("CC-BY-NC-4.0"), hub_licence("LicenseRef-sources")
+    ('cc-by-nc-4.0', 'other')
+    """
+    named = {"ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "PDDL-1.0": "pddl",
+             "Unlicense": "unlicense"}  # fmt: skip
+    return "other" if licence == CUSTOM else named.get(licence, licence.lower())

@@ -1,0 +1,1 @@
+"""Raw files as they are distributed: listings, zip archives, tables, arrays, images."""

@@ -1,0 +1,381 @@
+"""Raw files wherever they lie: in a folder, in zips inside a folder, or in one zip.
+
+Readers see one flat list of `RawFile` and never learn how the user keeps the data. What a reader
+finds it returns as `Unit`s: the raw files that are converted at one go.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from isal import isal_zlib
+
+from mmbind_data.errors import RawLayoutError
+from mmbind_data.raw.zips import AGAIN, BLOCK_BYTES, Span, is_junk, list_members, read_member
+
+STREAMED_BYTES = 32 << 20
+OFFICIAL = "Compare the file with the official archive."
+
+
+def bad_file(
+    file: RawFile,
+    what: str,
+    expected: str,
+    got: str,
+    step: str = OFFICIAL,
+) -> RawLayoutError:
+    """Build the error of a raw file that is not what its dataset distributes."""
+    return RawLayoutError(
+        cannot=f"read {file.path}",
+        problem=what,
+        at=file.place,
+        expected=expected,
+        got=got,
+        fix=step,
+    )
+
+
+def read_content(file: RawFile) -> bytes:
+    """Bytes of a file that must not be empty."""
+    content = file.read()
+    if not content:
+        raise bad_file(file, "empty file", "data", "0 bytes")
+    return content
+
+
+def is_streamed(file: RawFile) -> bool:
+    """Whether a raw file is hashed and parsed block by block, and not held in memory.
+
+    Small files are read once for both; of a large one the memory costs more than to read it again.
+    """
+    return file.content is None and file.span is None and file.size >= STREAMED_BYTES
+
+
+NOT_FOLLOWED = " (link, not followed)"
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """One raw file, on disk or inside a zip.
+
+    ``path`` is the canonical path inside the dataset once a reader has recognised the file: the
+    same for a zip, a folder or a doubled folder. `scan` sets it to where the file was seen.
+    ``nest`` are the zips between the container and the zip that holds the member. ``content``
+    holds the bytes once they were read for hashing.
+    """
+
+    path: str
+    container: Path
+    member: str | None
+    size: int
+    span: Span | None = None
+    nest: tuple[Span, ...] = ()
+    content: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def place(self) -> str:
+        """Where the bytes are, for messages."""
+        return str(self.container) if self.member is None else f"{self.container}:{self.member}"
+
+    def read(self) -> bytes:
+        """Return the file's bytes, unpacked and checked against the zip's checksum.
+
+        Raises
+        ------
+        RawLayoutError
+            The file is gone, unreadable, truncated or corrupt.
+        """
+        if self.content is not None:
+            return self.content
+        try:
+            if self.span is not None:
+                return read_member(self.container, self.nest, self.span, self.place)
+            return self.container.read_bytes()
+        except OSError as error:
+            raise _unreadable(self, error) from error
+
+    def checksum(self) -> int:
+        """CRC-32 of the bytes: of a zip's member as its directory tells, otherwise of the file.
+
+        Raises
+        ------
+        RawLayoutError
+            The file is gone or unreadable.
+        """
+        if self.span is not None:
+            return self.span.crc
+        crc = 0
+        try:
+            with self.container.open("rb") as stream:
+                while block := stream.read(BLOCK_BYTES):
+                    crc = isal_zlib.crc32(block, crc)
+        except OSError as error:
+            raise _unreadable(self, error) from error
+        return crc
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is converted at one go: one recording's raw files, by the role they play.
+
+    ``fields`` holds what the names alone tell: "subject", "label", "trial", ...
+    ``needed_for`` names the modalities that a role is read for; a role not in it is always read.
+    ``placements`` are the body positions whose recordings a reader takes out of these files, where
+    they hold several.
+    """
+
+    key: str
+    files: Mapping[str, RawFile]
+    fields: Mapping[str, str]
+    needed_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    placements: tuple[str, ...] = ()
+
+    @property
+    def worn(self) -> tuple[str, ...]:
+        """Body positions that the unit holds, as far as known before it is read."""
+        if self.placements or "placement" not in self.fields:
+            return self.placements
+        return (self.fields["placement"],)
+
+    def narrowed(self, modalities: Sequence[str]) -> Unit:
+        """Leave out the files that none of the modalities needs."""
+        files = {
+            role: file
+            for role, file in self.files.items()
+            if role not in self.needed_for or set(self.needed_for[role]) & set(modalities)
+        }
+        return replace(self, files=files)
+
+
+@dataclass(frozen=True)
+class RawListing:
+    """What a reader made of the files: units in store order, and what it left aside.
+
+    ``modalities`` are those that at least one unit can give; ``unrecognised`` are files that no
+    unit uses and that do not belong to the dataset as it is known.
+    """
+
+    units: tuple[Unit, ...]
+    unrecognised: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = field(default=())
+
+
+def scan(raw: Path) -> list[RawFile]:
+    """List all files below a folder, or inside one zip, in natural order; zips are opened.
+
+    Left out: what macOS and Windows add (``__MACOSX``, ``._*``, ``.DS_Store``, ``Thumbs.db``) and
+    hidden folders. Symbolic links that lead out of the folder, and links in zips, are listed under
+    names that no reader recognises, but not followed. A path begins with the name of ``raw``,
+    because a user may point at the dataset's inner folder, whose name then matters.
+
+    Raises
+    ------
+    RawLayoutError
+        ``raw`` is missing, neither folder nor zip, holds no file, or holds a broken zip.
+    """
+    # resolved: "." and links have no telling name of their own
+    root = raw.resolve()
+    if not root.exists():
+        raise RawLayoutError(
+            cannot="read raw data",
+            problem="nothing",
+            at=raw,
+            expected="a folder or a .zip file",
+            got="no such path",
+        )
+    if root.is_file():
+        files = list(_members(root, root.name))
+    elif root.is_dir():
+        files = [found for path in _walk(root) for found in _open(path, root)]
+    else:
+        what, expected = "neither folder nor zip", "a folder or a .zip file"
+        raise RawLayoutError(
+            cannot="read raw data", problem=what, at=raw, expected=expected, got=_special(root)
+        )
+    if all(file.path.endswith(NOT_FOLLOWED) for file in files):
+        got, step = "no file", "Give the folder or zip that holds the data."
+        if files:
+            got = f"only links that are not followed, such as {files[0].place}"
+            step = "Links are followed inside the folder only: give the folder they lead to."
+        raise RawLayoutError(
+            cannot="read raw data",
+            problem="nothing",
+            at=raw,
+            expected="raw files",
+            got=got,
+            fix=step,
+        )
+    return sorted(files, key=lambda file: natural(file.path))
+
+
+def natural(text: str) -> tuple[tuple[str | int, ...], str]:
+    """Sort key under which a2 comes before a10.
+
+    >>> sorted(["a10", "a2"], key=natural)
+    ['a2', 'a10']
+    """
+    # split gives text, number, text, ...: equal positions always compare equal kinds
+    parts = re.split(r"([0-9]+)", text)
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), text
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Write whole numbers as runs.
+
+    >>> spans([3, 1, 2, 5])
+    '1-3, 5'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in runs)
+
+
+def recognise(
+    files: Sequence[RawFile], canonical: Callable[[str], str | None]
+) -> tuple[dict[str, RawFile], list[str], list[str]]:
+    """Give each file its canonical path and keep one of several copies.
+
+    Parameters
+    ----------
+    files : sequence of RawFile
+        As `scan` returns them.
+    canonical : callable
+        Maps a scanned path to the canonical one; None for a file that is not recognised.
+
+    Returns
+    -------
+    by_path : dict
+        Canonical path -> file. Of several copies an unpacked one wins, then the first path.
+    unknown : list of str
+        Scanned paths that were not recognised.
+    notes : list of str
+        What was left aside as a copy, if anything.
+
+    Raises
+    ------
+    RawLayoutError
+        Two copies that differ in size or content; a file that must be compared is unreadable.
+    """
+    by_path: dict[str, RawFile] = {}
+    unknown: list[str] = []
+    copies: list[tuple[RawFile, RawFile]] = []
+    for file in sorted(files, key=lambda one: (one.member is not None, natural(one.path))):
+        path = canonical(file.path)
+        if path is None:
+            unknown.append(file.path)
+        elif path in by_path:
+            copies.append((by_path[path], file))
+        else:
+            by_path[path] = replace(file, path=path)
+    return by_path, sorted(unknown, key=natural), _copy_notes(copies)
+
+
+def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:
+    if not copies:
+        return []
+    for used, left in copies:
+        # only copies are read for it, and of those in zips the checksum is known
+        if used.size != left.size or used.checksum() != left.checksum():
+            raise RawLayoutError(
+                cannot="read raw data",
+                problem=f"two different copies of {used.path}",
+                at=used.place,
+                expected="one copy, or equal ones",
+                got=f"another content at {left.place}",
+                fix="Remove the wrong one.",
+            )
+    used, left = copies[0]
+    return [f"copies left aside: {len(copies)}, e.g. {left.place} (used: {used.place})"]
+
+
+def is_document(path: str) -> bool:
+    """Tell a readme, licence or paper, which every dataset may carry, from data.
+
+    >>> is_document("raw/README.md"), is_document("raw/sub_1.csv")
+    (True, False)
+    """
+    name = path.rsplit("/", 1)[-1].lower()
+    return name.endswith((".md", ".pdf", ".rst")) or name.startswith(("readme", "licen", "source."))
+
+
+def nothing_found(name: str, files: Sequence[RawFile], expected: str, step: str) -> RawLayoutError:
+    """Build the error of a reader that recognised none of the files."""
+    kind = "file" if len(files) == 1 else "files"
+    got = f"{len(files)} {kind} such as {files[0].path}" if files else "no file"
+    where = os.path.commonpath([file.container for file in files]) if files else "raw folder"
+    return RawLayoutError(
+        cannot=f"convert {name}",
+        problem="nothing that belongs to it",
+        at=where,
+        expected=expected,
+        got=got,
+        fix=step,
+    )
+
+
+def _unreadable(file: RawFile, error: OSError) -> RawLayoutError:
+    got = error.strerror or str(error)
+    return RawLayoutError(
+        cannot="read raw data",
+        problem="broken file",
+        at=file.place,
+        expected="a readable file",
+        got=got,
+        fix=AGAIN,
+    )
+
+
+def _special(path: Path) -> str:
+    """Name what is neither folder nor file."""
+    mode = path.stat().st_mode
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise RawLayoutError(
+            cannot="read raw data",
+            problem="closed folder",
+            at=error.filename,
+            expected="a readable one",
+            got=str(error),
+        ) from error
+
+    for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=False):
+        subfolders[:] = sorted(name for name in subfolders if not is_junk(name))
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in sorted([*names, *links]))
+
+
+def _open(path: Path, root: Path) -> Iterator[RawFile]:
+    seen = str(PurePosixPath(root.name, *path.relative_to(root).parts))
+    if is_junk(path.name) or not (path.is_file() or path.is_symlink()):
+        return
+    # a link out of the tree would make one raw folder depend on another
+    inside = path.is_file() and path.resolve().is_relative_to(root)
+    if path.is_symlink() and not inside:
+        yield RawFile(seen + NOT_FOLLOWED, path, None, 0)
+    elif path.suffix.lower() == ".zip":
+        yield from _members(path, seen)
+    else:
+        yield RawFile(seen, path, None, path.stat().st_size)
+
+
+def _members(container: Path, seen: str) -> Iterator[RawFile]:
+    for member in list_members(container):
+        if any(is_junk(part) for part in member.parts):
+            continue
+        name = "/".join(member.parts)
+        path = f"{seen}/{name}{NOT_FOLLOWED if member.is_link else ''}"
+        yield RawFile(path, container, name, member.span.size, member.span, member.nest)

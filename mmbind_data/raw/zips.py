@@ -1,0 +1,324 @@
+"""Read zips in place, also those that lie inside other zips: nothing is unpacked to disk.
+
+A member is found by its `Span`, so reading it needs no look at the directory. Sizes and checksums
+of the directory are enforced, so that no member gives more bytes than it announces.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from isal import isal_zlib
+
+from mmbind_data.errors import RawLayoutError
+
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+ENCRYPTED = 0x1
+EXTRA_BYTES = 1024  # read ahead for a member's name and extra field
+BLOCK_BYTES = 1 << 20
+# an inner zip up to this size is inflated once and kept while its members are read
+CACHED_BYTES, CACHED_ZIPS = 32 << 20, 8
+TAIL_BYTES = 4 << 20  # of a larger one: the end, where its directory stands
+MAX_DEPTH = 3
+# a member is held in memory; sensor text deflates by 3 to 10, hardly by more
+MAX_MEMBER_BYTES, BOMB_BYTES, BOMB_RATIO = 4 << 30, 256 << 20, 200
+AGAIN = "Download or copy it again."
+OTHER_ARCHIVES = {
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"ustar": "a tar archive",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a member lies inside its zip: what the directory says of it."""
+
+    offset: int
+    packed: int
+    size: int
+    method: int
+    crc: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in a zip. ``nest`` are the zips around it, the outermost first, without the file."""
+
+    parts: tuple[str, ...]
+    span: Span
+    nest: tuple[Span, ...]
+    is_link: bool
+
+
+def list_members(
+    container: Path, nest: tuple[Span, ...] = (), inside: str = ""
+) -> Iterator[Member]:
+    """List the files of a zip; those of zips inside it too, down to a depth of `MAX_DEPTH`.
+
+    Parameters
+    ----------
+    container : Path
+        The outermost zip.
+    nest : tuple of Span
+        The zips that lead from it to the one to list.
+    inside : str
+        Path of that zip in the container, for messages.
+
+    Raises
+    ------
+    RawLayoutError
+        No zip, a truncated one, or one that is made to do harm.
+    """
+    place = f"{container}:{inside}" if inside else str(container)
+    size = nest[-1].size if nest else container.stat().st_size
+    try:
+        with zipfile.ZipFile(_View(container, nest) if nest else container) as archive:
+            entries = archive.infolist()
+    except PermissionError as error:
+        got = error.strerror or str(error)
+        raise RawLayoutError(
+            cannot="read raw data",
+            problem="closed zip",
+            at=place,
+            expected="a readable file",
+            got=got,
+        ) from error
+    except (zipfile.BadZipFile, OSError, NotImplementedError, zlib.error) as error:
+        kind = "" if nest else _other_archive(container)
+        step = "Unpack it first." if kind else AGAIN
+        got = kind or f"{size} bytes that end without a zip's directory ({error})"
+        raise RawLayoutError(
+            cannot="read raw data",
+            problem="broken or no zip",
+            at=place,
+            expected="a whole .zip",
+            got=got,
+            fix=step,
+        ) from error
+    if sum(entry.compress_size for entry in entries) > size:
+        raise _harmful(place, "members that do not overlap", "members larger than their zip")
+    for entry in entries:
+        if entry.is_dir():
+            continue
+        parts = _safe_parts(entry.filename, place)
+        span = Span(
+            entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type,
+            entry.CRC, entry.flag_bits,
+        )  # fmt: skip
+        is_link = stat.S_ISLNK(entry.external_attr >> 16)
+        opens = parts[-1].lower().endswith(".zip") and len(nest) + 1 < MAX_DEPTH and not is_link
+        if not opens or is_junk(parts[-1]) or span.flags & ENCRYPTED:
+            yield Member(parts, span, nest, is_link)
+            continue
+        check_size(span.size, span.packed, f"{place}:{entry.filename}")
+        inner = "/".join((inside, *parts)) if inside else "/".join(parts)
+        for member in list_members(container, (*nest, span), inner):
+            yield Member((*parts, *member.parts), member.span, member.nest, member.is_link)
+
+
+def _other_archive(path: Path) -> str:
+    """Name another kind of archive by its first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(300)
+    for mark, name in OTHER_ARCHIVES.items():
+        if head.startswith(mark) or (name == "a tar archive" and head[257:262] == mark):
+            return name
+    return ""
+
+
+def read_member(container: Path, nest: tuple[Span, ...], span: Span, place: str) -> bytes:
+    """Bytes of a member, inflated and checked against its zip's directory.
+
+    Raises
+    ------
+    RawLayoutError
+        The member is truncated, corrupt, encrypted or far larger than raw data is.
+    OSError
+        The container cannot be read.
+    """
+    check_size(span.size, span.packed, place)
+    packed = _packed(container, nest, span, place)
+    if span.flags & ENCRYPTED:
+        raise _corrupt(place, "no password", "an encrypted member", "Unpack the zip first.")
+    if span.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        got = f"compression method {span.method}"
+        raise _corrupt(place, "a stored or deflated member", got, "Unpack the zip first.")
+    content = packed
+    if span.method == zipfile.ZIP_DEFLATED:
+        inflate = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # zlib, at almost twice the speed
+        try:
+            # one byte more than promised shows a member that is larger than its directory says
+            content = inflate.decompress(packed, span.size + 1)
+        except isal_zlib.error as error:  # type: ignore[misc]  # its stub names an instance
+            raise _corrupt(place, "an intact member", str(error)) from error
+    if len(content) != span.size:
+        raise _corrupt(place, f"{span.size} bytes", f"{len(content)} bytes")
+    crc = isal_zlib.crc32(content)
+    if crc != span.crc:
+        raise _corrupt(place, f"CRC {span.crc:08x}", f"CRC {crc:08x}")
+    return content
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is what macOS and Windows leave behind, or hidden."""
+    return name in ("__MACOSX", "Thumbs.db") or (name.startswith(".") and name != "..")
+
+
+def _safe_parts(name: str, place: str) -> tuple[str, ...]:
+    """Split a member's name; one that would leave the folder it is unpacked to is refused."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or parts[0].endswith(":"):
+        raise _harmful(place, "names below the zip's own folder", repr(name))
+    return parts
+
+
+def check_size(size: int, packed: int, place: str) -> None:
+    """Refuse what would be inflated to far more than raw data is.
+
+    Raises
+    ------
+    RawLayoutError
+        More than `MAX_MEMBER_BYTES`, or deflated by more than `BOMB_RATIO` to `BOMB_BYTES` or more.
+    """
+    if size > MAX_MEMBER_BYTES or (size > BOMB_BYTES and size > BOMB_RATIO * max(packed, 1)):
+        expected = f"at most {MAX_MEMBER_BYTES >> 30} GiB, deflated by {BOMB_RATIO} or less"
+        raise _harmful(place, expected, f"{size} bytes from {packed}")
+
+
+def _packed(container: Path, nest: tuple[Span, ...], span: Span, place: str) -> bytes:
+    """A member's bytes as they lie in its zip."""
+    ahead = LOCAL_HEADER.size + EXTRA_BYTES
+    raw = _fetch(container, nest, span.offset, ahead + span.packed)
+    if len(raw) < LOCAL_HEADER.size or raw[:4] != b"PK\3\4":
+        raise _corrupt(place, "a zip member's header", "other bytes")
+    start = _data_start(raw)
+    if start > ahead:
+        raw = _fetch(container, nest, span.offset, start + span.packed)
+    return raw[start : start + span.packed]
+
+
+def _data_start(raw: bytes) -> int:
+    *_, name_length, extra_length = LOCAL_HEADER.unpack_from(raw)
+    return LOCAL_HEADER.size + int(name_length) + int(extra_length)
+
+
+def _fetch(container: Path, nest: tuple[Span, ...], offset: int, n: int) -> bytes:
+    """Read ``n`` bytes at ``offset`` of the innermost zip of ``nest``, or fewer at its end."""
+    if not nest:
+        with container.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(n)
+    zipped = nest[-1]
+    if zipped.method == zipfile.ZIP_STORED:
+        header = _fetch(container, nest[:-1], zipped.offset, LOCAL_HEADER.size)
+        start = zipped.offset + _data_start(header)
+        return _fetch(container, nest[:-1], start + offset, min(n, zipped.size - offset))
+    if zipped.size <= CACHED_BYTES:
+        return _inflated(container, nest, container.stat().st_mtime_ns)[offset : offset + n]
+    return _stream(container, nest, offset, n)
+
+
+@lru_cache(CACHED_ZIPS)
+def _inflated(container: Path, nest: tuple[Span, ...], modified_ns: int) -> bytes:
+    """All of an inner zip; its time of change tells two states of one container apart."""
+    del modified_ns
+    return read_member(container, nest[:-1], nest[-1], f"{container}: zip inside")
+
+
+def _stream(container: Path, nest: tuple[Span, ...], offset: int, n: int) -> bytes:
+    """Inflate an inner zip up to what is wanted, in bounded memory: what lies before is dropped."""
+    zipped = nest[-1]
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    header = _fetch(container, nest[:-1], zipped.offset, LOCAL_HEADER.size)
+    position = zipped.offset + _data_start(header)
+    stop = position + zipped.packed
+    kept: list[bytes] = []
+    seen = 0
+    while seen < offset + n and not inflate.eof:
+        block = inflate.unconsumed_tail
+        if not block:
+            block = _fetch(container, nest[:-1], position, min(BLOCK_BYTES, stop - position))
+            position += len(block)
+        if not block:
+            break
+        content = inflate.decompress(block, BLOCK_BYTES)
+        kept.append(content[max(0, offset - seen) : max(0, offset + n - seen)])
+        seen += len(content)
+    return b"".join(kept)
+
+
+class _View(io.RawIOBase):
+    """An inner zip as a file, for the directory's parser; of a large one the end is kept."""
+
+    def __init__(self, container: Path, nest: tuple[Span, ...]) -> None:
+        self._container, self._nest = container, nest
+        self._size, self._position = nest[-1].size, 0
+        self._tail_start = max(0, self._size - TAIL_BYTES)
+        self._tail: bytes | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            message = "before the file's begin"
+            raise OSError(message)
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        n = max(0, self._size - self._position)
+        n = n if size is None or size < 0 else min(size, n)
+        if self._position >= self._tail_start:
+            if self._tail is None:
+                self._tail = _fetch(self._container, self._nest, self._tail_start, TAIL_BYTES)
+            start = self._position - self._tail_start
+            content = self._tail[start : start + n]
+        else:
+            content = _fetch(self._container, self._nest, self._position, n)
+        self._position += len(content)
+        return content
+
+
+def _corrupt(place: str, expected: str, got: str, next_step: str = AGAIN) -> RawLayoutError:
+    return RawLayoutError(
+        cannot="read raw data",
+        problem="broken file",
+        at=place,
+        expected=expected,
+        got=got,
+        fix=next_step,
+    )
+
+
+def _harmful(place: str, expected: str, got: str) -> RawLayoutError:
+    step = "Take the archive from its official source, or unpack it by hand."
+    return RawLayoutError(
+        cannot="read raw data",
+        problem="unsafe file",
+        at=place,
+        expected=expected,
+        got=got,
+        fix=step,
+    )

@@ -1,0 +1,305 @@
+"""The figures of the report: what was paired, seen with labels, as columns of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mmbind_data.errors import IntegrityError
+from mmbind_data.io.locations import parquet_location
+from mmbind_data.store.bound import EVALUATION, PAIRS, BoundDataset
+from mmbind_data.store.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of all sources, end to end.
+
+    Attributes
+    ----------
+    stores : tuple of Dataset
+    ids : tuple of str
+        Source ids, in the order of the stores.
+    source : ndarray, shape (n,), int64
+        Which store a sample lies in.
+    row : ndarray, shape (n,), int64
+        Its row there.
+    uid : pyarrow.Array of str, length n
+    label, subject : ndarray of str, shape (n,)
+        Empty where unknown.
+    """
+
+    stores: tuple[Dataset, ...]
+    ids: tuple[str, ...]
+    source: np.ndarray
+    row: np.ndarray
+    uid: pa.Array
+    label: np.ndarray
+    subject: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def find(self, uids: pa.ChunkedArray) -> np.ndarray:
+        """Numbers of the samples with these uids: int64, -1 = none."""
+        found = pc.index_in(uids.cast(pa.string()), value_set=self.uid)
+        return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    def facts(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Rows of the sample tables, by number; each table is read once."""
+        chosen = np.unique(np.asarray(numbers, dtype=np.int64))
+        facts: dict[int, dict[str, Any]] = {}
+        for code in np.unique(self.source[chosen]):
+            mine = chosen[self.source[chosen] == code]
+            rows = self.stores[code].samples().take(self.row[mine]).to_pylist()
+            facts |= dict(zip(mine.tolist(), rows, strict=True))
+        return facts
+
+
+@dataclass(frozen=True)
+class JudgedPairs:
+    """One entry for each partner of each anchor, in the order of the table of partners.
+
+    Attributes
+    ----------
+    document : mapping
+        ``eval/pairing.json``.
+    hop, rank, direction : ndarray, shape (n,), int64
+        Hop counts what the store was bound by, direction those of the document.
+    anchor, partner : ndarray, shape (n,), int64
+        Numbers within `Samples`.
+    row : ndarray, shape (n,), int64
+        Row of the table of pairs; -1 where a later binding has replaced it.
+    similarity, weight : ndarray, shape (n,), float32
+        NaN where not known.
+    judged, right : ndarray, shape (n,), bool
+        Whether both labels are known and could be equal; whether they are.
+    """
+
+    document: Mapping[str, Any]
+    hop: np.ndarray
+    rank: np.ndarray
+    direction: np.ndarray
+    anchor: np.ndarray
+    partner: np.ndarray
+    row: np.ndarray
+    similarity: np.ndarray
+    weight: np.ndarray
+    judged: np.ndarray
+    right: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.anchor)
+
+
+def read_samples(bound: BoundDataset) -> Samples:
+    """Open every source and read who did what in each sample.
+
+    Raises
+    ------
+    FormatError
+        A source is not where it was.
+    """
+    ids = tuple(source.source_id for source in bound.info.sources)
+    stores = tuple(bound.source(one) for one in ids)
+    texts: dict[str, list[np.ndarray]] = {"label": [], "subject": []}
+    for store in stores:
+        for column, parts in texts.items():
+            names = np.array([*store.names(column), ""], dtype=object)
+            parts.append(names[store.column(column)])
+    uids = [store.samples()["uid"].combine_chunks().cast(pa.string()) for store in stores]
+    return Samples(
+        stores=stores,
+        ids=ids,
+        source=np.repeat(np.arange(len(stores)), [len(store) for store in stores]),
+        row=np.concatenate([np.arange(len(store)) for store in stores]),
+        uid=pa.concat_arrays(uids),
+        label=np.concatenate(texts["label"]),
+        subject=np.concatenate(texts["subject"]),
+    )
+
+
+def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
+    """Read what pairing was judged to be, and find each pair's row in the table of pairs.
+
+    Raises
+    ------
+    IntegrityError
+        The evaluation is missing, or does not fit the sources.
+    """
+    place = bound.path / EVALUATION
+    table = read_columns(place / "partners.parquet", None)
+    document = _read_document(place / "pairing.json")
+    n = len(table)
+    sizes = [one["n_pairs"] for one in document["directions"]]
+    anchor, partner = samples.find(table["anchor_uid"]), samples.find(table["partner_uid"])
+    if sum(sizes) != n or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
+        step = "Bind anew with mmbind bind."
+        raise IntegrityError(
+            cannot="report",
+            problem="the evaluation does not fit the store",
+            at=place,
+            expected=f"{sum(sizes)} pairs of the sources' samples",
+            got=f"{n} pairs",
+            fix=step,
+        )
+    direction = np.repeat(np.arange(len(sizes)), sizes)
+    comparable = np.array([bool(one["confusion"]) for one in document["directions"]])
+    known = pc.and_(table["anchor_label"].is_valid(), table["partner_label"].is_valid())
+    judged = known.to_numpy() & comparable[direction]
+    equal = pc.equal(table["anchor_label"], table["partner_label"]).fill_null(False).to_numpy()
+    hop, rank = _numbers(table, "hop"), _numbers(table, "rank")
+    hop = (
+        hop + len(bound.info.shared) - 1 - hop.max(initial=0)
+    )  # inputs may bring hops of their own
+    row, measured, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
+    if "similarity" in table.column_names:  # that of this binding, not of a chain of several
+        measured = table["similarity"].to_numpy()
+    return JudgedPairs(
+        document=document, hop=hop, rank=rank, direction=direction, anchor=anchor, partner=partner,
+        row=row, similarity=measured, weight=weight, judged=judged, right=judged & equal,
+    )  # fmt: skip
+
+
+def _rows_of_pairs(
+    bound: BoundDataset, samples: Samples, hop: np.ndarray, anchor: np.ndarray, rank: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, similarity and weight of each pair in the table of pairs; -1, NaN where there is none.
+
+    A binding, an anchor and a rank name a row; should several bear the name, their order counts.
+    """
+    names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
+    table = read_columns(bound.path / PAIRS, names)
+    bound_kinds = pa.array(["pseudo", "mean"])
+    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), bound_kinds))
+    theirs = (_numbers(table, "hop"), samples.find(table["anchor_uid"]), _numbers(table, "rank"))
+    sizes = [max(int(b.max(initial=0)), int(own.max(initial=0))) + 1
+             for b, own in zip(theirs, (hop, anchor, rank), strict=True)]  # fmt: skip
+    have, want = (
+        _classes_of_judged(np.ravel_multi_index(one, sizes))
+        for one in (theirs, (hop, anchor, rank))
+    )
+    order = np.argsort(have)
+    place = order[np.searchsorted(have, want, sorter=order).clip(max=len(have) - 1)]
+    there = have[place] == want
+    similarity = table["similarity"].to_numpy()[place]
+    weight = table["weight"].to_numpy()[place]
+    return (
+        np.where(there, table["row"].to_numpy()[place], -1),
+        np.where(there, similarity, np.nan).astype(np.float32),
+        np.where(there, weight, np.nan).astype(np.float32),
+    )
+
+
+def _classes_of_judged(keys: np.ndarray) -> np.ndarray:
+    """Keys made unique by how often each has come before: int64, shape (n,)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    first = np.searchsorted(ordered, ordered)
+    again = np.empty(len(keys), dtype=np.int64)
+    again[order] = np.arange(len(keys)) - first
+    return keys + again * (int(keys.max(initial=0)) + 1)
+
+
+def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int]]]:
+    """How a class, or a subject, takes part in the pairs.
+
+    Parameters
+    ----------
+    names : ndarray of str, shape (n_samples,)
+        What a sample belongs to; empty ones are left out.
+    judged : JudgedPairs
+
+    Returns
+    -------
+    list of (name, numbers)
+        In the order of first appearance. Numbers: samples; of these anchors with a partner; used
+        as a partner; times used; first pairs judged; of these right.
+    """
+    n = len(names)
+    first = judged.judged & (judged.rank == 0)
+    uses = np.bincount(judged.partner, minlength=n)
+    columns = [
+        np.ones(n, dtype=np.int64),
+        np.bincount(judged.anchor, minlength=n) > 0,
+        uses > 0,
+        uses,
+        np.bincount(judged.anchor[first], minlength=n),
+        np.bincount(judged.anchor[first & judged.right], minlength=n),
+    ]
+    known, begin, group = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    sums = [np.bincount(group, weights=one, minlength=len(known)) for one in columns]
+    return [
+        (str(known[one]), [int(column[one]) for column in sums])
+        for one in np.argsort(begin)
+        if known[one]
+    ]
+
+
+def label_pairs(
+    samples: Samples, judged: JudgedPairs, chosen: np.ndarray
+) -> dict[str, dict[str, int]]:
+    """How often which label of an anchor meets which of a partner.
+
+    Parameters
+    ----------
+    samples : Samples
+    judged : JudgedPairs
+    chosen : ndarray, shape (n,), bool
+        The pairs to count; those without labels are left out.
+    """
+    names, codes = np.unique(samples.label.astype(str), return_inverse=True)
+    keys = codes[judged.anchor[chosen]] * len(names) + codes[judged.partner[chosen]]
+    found: dict[str, dict[str, int]] = {}
+    for key, n in zip(*np.unique(keys, return_counts=True), strict=True):
+        label, to = str(names[key // len(names)]), str(names[key % len(names)])
+        if label and to:
+            found.setdefault(label, {})[to] = int(n)
+    return found
+
+
+def share(flags: np.ndarray) -> float | None:
+    """Mean of flags; None where there are none."""
+    return float(flags.mean()) if len(flags) else None
+
+
+def read_columns(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    """Some columns of a Parquet file, or all.
+
+    Raises
+    ------
+    IntegrityError
+        The file is missing or broken.
+    """
+    try:
+        return pq.read_table(parquet_location(path), columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, "a Parquet table", error) from error
+
+
+def _read_document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, "a JSON document", error) from error
+
+
+def _unreadable(path: Path, expected: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        cannot="report", problem="unreadable evaluation", at=path, expected=expected, got=str(error)
+    )
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    """A column of whole numbers, int64; zeros where stores of an older binder lack it."""
+    if name not in table.column_names:
+        return np.zeros(len(table), dtype=np.int64)
+    return np.asarray(table[name].to_numpy(), dtype=np.int64)

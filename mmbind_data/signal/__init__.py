@@ -1,0 +1,1 @@
+"""Arrays of samples: resampling, windows, normalisation, derived signals, point clouds."""

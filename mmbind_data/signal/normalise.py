@@ -1,0 +1,92 @@
+"""Put samples of one modality on a common scale: centre skeletons, standardise channels. Pure.
+
+Letters: n samples, T frames, J joints, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from mmbind_data.spec.descriptor import Modality, Model
+
+Recentre = Literal["frame", "first", "none"]
+
+# Last axes whose places have a scale of their own each; pixels and packets share one.
+CHANNEL_AXES = frozenset({"channel", "coordinate"})
+MIN_STD = 1e-6
+
+
+class Statistics(Model):
+    """Mean and standard deviation: one value per channel, or one for all pixels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def centre(values: np.ndarray, modality: Modality, recentre: Recentre = "first") -> np.ndarray:
+    """Skeletons relative to their root joint, without one to the mean joint; other kinds unchanged.
+
+    Where a person stood is a matter of the camera.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, T, J, 3), metres, or (n, T, J, 2), pixels, or (n, ...)
+    modality : Modality
+        Names the root joint, if it has one.
+    recentre : {"frame", "first", "none"}
+        The root of each frame, or of the first frame, which keeps the path of the body.
+    """
+    if modality.kind != "skeleton" or recentre == "none":
+        return values
+    frames = slice(None) if recentre == "frame" else slice(0, 1)
+    if modality.root is None:
+        return np.asarray(values - values[:, frames].mean(axis=2, keepdims=True))
+    root = (modality.axes[1].names or ()).index(modality.root)
+    return np.asarray(values - values[:, frames, root : root + 1])
+
+
+def channel_statistics(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
+    """Statistics over the given samples.
+
+    Absent rows (NaN), background pixels and the padding of point clouds (NaN) are left out; class
+    numbers have none: mean 0, deviation 1.
+
+    Parameters
+    ----------
+    samples : iterable of ndarray, shape (n, *any)
+        Blocks whose last axis is the channel.
+    modality : Modality
+    """
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    for block in samples if modality.classes is None else ():
+        rows = block
+        if modality.kind == "point_cloud":
+            rows = block.reshape(-1, block.shape[-1])
+        rows = rows[np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))]
+        if not has_channels(modality) and modality.background is not None:
+            rows = rows[rows != modality.background]
+        wide = rows.reshape(-1, block.shape[-1] if has_channels(modality) else 1)
+        wide = wide.astype(np.float64)
+        count += len(wide)
+        total = total + wide.sum(axis=0)
+        squares = squares + (wide**2).sum(axis=0)
+    if not count:
+        return Statistics(mean=(0.0,), std=(1.0,))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return Statistics(mean=tuple(mean.tolist()), std=tuple(np.maximum(std, MIN_STD).tolist()))
+
+
+def standardise(values: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Subtract the mean and divide by the standard deviation: float32, the same shape."""
+    mean = np.asarray(statistics.mean, dtype=np.float32)
+    std = np.asarray(statistics.std, dtype=np.float32)
+    return np.asarray((values - mean) / std, dtype=np.float32)
+
+
+def has_channels(modality: Modality) -> bool:
+    """Whether the last axis holds channels or coordinates, each with a scale of its own."""
+    return modality.axes[-1].name in CHANNEL_AXES

@@ -1,0 +1,211 @@
+"""Time grids and gaps: put irregular samples on a common grid, and tell where nothing was measured.
+
+Pure arithmetic. Spans are (first frame, one past the last frame).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmbind_data.errors import RawLayoutError
+
+BLOCK = 4096  # grid points
+# Points of a grid that no sample stands for. So many are held without a question, for a few rows
+# far apart: at 50 Hz, of four days.
+# A recorder that wakes up for 4 s of every 10 min has 150 for each sample, one that is put on for
+# a day every three months 90. A time of 0 among times since 1970 makes more than 1000 in whatever
+# was recorded for less than 20 days, and more than the last bound (at 50 Hz: eight months of
+# nothing) in what is longer.
+FREE_POINTS, POINTS_PER_SAMPLE, MAX_POINTS = 1 << 24, 1000, 1 << 30
+
+
+def common_grid(
+    times: Sequence[np.ndarray], step: float, places: Sequence[str] = (), unit: str = ""
+) -> np.ndarray:
+    """Evenly spaced times over the interval that all streams cover.
+
+    Parameters
+    ----------
+    times : sequence of ndarray, shape (n_i,), float64
+        Strictly increasing times of each stream, any unit; at least one stream, n_i >= 1.
+    step : float
+        Distance of the grid, in the same unit.
+    places : sequence of str
+        Where each stream was read from, and ``unit`` that of its times, for messages.
+
+    Returns
+    -------
+    ndarray, shape (T,), float64
+        From the latest first time on; empty if the streams do not overlap.
+
+    Raises
+    ------
+    RawLayoutError
+        The times span more than their number of samples can: one of them must be wrong.
+
+    >>> common_grid([np.array([0.0, 10.0]), np.array([3.0, 12.0])], 2.0).tolist()
+    [3.0, 5.0, 7.0, 9.0]
+    """
+    first = max(float(one[0]) for one in times)
+    last = min(float(one[-1]) for one in times)
+    n_points = (last - first) / step
+    n_samples = max(len(one) for one in times)
+    if n_points - n_samples > _most_points_between(n_samples):
+        raise _far_apart(times, step, places, unit)
+    n = int(np.floor(n_points + 1e-9)) + 1
+    return first + step * np.arange(max(n, 0), dtype=np.float64)
+
+
+def _most_points_between(n_samples: int) -> int:
+    return min(max(POINTS_PER_SAMPLE * n_samples, FREE_POINTS), MAX_POINTS)
+
+
+def _far_apart(
+    times: Sequence[np.ndarray], step: float, places: Sequence[str], unit: str
+) -> RawLayoutError:
+    """Name the longest gap of all streams: an absurd time stands on one side of it."""
+    gaps = [np.diff(one) for one in times]
+    which = int(np.argmax([gap.max(initial=0.0) for gap in gaps]))
+    at = int(np.argmax(gaps[which]))
+    before, after = times[which][at : at + 2].tolist()
+    n_samples = len(times[which])
+    longest = step * _most_points_between(n_samples)
+    return RawLayoutError(
+        cannot="put the samples on one time grid",
+        problem="a time that cannot be",
+        at=places[which] if places else "one stream",
+        expected=f"{n_samples} samples that span at most {longest:g} {unit}".rstrip(),
+        got=f"{before:.15g} {unit}".rstrip() + f" followed by {after:.15g} {unit}".rstrip(),
+        fix="Mend or remove the wrong time; two recordings far apart belong in two files.",
+    )
+
+
+def undelayed(arrivals: np.ndarray, period: float) -> np.ndarray:
+    """Times at which samples were taken, from the times at which they were delivered.
+
+    A sensor samples at a period; what reads it may be late and then gets several samples at once.
+    The time of a sample is the latest that is not after its arrival and at least a period before
+    the next sample's. Where no sample was lost, that is exact as soon as one arrives at once.
+
+    Parameters
+    ----------
+    arrivals : ndarray, shape (n,), float64, n >= 1
+        In the order of sampling; they need not increase.
+    period : float
+        Shortest time between two samples, same unit.
+
+    Returns
+    -------
+    ndarray, shape (n,), float64
+        Increasing by at least the period.
+
+    >>> undelayed(np.array([0.0, 20.0, 95.0, 96.0, 97.0, 100.0]), 20.0).tolist()
+    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+    """
+    steps = period * np.arange(len(arrivals), dtype=np.float64)
+    return steps + np.minimum.accumulate((arrivals - steps)[::-1])[::-1]
+
+
+def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Values on a grid, linear in time between the neighbouring samples.
+
+    On a sample the value is that sample's, whatever its neighbours are (they may be NaN); outside
+    the times it is the first or the last sample's, never extrapolated.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,), float64, strictly increasing, n >= 1
+    values : ndarray, shape (n, C)
+    grid : ndarray, shape (T,)
+
+    Returns
+    -------
+    ndarray, shape (T, C), float64
+    """
+    return interpolate_with_gaps(times, values, grid, np.inf)[0]
+
+
+def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndarray:
+    """Mark the grid points that lie strictly between two samples further apart than ``max_gap``.
+
+    A gap that no grid point lies in, as is possible below one step, is not seen; neither are
+    points before the first and behind the last sample.
+
+    Returns
+    -------
+    ndarray, shape (T,), bool
+    """
+    return interpolate_with_gaps(times, np.empty((len(times), 0)), grid, max_gap)[1]
+
+
+def interpolate_with_gaps(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both `interpolate` and `gaps_on_grid`: the neighbours in time are looked up once.
+
+    Not `numpy.interp`, whose last bit depends on the compiler.
+    """
+    on_grid = np.empty((len(grid), values.shape[1]), dtype=np.float64)
+    lost = np.empty(len(grid), dtype=bool)
+    for start in range(0, len(grid), BLOCK):  # what a block needs stays in the cache
+        part = slice(start, start + BLOCK)
+        on_grid[part], lost[part] = _interpolate_block(times, values, grid[part], max_gap)
+    return on_grid, lost
+
+
+def _interpolate_block(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
+) -> tuple[np.ndarray, np.ndarray]:
+    last = len(times) - 1
+    left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, last)
+    right = np.minimum(left + 1, last)
+    since = grid - times.take(left)
+    width = times.take(right) - times.take(left)
+    between = (since > 0) & (width > 0)
+    share = np.divide(since, width, out=np.zeros(len(grid)), where=between)[:, np.newaxis]
+    before = values.take(left, axis=0)
+    on_grid = np.asarray(before * (1.0 - share), dtype=np.float64)
+    on_grid += values.take(right, axis=0) * share
+    np.copyto(on_grid, before, where=~between[:, np.newaxis])
+    return on_grid, between & (width > max_gap)
+
+
+def spans_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Runs of True.
+
+    >>> spans_of(np.array([False, True, True, False, True]))
+    ((1, 3), (4, 5))
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return tuple((int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def bridge(values: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fill short drop-outs by linear interpolation; longer ones, and those at an end, stay.
+
+    Parameters
+    ----------
+    values : ndarray, shape (T, C)
+        A frame with NaN or infinity in any channel counts as missing.
+    max_frames : int
+        Longest run of missing frames that is filled.
+
+    Returns
+    -------
+    filled : ndarray, shape (T, C), float64
+        Frames that stay missing are NaN in all channels.
+    missing : ndarray, shape (T,), bool
+        Frames that stay missing.
+    """
+    filled = np.array(values, dtype=np.float64)
+    missing = np.asarray(~np.isfinite(filled).all(axis=1))
+    filled[missing] = np.nan
+    for start, end in spans_of(missing):
+        if end - start <= max_frames and start > 0 and end < len(filled):
+            share = (np.arange(start, end) - (start - 1)) / (end - (start - 1))
+            before, after = filled[start - 1], filled[end]
+            filled[start:end] = before + share[:, np.newaxis] * (after - before)
+            missing[start:end] = False
+    return filled, missing

@@ -1,0 +1,1 @@
+"""Typed metadata: what datasets, stores and bundles say about themselves."""

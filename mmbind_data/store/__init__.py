@@ -1,0 +1,1 @@
+"""The Zarr layout on disk: read, write, cut, check and compare stores."""

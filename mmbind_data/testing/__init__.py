@@ -1,0 +1,1 @@
+"""Test kit for readers, generated raw data, and scaffolds for new datasets."""

@@ -1,0 +1,1 @@
+"""Protocols of compared methods, their jobs, results and statistics."""

@@ -1,0 +1,240 @@
+"""From scores to a table: mean, spread, and paired differences with an interval. Pure.
+
+Source: shared/PROTOCOLS.md section 2, rule 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from mmbind_data.spec.descriptor import Model
+from mmbind_train.benchmarks.protocol import REFERENCES
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+Place = tuple[str, int]  # split, seed
+
+
+class Score(Model):
+    """One evaluation; accuracy and macro-F1 lie between 0 and 1."""
+
+    row: str
+    method: str
+    split: str
+    seed: int
+    condition: str
+    accuracy: float
+    macro_f1: float
+    paper_statistic: float | None
+    n_finetune: int
+    n_test: int
+    n_classes: int
+    n_pairs: int | None
+    pairing_accuracy: float | None
+    pretrain_steps: int
+    pretrain_cpu_s: float
+    finetune_steps: int
+    finetune_cpu_s: float
+    joules: float | None
+
+
+class Summary(Model):
+    """A row under one condition, over all splits and seeds."""
+
+    row: str
+    method: str
+    condition: str
+    n: int
+    accuracy: float
+    accuracy_std: float | None = Field(description="sample standard deviation; null: one value")
+    macro_f1: float
+    macro_f1_std: float | None
+    paper_statistic: float | None
+    pairing_accuracy: float | None
+    pairing_accuracy_std: float | None
+    n_pairs: float | None
+    finetune_steps: int
+    pretrain_cpu_s: float
+    finetune_cpu_s: float
+    joules: float | None
+
+
+class Difference(Model):
+    """Accuracy of a row minus that of another, over equal splits and seeds."""
+
+    row: str
+    baseline: str
+    condition: str
+    n: int
+    n_splits: int | None = Field(default=None, description="null: of a release that did not count")
+    mean: float
+    low: float | None = Field(
+        description="bounds of the interval, splits resampled and seeds within each (releases "
+        "without n_splits: all alike); null: fewer than two pairs"
+    )
+    high: float | None
+    confidence: float = CONFIDENCE
+
+
+class Reached(Model):
+    """The least fine-tuning after which a row's mean accuracy is as asked; null: none."""
+
+    row: str
+    accuracy: float
+    condition: str | None
+    steps: int | None
+    cpu_s: float | None
+
+
+def summarise(scores: Sequence[Score]) -> tuple[Summary, ...]:
+    """Means and sample standard deviations of each row and condition, in order of appearance."""
+    places = dict.fromkeys((score.row, score.condition) for score in scores)
+    return tuple(_summary([s for s in scores if (s.row, s.condition) == at]) for at in places)
+
+
+def _summary(scores: Sequence[Score]) -> Summary:
+    first = scores[0]
+    accuracy = [score.accuracy for score in scores]
+    f1 = [score.macro_f1 for score in scores]
+    pairing = [s.pairing_accuracy for s in scores if s.pairing_accuracy is not None]
+    return Summary(
+        row=first.row,
+        method=first.method,
+        condition=first.condition,
+        n=len(scores),
+        accuracy=float(np.mean(accuracy)),
+        accuracy_std=spread(accuracy),
+        macro_f1=float(np.mean(f1)),
+        macro_f1_std=spread(f1),
+        paper_statistic=_mean([s.paper_statistic for s in scores]),
+        pairing_accuracy=float(np.mean(pairing)) if pairing else None,
+        pairing_accuracy_std=spread(pairing),
+        n_pairs=_mean([s.n_pairs for s in scores]),
+        finetune_steps=first.finetune_steps,
+        pretrain_cpu_s=float(np.mean([s.pretrain_cpu_s for s in scores])),
+        finetune_cpu_s=float(np.mean([s.finetune_cpu_s for s in scores])),
+        joules=_mean([s.joules for s in scores]),
+    )
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; unknown from one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
+    """Each row against one of them, or the best baseline of the same condition.
+
+    The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
+    over the splits and seeds that all have: one whose hard cells failed is no better for it.
+    It is chosen on the same scores: the difference is rather too small than too large. Where the
+    baselines have no cell in common there is no best one, and no difference.
+    """
+    found = []
+    for condition in dict.fromkeys(score.condition for score in scores):
+        here = [score for score in scores if score.condition == condition]
+        rows = {
+            row: {(s.split, s.seed): s.accuracy for s in here if s.row == row}
+            for row in dict.fromkeys(score.row for score in here)
+        }
+        best = against or _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
+        if best in rows:
+            found += [
+                difference(row, best, condition, rows[row], rows[best])
+                for row in rows
+                if row != best
+            ]
+    return tuple(one for one in found if one is not None)
+
+
+def _best(baselines: Mapping[str, Mapping[Place, float]]) -> str | None:
+    """The baseline of highest mean over the cells that all have; of equal ones the last by name."""
+    common = sorted(set.intersection(*map(set, baselines.values()))) if baselines else []
+    if not common:
+        return None
+    return max(baselines, key=lambda row: (np.mean([baselines[row][at] for at in common]), row))
+
+
+def difference(
+    row: str,
+    baseline: str,
+    condition: str,
+    own: Mapping[Place, float],
+    other: Mapping[Place, float],
+) -> Difference | None:
+    """Mean of the differences over the splits and seeds that both have, and its interval."""
+    both = [at for at in own if at in other]
+    if not both:
+        return None
+    values = np.array([own[at] - other[at] for at in both])
+    splits = [split for split, _ in both]
+    low, high = interval(values, splits)
+    return Difference(
+        row=row, baseline=baseline, condition=condition, n=len(both), n_splits=len(set(splits)),
+        mean=float(values.mean()), low=low, high=high,
+    )  # fmt: skip
+
+
+def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
+    """Percentile interval of a mean by a bootstrap of two levels: splits, then seeds within each.
+
+    The seeds of one split share the people of fine-tuning and test, so they are no independent
+    draws: a resample takes as many splits as there are, with replacement, and of each one taken
+    its seeds anew, with replacement. Where there is one split only the interval tells of seeds
+    alone, and nothing of other people. The same values give the same interval.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n,)
+        Paired differences.
+    splits : sequence of str, n of them
+        The split of each.
+
+    Notes
+    -----
+    Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8,
+    strategy 2: resampling with replacement at both levels.
+    """
+    if len(values) < 2:
+        return None, None
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    rng = np.random.default_rng(0)
+    groups = [values[np.array(list(splits)) == name] for name in dict.fromkeys(splits)]
+    drawn = rng.integers(len(groups), size=(len(groups), RESAMPLES))
+    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for taken in drawn:
+        for number, group in enumerate(groups):
+            here = taken == number
+            seeds = rng.integers(len(group), size=(int(here.sum()), len(group)))
+            total[here] += group[seeds].sum(axis=1)
+            count[here] += len(group)
+    low, high = np.quantile(total / count, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:
+    """Fewest fine-tuning steps with which each row's mean accuracy is at least as asked."""
+    found = []
+    for row in dict.fromkeys(one.row for one in summaries):
+        curve = sorted((s for s in summaries if s.row == row), key=lambda one: one.finetune_steps)
+        for asked in accuracies:
+            first = next((one for one in curve if one.accuracy >= asked), None)
+            found.append(
+                Reached(
+                    row=row,
+                    accuracy=asked,
+                    condition=first and first.condition,
+                    steps=first and first.finetune_steps,
+                    cpu_s=first and first.finetune_cpu_s,
+                )
+            )
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Batches from stores: training sets, windows in memory, augmentation, leak checks."""

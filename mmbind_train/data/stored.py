@@ -1,0 +1,194 @@
+"""Samples of one modality as they enter the network, on disk until they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.compute as pc
+
+from mmbind_data.errors import UsageError
+from mmbind_data.signal.normalise import Recentre, centre
+from mmbind_data.spec.descriptor import Modality
+from mmbind_data.spec.store import InputBounds
+from mmbind_data.store.bound import BoundDataset
+from mmbind_data.store.dataset import READ_BYTES, Dataset
+from mmbind_data.store.input_size import bounded_modality, load_reduced
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a store, ascending."""
+
+    store: Dataset
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class StoredSamples:
+    """The samples of one modality, of one store after the other; indexed as an array of them is.
+
+    Attributes
+    ----------
+    name : str
+        The modality.
+    modality : Modality
+        As it enters the network.
+    recentre : {"frame", "first", "none"}
+    parts : sequence of Part
+    """
+
+    name: str
+    modality: Modality
+    recentre: Recentre
+    parts: Sequence[Part]
+
+    def __len__(self) -> int:
+        return sum(len(part.rows) for part in self.parts)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """Read some samples, each once, in the order in which they lie on disk.
+
+        Parameters
+        ----------
+        places : ndarray of int, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n, *modality.shape), float32
+
+        Raises
+        ------
+        IntegrityError
+            A sample is missing, damaged or not finite.
+        """
+        wanted, inverse = np.unique(places, return_inverse=True)
+        values = np.empty((len(wanted), *self.modality.shape), dtype=np.float32)
+        begin, step = 0, max(1, READ_BYTES // sample_bytes(self.modality))
+        for part in self.parts:
+            here = slice(*np.searchsorted(wanted, (begin, begin + len(part.rows))))
+            rows, found = part.rows[wanted[here] - begin], values[here]
+            for start in range(0, len(rows), step):  # nothing is in memory twice
+                some = slice(start, start + step)
+                thinned = load_reduced(part.store, self.name, rows[some], self.modality)
+                found[some] = centre(thinned, self.modality, self.recentre)
+            begin += len(part.rows)
+        return values if np.array_equal(wanted, places) else values[inverse]
+
+    def neighbourhoods(self, n_rows: int) -> np.ndarray:
+        """Number of the run of ``n_rows`` rows of a store that each sample lies in.
+
+        Returns
+        -------
+        ndarray, shape (len(self),), int64
+            From 0 on without gaps.
+        """
+        runs, first = [np.empty(0, np.int64)], 0
+        for part in self.parts:
+            runs.append(first + part.rows // n_rows)
+            first = int(runs[-1].max(initial=first - 1)) + 1
+        return np.unique(np.concatenate(runs), return_inverse=True)[1].astype(np.int64)
+
+
+def sample_bytes(modality: Modality) -> int:
+    """Bytes of one sample of a modality that is no ragged one."""
+    return 4 * math.prod(modality.shape)
+
+
+CONTAINER = Path("/sys/fs/cgroup")
+GIB = 2**30
+WINDOW = GIB  # that samples take at once if not all fit
+OVERHEAD_BYTES = (
+    8 * READ_BYTES
+)  # that reading, and training a small network, take besides the samples
+LEAVE_OUT = (
+    "Cut stores with fewer modalities or subjects (mmbind partition), or lower inputs.frames, "
+    "inputs.points or inputs.pixels in --config."
+)
+
+
+def fits(need: int, memory: float | None, *, processes: int = 1) -> bool:
+    """Whether all samples may be in memory at once: in as much as was said, or as is free.
+
+    Parameters
+    ----------
+    need : int
+        Bytes of samples that each process would hold.
+    memory : float, optional
+        GiB for the samples of one process.
+    processes : int
+        On this machine.
+    """
+    if memory is not None:
+        return need <= memory * GIB
+    return processes * (need + OVERHEAD_BYTES) <= free_memory()
+
+
+def check_memory(
+    need: int,
+    where: object,
+    what: str,
+    *,
+    processes: int = 1,
+    doing: str = "train",
+    way_out: str = LEAVE_OUT,
+) -> None:
+    """Refuse what takes more memory than is free.
+
+    Parameters
+    ----------
+    need : int
+        Bytes of samples that each process holds.
+    where, what, doing, way_out : str
+        For the message: what does not fit, and what can be done.
+    processes : int
+
+    Raises
+    ------
+    UsageError
+    """
+    need, free = processes * (need + OVERHEAD_BYTES), free_memory()
+    if need > free:
+        expected, got = f"at most {free / GIB:.1f} GiB, which are free", f"{need / GIB:.1f} GiB"
+        raise UsageError(
+            cannot=doing, problem=what, at=where, expected=expected, got=got, fix=way_out
+        )
+
+
+def window_bytes(memory: float | None) -> int:
+    """Bytes of the samples that are in memory at once where not all are."""
+    return WINDOW if memory is None else int(memory * GIB)
+
+
+def needed_memory(data: Dataset | BoundDataset, bounds: InputBounds) -> int:
+    """Bytes of all samples that may enter a network, as float32."""
+    if isinstance(data, Dataset):
+        return sum(
+            data.info.n_present[name] * sample_bytes(bounded_modality(modality, bounds))
+            for name, modality in data.info.modalities.items()
+        )
+    table = data.pairs()
+    stores = [data.source(source.source_id).info for source in data.info.sources]
+    total = 0
+    for name in data.info.modalities:
+        held = [info.modalities[name] for info in stores if name in info.modalities]
+        longest = max(
+            (sample_bytes(bounded_modality(modality, bounds)) for modality in held), default=0
+        )
+        total += longest * pc.count_distinct(table[f"{name}.uid"]).as_py()
+    return total
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: of the machine, or of its container if less."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (int((CONTAINER / f"memory.{one}").read_text()) for one in ("max", "current"))
+        stat = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        return min(free, limit - used + int(stat["file"]))  # the system gives back cached files
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit
+        return free

@@ -1,0 +1,206 @@
+"""Rows whose samples do not fit into memory: read a window at a time, shuffled within it.
+
+Rows that are neighbours on disk are a block. An epoch takes the blocks in random order, as many
+rows as fit into memory at a time are a window, and the rows of a window are shuffled. So whatever
+lies on disk is read in runs, and how far that is from shuffling all rows is told (`Reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from pydantic import Field
+
+from mmbind_data.errors import UsageError
+from mmbind_data.spec.descriptor import Model
+from mmbind_data.store.writer import chunk_rows
+from mmbind_train.data.stored import StoredSamples, sample_bytes
+from mmbind_train.data.training_set import TrainingSet
+
+BLOCKS = 32  # that a window mixes, if the chunks on disk are small enough
+MIB = 2**20
+
+
+class Reading(Model):
+    """How the rows of a stage were read that did not fit into memory."""
+
+    window_rows: int = Field(description="rows in memory at a time, and shuffled among themselves")
+    n_windows: int = Field(description="of an epoch")
+    n_blocks: int = Field(description="runs of rows that are neighbours on disk")
+    blocks_per_window: float = Field(description="mean of the first epoch")
+    neighbours: float = Field(
+        description="share of the other rows of its batch that are of a row's own block; expected "
+        "in the first epoch"
+    )
+    neighbours_shuffled: float = Field(description="the same if all rows were shuffled")
+
+    def __str__(self) -> str:
+        return (
+            f"reads windows of {self.window_rows} rows from {self.blocks_per_window:.0f} of "
+            f"{self.n_blocks} blocks: {self.neighbours:.1%} of a batch are neighbours on disk "
+            f"({self.neighbours_shuffled:.1%} if all were shuffled)"
+        )
+
+
+class WindowReader:
+    """The windows of rows whose samples lie on disk.
+
+    Parameters
+    ----------
+    rows : TrainingSet
+    batch : int
+        Rows of a batch; a window holds whole batches.
+    seed : int
+    n_bytes : int
+        That the samples of a window may take.
+
+    Attributes
+    ----------
+    reading : Reading
+
+    Raises
+    ------
+    UsageError
+        Not even one batch fits.
+    """
+
+    def __init__(self, rows: TrainingSet, batch: int, seed: int, n_bytes: int) -> None:
+        self._rows, self._seed = rows, seed
+        sizes = np.array([sample_bytes(one) for one in rows.modalities.values()])
+        held = rows.present * sizes
+        row_bytes = max(1, int(held.sum(axis=1).max(initial=0)))
+        self._size = min(n_bytes // row_bytes // batch * batch, -(-len(rows) // batch) * batch)
+        if self._size == 0:
+            raise UsageError(
+                cannot="train",
+                problem="not even one batch fits into memory",
+                at=f"batch of {batch} rows",
+                expected=f"at most {n_bytes / MIB:.0f} MiB",
+                got=f"{batch * row_bytes / MIB:.0f} MiB",
+                fix="Give more --memory or a smaller --batch.",
+            )
+        self._block = find_blocks(rows, held.argmax(axis=1), self._size)
+        self._order = block_order(self._block, self._size, seed, 0)
+        self._place, self._begin, self._held = np.argsort(self._order), -1, rows
+        self.reading = measure_reading(self._block, self._size, self._order)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Every row once: the order in which the epoch that begins now takes them."""
+        self._order = block_order(self._block, self._size, self._seed, epoch)
+        self._place, self._begin = np.argsort(self._order), -1
+        return self._order
+
+    def hold(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
+        """Rows in memory, and the numbers that the chosen rows of this epoch have among them.
+
+        Parameters
+        ----------
+        chosen : ndarray of int, shape (B,)
+            Successive rows of the order, of one window.
+        """
+        begin = int(self._place[chosen[0]]) // self._size * self._size
+        if begin != self._begin:
+            self._held = self._rows  # the last window goes before the next one comes
+            self._held = self._rows.select(self._order[begin : begin + self._size]).held()
+            self._begin = begin
+        return self._held, self._place[chosen] - begin
+
+
+def find_blocks(rows: TrainingSet, column: np.ndarray, size: int) -> np.ndarray:
+    """Block of each row: whole chunks of the store, small enough that a window mixes `BLOCKS`.
+
+    Parameters
+    ----------
+    rows : TrainingSet
+    column : ndarray of int, shape (n_rows,)
+        Which of a row's samples tells its block: the largest. It is the one that is read in runs;
+        others of the row, such as a partner, lie where they lie.
+    size : int
+        Rows of a window.
+    """
+    block, first = np.zeros(len(rows), np.int64), 0
+    for number, name in enumerate(rows.modalities):
+        mine = np.flatnonzero((column == number) & (rows.index[:, number] >= 0))
+        samples = rows.values[name]
+        if not len(mine) or not isinstance(samples, StoredSamples):
+            continue
+        index = rows.index[mine, number]
+        # a sample stands in several rows, of which each counts
+        n_rows = size * len(np.unique(index)) // (BLOCKS * len(index))
+        block[mine] = first + samples.neighbourhoods(_whole_chunks(n_rows, samples))[index]
+        first = int(block[mine].max()) + 1
+    return np.unique(block, return_inverse=True)[1].astype(np.int64)
+
+
+def measure_reading(block: np.ndarray, size: int, order: np.ndarray) -> Reading:
+    """How well windows shuffle: counted over the windows of one epoch's order."""
+    windows = np.split(block[order], range(size, len(order), size))
+    weights = [len(one) for one in windows]
+    return Reading(
+        window_rows=size,
+        n_windows=len(windows),
+        n_blocks=int(block.max(initial=-1)) + 1,
+        blocks_per_window=float(np.mean([len(np.unique(one)) for one in windows])),
+        neighbours=float(np.average([_same_block(one) for one in windows], weights=weights)),
+        neighbours_shuffled=_same_block(block),
+    )
+
+
+def _same_block(block: np.ndarray) -> float:
+    """Share of the ordered pairs of two different rows that are of one block."""
+    counts, n = np.unique(block, return_counts=True)[1], len(block)
+    return float((counts * (counts - 1)).sum() / max(1, n * (n - 1)))
+
+
+def _whole_chunks(n_rows: int, samples: StoredSamples) -> int:
+    """The largest power of two up to ``n_rows``, but at least a chunk of the stores."""
+    chunk = 1
+    for part in samples.parts:
+        stored = part.store.info.modalities[samples.name]
+        if not stored.ragged:
+            chunk = max(chunk, chunk_rows(sample_bytes(stored)))
+    return max(chunk, 1 << max(0, n_rows.bit_length() - 1))
+
+
+def row_batches(
+    n_rows: int, batch: int, seed: int, order_of: Callable[[int], np.ndarray] | None = None
+) -> Iterator[np.ndarray]:
+    """Batches of row numbers without end; the order is a pure function of seed and epoch.
+
+    A last batch that is not full is left out, unless all rows fit into one batch.
+
+    Parameters
+    ----------
+    n_rows, batch, seed : int
+    order_of : callable, optional
+        Rows in the order of an epoch, asked for when the epoch begins; all shuffled by default.
+    """
+    epoch = 0
+    while n_rows:
+        if order_of is None:
+            order = np.random.default_rng((seed, epoch)).permutation(n_rows)
+        else:
+            order = order_of(epoch)
+        for start in range(0, max(1, n_rows - batch + 1), batch):
+            yield order[start : start + batch]
+        epoch += 1
+
+
+def block_order(block: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
+    """Every row once: blocks in random order, rows in random order within windows of ``size`` rows.
+
+    A pure function of its parameters.
+
+    Parameters
+    ----------
+    block : ndarray of int, shape (n,)
+        Of each row, from 0 on.
+    size : int
+    seed, epoch : int
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = np.argsort(rng.permutation(int(block.max(initial=0)) + 1)[block], kind="stable")
+    for start in range(0, len(order), size):
+        order[start : start + size] = rng.permutation(order[start : start + size])
+    return order

@@ -1,0 +1,1 @@
+"""Fine-tune and evaluate a run without leaks."""

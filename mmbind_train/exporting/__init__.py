@@ -1,0 +1,1 @@
+"""Export a run as self-contained programs."""

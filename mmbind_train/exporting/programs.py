@@ -1,0 +1,257 @@
+"""The parts of a run that work without mmbind: physical units in, features and logits out.
+
+Letters: n samples, M modalities.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmbind_data.io.digests import file_digest
+from mmbind_data.signal.normalise import Recentre, Statistics
+from mmbind_data.signal.windows import PICKED_KINDS
+from mmbind_data.spec.descriptor import Modality, Model
+from mmbind_train.config import Space
+from mmbind_train.data.batch import standardise
+from mmbind_train.networks.model import AdaptiveModel, Classifier
+from mmbind_train.training.run_folder import RunInfo
+
+
+class ModalityPart(nn.Module):
+    """Encoder and head of one modality, and what a sample goes through in front of them.
+
+    Parameters
+    ----------
+    model : AdaptiveModel
+        Not changed: its parts are copied.
+    name : str
+    modality : Modality
+    statistics : Statistics
+    recentre : {"frame", "first", "none"}
+        Of skeletons.
+    """
+
+    def __init__(
+        self,
+        model: AdaptiveModel,
+        name: str,
+        modality: Modality,
+        statistics: Statistics,
+        recentre: Recentre,
+    ) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(model.encoders[name]).cpu().eval()
+        self.head = copy.deepcopy(model.heads[name]).cpu().eval()
+        self.modality, self.statistics, self.recentre = modality, statistics, recentre
+
+    def forward(self, values: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encode samples of one modality.
+
+        Parameters
+        ----------
+        values : Tensor, shape (n, *shape), float32
+            In the modality's unit; point clouds padded with NaN.
+        present : Tensor, shape (n, M), bool, optional
+            Which modalities the sample has; given if and only if the network is told of it.
+
+        Returns
+        -------
+        feature : Tensor, shape (n, dim), float32
+        embedding : Tensor, shape (n, F), float32
+            Of unit norm.
+        """
+        centred = recentred(values, self.modality, self.recentre)
+        feature = self.encoder(standardise(centred, self.modality, self.statistics))
+        prompted = feature if present is None else torch.cat([feature, present.float()], dim=-1)
+        return feature, functional.normalize(self.head(prompted), dim=-1)
+
+
+def recentred(values: Tensor, modality: Modality, recentre: Recentre) -> Tensor:
+    """What `mmbind_data.signal.normalise.centre` does, in operations that can be exported."""
+    if modality.kind != "skeleton" or recentre == "none":
+        return values
+    frames = values if recentre == "frame" else values[:, :1]
+    if modality.root is None:
+        return values - frames.mean(dim=2, keepdim=True)
+    root = (modality.axes[1].names or ()).index(modality.root)
+    return values - frames[:, :, root : root + 1]
+
+
+class ClassifierPart(nn.Module):
+    """From what the parts of the modalities give to the logits of the classes.
+
+    Parameters
+    ----------
+    model : AdaptiveModel
+    classifier : Classifier
+        Not changed.
+    space : {"feature", "embedding"}
+        What it reads.
+    given : tuple of str
+        Modalities in the order of the inputs; all others of the model are absent.
+    """
+
+    def __init__(
+        self, model: AdaptiveModel, classifier: Classifier, space: Space, given: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.classifier = copy.deepcopy(classifier).cpu().eval()
+        self.columns = [given.index(name) if name in given else None for name in model.modalities]
+        self.prompted = model.n_prompt > 0 and space == "feature"
+        self.width = model.width(space)
+        self.reads = space
+
+    def forward(self, present: Tensor, *read: Tensor) -> Tensor:
+        """Logits, shape (n, classes).
+
+        Parameters
+        ----------
+        present : Tensor, shape (n, M of `given`), bool
+        *read : Tensor, shape (n, dim of the modality), float32
+            Features, or embeddings; where a modality is absent anything, it is not looked at.
+        """
+        mask, columns = present.float(), []
+        nothing = torch.zeros_like(mask[:, :1])
+        everybody = torch.cat(
+            [nothing if k is None else mask[:, k : k + 1] for k in self.columns], dim=1
+        )
+        for k in self.columns:
+            longest = self.width - (len(self.columns) if self.prompted else 0)
+            if k is None:
+                column = nothing.expand(-1, longest)
+            else:
+                own = torch.where(present[:, k : k + 1], read[k], 0.0)
+                column = functional.pad(own, (0, longest - own.shape[1]))
+            columns.append(torch.cat([column, everybody], dim=1) if self.prompted else column)
+        logits: Tensor = self.classifier(torch.stack(columns, dim=1))
+        return logits
+
+
+Format = Literal["torch", "onnx"]
+VALUES, PRESENT = "values", "present"
+OUTPUTS = ("features", "embeddings")  # plural: ONNX files have nodes of the singular's name
+LOGITS = ("logits",)
+
+
+class ExportedFile(Model):
+    """One file; the first axis of every input and output counts samples, any number of them."""
+
+    file: str
+    sha256: str
+    inputs: tuple[str, ...] = Field(description="names, in this order")
+    outputs: tuple[str, ...] = Field(description="likewise; float32")
+
+
+class ExportedModality(ExportedFile):
+    """How one modality's file wants its input, and what it gives."""
+
+    input_shape: tuple[int, ...] = Field(description="of one sample; float32, behind a batch axis")
+    described: Modality = Field(description="kind, unit, rate and axes of that input")
+    recentred: Recentre | None = Field(
+        default=None, description="done inside the file, skeletons only: relative to the root joint"
+    )
+    standardised: Statistics | None = Field(
+        default=None, description="done inside the file; null: class numbers, taken as they are"
+    )
+    before: tuple[str, ...] = Field(description="what the caller does before")
+    feature_dim: int
+    embedding_dim: int
+
+
+class ExportedClassifier(ExportedFile):
+    """The file that turns what any modalities gave into logits."""
+
+    modalities: tuple[str, ...] = Field(
+        description="columns of its first input `present`, bool; behind it comes one input each"
+    )
+    reads: Space = Field(description="which output of the modalities' files those inputs are")
+    classes: tuple[str, ...] = Field(description="of the columns of the logits")
+
+
+class Contract(Model):
+    """contract.json: all that a caller of the exported files must know."""
+
+    spec: Literal["mmbind-export"] = "mmbind-export"
+    spec_version: Literal["1.0"] = "1.0"
+    format: Format
+    method: str
+    data_digest: str
+    modalities: dict[str, ExportedModality]
+    presence: tuple[str, ...] | None = Field(
+        description="columns of a second input `present`, bool, of each modality's file; null: none"
+    )
+    absent: str = "Run no file for an absent modality: its feature and embedding are zeros."
+    classifier: ExportedClassifier | None
+    largest_difference: float = Field(description="between the files and the run, when written")
+    versions: dict[str, str]
+
+
+def describe_modality(
+    path: Path, name: str, info: RunInfo, model: AdaptiveModel
+) -> ExportedModality:
+    """What a caller of one modality's written file must know."""
+    modality = info.modalities[name]
+    skeleton = modality.kind == "skeleton"
+    return ExportedModality(
+        file=path.name,
+        sha256=file_digest(path),
+        inputs=(VALUES, PRESENT) if model.n_prompt else (VALUES,),
+        outputs=OUTPUTS,
+        input_shape=modality.shape,
+        described=modality,
+        recentred=info.config.recentre if skeleton else None,
+        standardised=None if modality.classes is not None else info.statistics[name],
+        before=_before(name, modality, info),
+        feature_dim=model.dims[name],
+        embedding_dim=model.embedding_dim,
+    )
+
+
+def describe_classifier(path: Path, info: RunInfo, given: tuple[str, ...]) -> ExportedClassifier:
+    """What a caller of the written classifier must know."""
+    return ExportedClassifier(
+        file=path.name,
+        sha256=file_digest(path),
+        inputs=(PRESENT, *given),
+        outputs=LOGITS,
+        modalities=given,
+        reads=info.space,
+        classes=info.classes,
+    )
+
+
+def _before(name: str, modality: Modality, info: RunInfo) -> tuple[str, ...]:
+    """What happens to a stored sample in front of the file, as sentences."""
+    told = []
+    if modality.axes[0].name == "time":
+        n, rate = modality.shape[0], modality.rate_hz
+        at = "" if rate is None else f" at {rate:g} Hz"
+        told.append(f"One sample has {n} frames{at}.")
+        picked = modality.kind in PICKED_KINDS
+        how = "Take the frames nearest to evenly spaced times" if picked else "Interpolate linearly"
+        told += [
+            f"{how} where there are other numbers of frames ({key}: {stored} became {used})."
+            for key, (stored, used) in info.stretched.items()
+            if key.rpartition("/")[2] == name
+        ]
+    if modality.kind == "point_cloud":
+        told.append(
+            f"Pad each frame with NaN to {modality.shape[1]} points; of more, take as many, evenly."
+        )
+    pictures = any(axis.name == "height" for axis in modality.axes)
+    if modality.classes is not None:
+        told.append(f"Values are class numbers, 0 to {modality.classes - 1}.")
+    elif modality.background is not None:
+        told.append(f"Pixels without a reading are {modality.background:g}.")
+    if pictures:
+        what = "Take the middle pixel" if modality.classes is not None else "Take the mean"
+        known = " that have a reading" * (modality.background is not None)
+        told.append(f"{what} of squares of pixels{known} until the picture has this size.")
+    return tuple(told)

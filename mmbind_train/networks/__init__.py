@@ -1,0 +1,1 @@
+"""The adaptive multimodal model and its decoders."""

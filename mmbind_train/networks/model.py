@@ -1,0 +1,206 @@
+"""The adaptive network: encoders and heads per modality, a classifier over any subset of them.
+
+Source: paper section 5.2.1 (adaptive architecture) and 5.2.2 (heads onto the unit sphere, F=128).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmbind_data.embedding.encoders import build_encoder, encoder_dim, reference_of
+from mmbind_data.spec.descriptor import Modality
+from mmbind_train.config import NetworkOptions, Space
+
+
+class AdaptiveModel(nn.Module):
+    """One encoder and one head per modality; an absent modality's feature is zero.
+
+    Parameters
+    ----------
+    modalities : mapping of name to Modality
+        In the order of the columns of every presence mask.
+    options : NetworkOptions
+    """
+
+    def __init__(self, modalities: Mapping[str, Modality], options: NetworkOptions) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.dims = {
+            name: encoder_dim(modality, variant=options.variant, feature_dim=options.feature_dim)
+            for name, modality in modalities.items()
+        }
+        self.n_prompt = len(modalities) if options.prompt else 0
+        self.dim = max(self.dims.values()) + self.n_prompt
+        self.embedding_dim = options.embedding_dim
+        self.dummy_value = options.dummy_value
+        self.encoders = nn.ModuleDict(
+            {
+                name: build_encoder(
+                    modality,
+                    variant=options.variant,
+                    width=options.width,
+                    feature_dim=options.feature_dim,
+                )
+                for name, modality in modalities.items()
+            }
+        )
+        self.heads = nn.ModuleDict(
+            {
+                name: _head(
+                    self.dims[name] + self.n_prompt,
+                    _hidden(modality, options),
+                    options.embedding_dim,
+                )
+                for name, modality in modalities.items()
+            }
+        )
+
+    def features(
+        self,
+        inputs: Mapping[str, Tensor],
+        present: Tensor,
+        *,
+        encode_dummies: bool = False,
+        only: Sequence[str] | None = None,
+    ) -> Tensor:
+        """Features of all modalities side by side.
+
+        Parameters
+        ----------
+        inputs : mapping of name to Tensor, shape (B, *shape), float32
+            Standardised; zeros where a row lacks the modality.
+        present : Tensor, shape (B, M), bool
+        encode_dummies : bool
+            Pass the zeros of absent modalities through the encoder, as the published code does;
+            statistics that an encoder takes over its batch still come from present rows alone.
+        only : sequence of str, optional
+            Modalities to use; the others count as absent.
+
+        Returns
+        -------
+        Tensor, shape (B, M, dim), float32
+            A feature shorter than `dim` is followed by zeros; with a prompt, the presence mask
+            stands at the end.
+        """
+        columns, longest = [], self.dim - self.n_prompt
+        for column, name in enumerate(self.modalities):
+            feature = torch.zeros(len(present), self.dims[name], device=present.device)
+            here = present[:, column]
+            if only is not None and name not in only:
+                here = torch.zeros_like(here)
+            elif encode_dummies and not here.all():
+                dummy = self._dummy(name, inputs[name])
+                feature = dummy.expand(len(present), -1)
+            if here.all():
+                feature = self.encoders[name](inputs[name])
+            elif here.any():
+                encoded = self.encoders[name](inputs[name][here])
+                feature = feature.to(encoded.dtype).index_put((here.nonzero().squeeze(1),), encoded)
+            columns.append(functional.pad(feature, (0, longest - self.dims[name])))
+        features = torch.stack(columns, dim=1)
+        if self.n_prompt == 0:
+            return features
+        mask = present.to(features.dtype).unsqueeze(1).expand(-1, len(self.modalities), -1)
+        return torch.cat([features, mask], dim=-1)
+
+    def compile_encoders(self) -> None:
+        """Let torch compile the encoders, for any number of rows; names and weights stay."""
+        for encoder in self.encoders.values():
+            encoder.compile(dynamic=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights lie."""
+        return next(self.parameters()).device
+
+    def _dummy(self, name: str, values: Tensor) -> Tensor:
+        """Feature of a zero input, shape (1, dim): the same for every row that lacks a modality."""
+        with _fixed_statistics(self.encoders[name]):
+            dummy = torch.full_like(values[:1], self.dummy_value)
+            feature: Tensor = self.encoders[name](dummy)
+        return feature
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings z of unit norm, shape (B, M, F), from features, shape (B, M, dim)."""
+        prompt = features[:, 0, self.dim - self.n_prompt :]
+        columns = []
+        for k, name in enumerate(self.modalities):
+            own = features[:, k, : self.dims[name]]
+            columns.append(self.heads[name](torch.cat([own, prompt], dim=-1)))
+        return functional.normalize(torch.stack(columns, dim=1), dim=-1)
+
+    def represent(self, inputs: Mapping[str, Tensor], present: Tensor, space: Space) -> Tensor:
+        """What a classifier reads, zero where a modality is absent.
+
+        Parameters
+        ----------
+        inputs, present : as in `features`
+        space : {"feature", "embedding"}
+
+        Returns
+        -------
+        Tensor, shape (B, M, dim) or (B, M, F)
+        """
+        features = self.features(inputs, present)
+        if space == "feature":
+            return features
+        return self.embed(features) * present.unsqueeze(-1)
+
+    def width(self, space: Space) -> int:
+        """Values per modality of `represent`."""
+        return self.dim if space == "feature" else self.embedding_dim
+
+
+def _head(dim: int, hidden: int, embedding_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ReLU(), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, embedding_dim)
+    )
+
+
+def _hidden(modality: Modality, options: NetworkOptions) -> int:
+    """Width of a projection head: as published, or that of the feature."""
+    if options.variant == "reference":
+        return reference_of(modality).hidden
+    return options.feature_dim
+
+
+@contextmanager
+def _fixed_statistics(encoder: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use what it has seen, and learn nothing, for a while; no dropout."""
+    stopped = [
+        module
+        for module in encoder.modules()
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.Dropout)) and module.training
+    ]
+    for module in stopped:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in stopped:
+            module.training = True
+
+
+class Classifier(nn.Module):
+    """One linear layer over the features of all modalities, each brought to one length before.
+
+    Without that the modality with the largest features decides alone while labels are few. A zero
+    feature (absent modality) stays zero.
+    """
+
+    def __init__(self, n_modalities: int, dim: int, n_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.scale = dim**0.5
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(n_modalities * dim, n_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, shape (B, n_classes), from features, shape (B, M, dim)."""
+        balanced = self.scale * functional.normalize(features, dim=-1)
+        logits: Tensor = self.linear(self.dropout(balanced.flatten(1)))
+        return logits

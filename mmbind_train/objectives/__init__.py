@@ -1,0 +1,1 @@
+"""Losses as pure functions, and the modules that compute them on batches."""

@@ -1,0 +1,116 @@
+"""Soft targets: how much two source samples are partners, read off the table of pairs."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from mmbind_train.config import PublishedRule
+from mmbind_train.data.training_set import TrainingSet
+
+
+def own_rows(rows: TrainingSet) -> TrainingSet:
+    """Every source sample once, with what it has itself: the incomplete rows, weight 1."""
+    return rows.select(rows.kind == "incomplete")
+
+
+@dataclass(frozen=True)
+class PairGraph:
+    """Source samples that are pseudo-paired, and how much.
+
+    Attributes
+    ----------
+    shares : scipy.sparse.csr_array, shape (n, n), float32
+        Row i: how sample i's weight is shared among its partners, both directions of a pair
+        counted; sums to 1, or to 0 without partners.
+    columns : scipy.sparse.csc_array, shape (n, n), float32
+        The same, for reading columns.
+    """
+
+    shares: sparse.csr_array
+    columns: sparse.csc_array
+
+    def among(self, chosen: np.ndarray, *, steps: int = 2) -> np.ndarray:
+        """How much some samples are partners of each other.
+
+        Parameters
+        ----------
+        chosen : ndarray of int, shape (B,)
+        steps : {1, 2}
+            2: what two steps along the pairs reach counts as well, as much as one step. It links
+            samples of one source, which no pair does.
+
+        Returns
+        -------
+        ndarray, shape (B, B), float32
+            The diagonal is 0.
+        """
+        own, others = self.shares[chosen], self.columns[:, chosen]
+        block = own[:, chosen].toarray()
+        if steps == 2:
+            block = block + (own @ others).toarray()
+        np.fill_diagonal(block, 0)
+        found: np.ndarray = block
+        return found
+
+
+def pair_graph(rows: TrainingSet, own: TrainingSet) -> PairGraph:
+    """Read the pairs off the training rows.
+
+    Parameters
+    ----------
+    rows : TrainingSet
+        Of a bound store, pseudo rows among them. The weights of an anchor's partners share 1.
+    own : TrainingSet, n of them
+        From `own_rows`: what the graph's nodes count.
+    """
+    n_codes = int(rows.sample.max(initial=-1)) + 1
+    pseudo = rows.select(rows.kind == "pseudo")
+    links = []
+    for p, q in itertools.permutations(range(len(rows.modalities)), 2):
+        a, b = pseudo.sample[:, p], pseudo.sample[:, q]
+        linked = np.flatnonzero((a >= 0) & (b >= 0) & (a != b))
+        links.append(np.stack([linked, a[linked], b[linked]]))
+    # a row links two samples once, however many modalities it takes from each
+    row, anchor, partner = np.unique(np.concatenate(links, axis=1), axis=1)
+    entries = (pseudo.weight[row].astype(np.float64), (anchor, partner))
+    node = own.sample.max(axis=1)  # an incomplete row holds one sample
+    graph = sparse.coo_array(entries, shape=(n_codes, n_codes)).tocsr()[node][:, node]
+    graph = graph + graph.T
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    shared = sparse.diags_array(1 / np.where(degree > 0, degree, 1)) @ graph
+    shared = shared.astype(np.float32)
+    return PairGraph(shared.tocsr(), shared.tocsc())
+
+
+def published_weights(rows: TrainingSet, rule: PublishedRule = "published") -> np.ndarray:
+    """Weights that the published code computes of similarities s, as it has them.
+
+    Parameters
+    ----------
+    rows : TrainingSet
+    rule : {"published", "raw", "published_mmfi"}
+        UTD: 1 + ln(s) / 2, originals 1; PAMAP2 and SUN RGB-D: s, originals 1; MM-Fi: 3 (s - 0.5),
+        originals 0.1.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,), float32
+        Negative where s is below 0.14, 0 or 0.5: such a pair is pushed apart. The logarithm has no
+        value for s that are not positive: these get 0.
+
+    Notes
+    -----
+    Source: shared/facts/reference-utd-pamap2-cross.md 4.2 and 4.3; reference-mmfi-sunrgbd.md 3.
+    """
+    original = rows.kind == "incomplete"
+    s = np.where(original, 1, rows.similarity).astype(np.float32)
+    if rule == "raw":
+        return s
+    if rule == "published_mmfi":
+        return np.where(original, np.float32(0.1), 3 * (s - 0.5)).astype(np.float32)
+    logs = np.log(s, where=s > 0, out=np.zeros(len(rows), np.float32))
+    return np.where(s > 0, 1 + logs / 2, 0).astype(np.float32)

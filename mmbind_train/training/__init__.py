@@ -1,0 +1,1 @@
+"""Pre-training: methods, one loop, checkpoints, hardware, the run folder."""

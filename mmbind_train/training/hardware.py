@@ -1,0 +1,227 @@
+"""What a training runs on: device, precision, and the processes that share the work."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmbind_data.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """One process among all.
+
+    Attributes
+    ----------
+    count : int
+    rank : int
+        From 0 on; the first writes the run.
+    device : torch.device, optional
+        What the launcher gave to this process; None: it is alone.
+    """
+
+    count: int = 1
+    rank: int = 0
+    device: torch.device | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def share(self, n_rows: int) -> np.ndarray:
+        """Places of this process's rows in a batch, shape (ceil(n_rows / count),).
+
+        All processes have equally many: where rows are lacking the last one stands in, and what
+        comes of it is dropped.
+
+        >>> [Processes(3, rank).share(5).tolist() for rank in range(3)]
+        [[0, 1], [2, 3], [4, 4]]
+        """
+        each = -(-n_rows // self.count)
+        return np.arange(self.rank * each, (self.rank + 1) * each).clip(max=n_rows - 1)
+
+    def gather(self, outputs: Tensor, n_rows: int) -> Tensor:
+        """Rows of all processes, (n_rows, ...), in the order of the batch.
+
+        Gradients go back to this process's own rows, times the number of processes.
+        """
+        if self.count == 1:
+            return outputs
+        from torch.distributed import all_gather
+
+        parts = [torch.empty_like(outputs) for _ in range(self.count)]
+        all_gather(parts, outputs.detach().contiguous())
+        own = outputs.clone()
+        own.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
+        parts[self.rank] = own
+        return torch.cat(parts)[:n_rows]
+
+    def together(self, network: nn.Module) -> nn.Module:
+        """The network with gradients averaged over the processes.
+
+        Of the loss's gradient each process has the part that comes of its own rows, times the
+        number of processes: so the average is the gradient itself, neither more nor less.
+        """
+        if self.count == 1:
+            return network
+        from torch.nn.parallel import DistributedDataParallel
+
+        # a share of the rows may lack a modality: its encoder has no gradient there
+        return DistributedDataParallel(network, find_unused_parameters=True)
+
+    def from_first(self, value: Any) -> Any:
+        """The value that the first process has."""
+        if self.count == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        values: list[Any] = broadcast_object_list([value])
+        return values[0]
+
+    def wait(self) -> None:
+        """Go on when all have come this far."""
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    def leave(self) -> None:
+        """End the communication."""
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
+
+ALONE = Processes()
+
+
+def join_processes(device: str = "auto") -> Processes:
+    """Find the other processes of this training, if a launcher started several.
+
+    Parameters
+    ----------
+    device : str
+        cpu: on the CPU although there are CUDA devices.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device == "cpu")
+    found = torch.device("cpu") if state.device.type == "cpu" else state.device  # not cpu:0
+    return Processes(state.num_processes, state.process_index, found)
+
+
+Precision = Literal["auto", "float32", "bfloat16"]
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and how to use it.
+
+    Attributes
+    ----------
+    device : torch.device
+    bfloat16 : bool
+        Compute features in bfloat16 where torch's autocast does; weights and losses are float32.
+    compiled : bool
+        Compile the encoders (torch.compile).
+    processes : Processes
+        Those that share the work.
+    """
+
+    device: torch.device = CPU
+    bfloat16: bool = False
+    compiled: bool = False
+    processes: Processes = ALONE
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which features are computed."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def fork_rng(self) -> AbstractContextManager[object]:
+        """Context behind which torch's global generators are as they were before."""
+        cuda = self.device.type == "cuda"
+        return torch.random.fork_rng(devices=[self.device] if cuda else [])
+
+
+CPU_ALONE = Hardware()
+
+
+def choose_hardware(
+    device: str = "auto",
+    precision: Precision = "auto",
+    *,
+    compiled: bool = False,
+    processes: Processes = ALONE,
+    doing: str = "train",
+) -> Hardware:
+    """Read what the user asks for.
+
+    Parameters
+    ----------
+    device : str
+        auto (a CUDA device if there is one, else the CPU), cpu, cuda, cuda:N or mps.
+    precision : {"auto", "float32", "bfloat16"}
+        auto: bfloat16 on CUDA devices that compute it natively, float32 elsewhere.
+    compiled : bool
+    processes : Processes
+        A launcher's choice of the device goes before the user's.
+    doing : str
+        Begins the message.
+
+    Raises
+    ------
+    UsageError
+        No such device here.
+    """
+    chosen = processes.device or _device(device, doing)
+    native = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    bfloat16 = native if precision == "auto" else precision == "bfloat16"
+    return Hardware(chosen, bfloat16, compiled, processes)
+
+
+def _device(name: str, doing: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if _n_cuda() else CPU
+    kind, _, number = name.partition(":")
+    numbers = {
+        "cpu": 1,
+        "cuda": _n_cuda(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    here = [kind for kind, count in numbers.items() if count]
+    if kind not in numbers or (number and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(
+            cannot=doing,
+            problem="unknown device",
+            at="--device",
+            expected="auto, cpu, cuda, cuda:N or mps",
+            got=repr(name),
+        )
+    if int(number or 0) >= numbers[kind]:
+        raise UsageError(
+            cannot=doing,
+            problem="no such device here",
+            at="--device",
+            expected=" or ".join(here),
+            got=repr(name),
+            fix="Take --device auto.",
+        )
+    if kind == "cuda":
+        return torch.device("cuda", int(number) if number else torch.cuda.current_device())
+    return torch.device(kind)
+
+
+def _n_cuda() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

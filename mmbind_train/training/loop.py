@@ -1,0 +1,168 @@
+"""The one training loop: pre-training and fine-tuning of every method go through `fit`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmbind_data.errors import TrainingError
+from mmbind_train.config import Budget
+from mmbind_train.data.windows import row_batches
+from mmbind_train.training.checkpoint import Checkpoint
+from mmbind_train.training.logs import Clock, Log
+
+Progress = Callable[[int, int, str], None]
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that learn at one rate, relative to the budget's learning rate; 0 = frozen."""
+
+    modules: Sequence[nn.Module]
+    rate: float = 1.0
+
+
+def fit(
+    groups: Sequence[Group],
+    loss_of: Callable[[np.ndarray], Tensor],
+    *,
+    n_rows: int,
+    n_steps: int,
+    budget: Budget,
+    seed: int,
+    stage: str,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    after_step: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    order_of: Callable[[int], np.ndarray] | None = None,
+) -> float | None:
+    """Minimise a loss with AdamW: linear warm-up, then half a cosine down to zero.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        What learns, and how fast.
+    loss_of : callable
+        From row numbers, shape (B,), to the loss of that batch.
+    n_rows : int
+        Rows that the batches are drawn from.
+    n_steps : int
+        Optimiser steps.
+    budget : Budget
+        Batch size, learning rate, weight decay, warm-up.
+    seed : int
+        Of the order of rows. Dropout uses torch's global generator: seed that before.
+    stage : str
+        Name of the stage in the log and in progress reports.
+    log : Log, optional
+        Gets every tenth step and the last.
+    progress : callable (done, total, text), optional
+    after_step : callable (step), optional
+        Called when a step is done, from 1 on; it must leave the networks as they are.
+    checkpoint : Checkpoint, optional
+        Where to go on from, and what to save to; the losses are the same with and without.
+    order_of : callable, optional
+        As in `row_batches`.
+
+    Returns
+    -------
+    float or None
+        Mean loss over the last tenth of the steps; None without steps.
+    """
+    optimiser = _optimiser(groups, budget)
+    if n_steps == 0 or optimiser is None:
+        return None
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
+    )
+    losses, clock = _Losses(stage, n_steps, budget.learning_rate), Clock()
+    begun = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
+    batches = itertools.islice(row_batches(n_rows, budget.batch, seed, order_of), begun, None)
+    for step in range(begun + 1, n_steps + 1):
+        chosen = next(batches)
+        loss = loss_of(chosen)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        rate = float(schedule.get_last_lr()[0])
+        schedule.step()
+        losses.add(step, loss.detach())
+        speed = clock.count(len(chosen))
+        if log is not None and (step % LOG_EVERY == 0 or step == n_steps):
+            log.write(
+                stage=stage, step=step, loss=losses.read(), learning_rate=rate, samples_per_s=speed
+            )
+        if progress is not None:
+            progress(step, n_steps, f"{stage} loss {losses.known:.3f}, {speed:.0f} samples/s")
+        if after_step is not None:
+            after_step(step)
+        if checkpoint is not None and checkpoint.due(step, n_steps):
+            losses.read()
+            checkpoint.save(step, optimiser, schedule, losses.last)
+    losses.read()
+    return float(np.mean(losses.last))
+
+
+class _Losses:
+    """The losses of the last tenth of the steps.
+
+    They are read from a device every few steps only: reading one waits until it is computed.
+    """
+
+    def __init__(self, stage: str, n_steps: int, learning_rate: float) -> None:
+        self.stage, self.n_steps, self.learning_rate = stage, n_steps, learning_rate
+        self.last: deque[float] = deque(maxlen=max(1, n_steps // 10))
+        self.waiting: list[tuple[int, Tensor]] = []
+        self.known = math.nan
+
+    def add(self, step: int, loss: Tensor) -> None:
+        self.waiting.append((step, loss))
+        if loss.device.type == "cpu" or len(self.waiting) == LOG_EVERY or step == 1:
+            self.read()
+
+    def read(self) -> float:
+        """The newest loss; refuse one that is no number."""
+        for step, loss in self.waiting:
+            self.known = float(loss)
+            self.last.append(self.known)
+            if not math.isfinite(self.known):
+                raise TrainingError(
+                    cannot=f"go on with the {self.stage} training",
+                    problem="the loss is no number",
+                    at=f"step {step} of {self.n_steps}",
+                    expected="a finite loss",
+                    got=str(self.known),
+                    fix=f"Lower the learning rate ({self.learning_rate:g}).",
+                )
+        self.waiting.clear()
+        return self.known
+
+
+def _optimiser(groups: Sequence[Group], budget: Budget) -> torch.optim.Optimizer | None:
+    """AdamW over all that learns; None: nothing does."""
+    learning = [
+        {
+            "params": [value for module in group.modules for value in module.parameters()],
+            "lr": budget.learning_rate * group.rate,
+        }
+        for group in groups
+        if group.rate > 0
+    ]
+    if not learning:
+        return None
+    return torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
+
+
+def learning_rate_factor(step: int, n_steps: int, warmup: int) -> float:
+    """Factor on the learning rate in front of step ``step`` (from 0) of ``n_steps``."""
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * min(step, n_steps) / n_steps))

@@ -1,0 +1,277 @@
+"""The methods: what each may read, and the stages it trains a network in.
+
+A method is one function over a `Training`: it picks rows and runs objectives over them. It gets no
+other data than ``training.rows``, and those are what its entry in `METHODS` says.
+
+Source: paper section 6.1.2; shared/PROTOCOLS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from mmbind_data.errors import UsageError
+from mmbind_data.spec.store import LABEL
+from mmbind_train.config import PairOptions, Space, TrainConfig
+from mmbind_train.data.training_set import ROW_COLUMNS, TrainingSet
+from mmbind_train.objectives.generated import with_generated
+from mmbind_train.objectives.modules import (
+    Classify,
+    Contrast,
+    Objective,
+    Reconstruct,
+    SoftContrast,
+    Translate,
+)
+from mmbind_train.objectives.soft_targets import own_rows, pair_graph, published_weights
+from mmbind_train.training.run import PretrainingRun
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to pre-train.
+
+    Attributes
+    ----------
+    pretrain : callable, optional
+        What is done; None: the network keeps its initial weights.
+    data : {"any", "bound", "natural"}
+        What kind of store it trains on: a bound one, or a converted one of naturally paired rows.
+    kinds : tuple of str
+        Kinds of rows that it may see.
+    prompt : bool
+        Whether the network is told which modalities are present.
+    needs_sensor : bool
+        Whether it is defined only where the shared modality is a sensor.
+    reads_shared : bool
+        Whether it trains on the shared modality itself, which must then be in the store.
+    space : {"embedding", "feature"}
+        What it shapes: what a classifier should read afterwards.
+    whole : bool
+        Whether it must have all samples in memory at once.
+    """
+
+    pretrain: Callable[[PretrainingRun], None] | None
+    data: Literal["any", "bound", "natural"] = "bound"
+    kinds: tuple[str, ...] = ("incomplete",)
+    prompt: bool = False
+    needs_sensor: bool = False
+    reads_shared: bool = False
+    space: Space = "embedding"
+    whole: bool = False
+
+
+def unimodal(training: PretrainingRun) -> None:
+    """Each modality alone: an autoencoder; with labels, a classifier of each.
+
+    Source: paper section 6.1.2, "Unimodal Learning".
+    """
+    if training.labelled:
+        rows = one_modality_rows(training.rows)
+        training.run("classify", Classify(training.model, rows, training.config), labels=True)
+    else:
+        training.run("reconstruct", Reconstruct(training.model, training.rows))
+
+
+def mim(training: PretrainingRun) -> None:
+    """Incomplete rows; a missing modality is a zero input that counts as a view.
+
+    That dummy inputs are views follows from "Dual Contrastive", which differs from it in just this.
+    With labels: a classifier over the incomplete rows.
+
+    Source: paper section 6.1.2, "Multimodal Learning with Incomplete Modality"; 6.2.3.
+    """
+    if training.labelled:
+        objective: Objective = Classify(training.model, training.rows, training.config)
+        training.run("classify", objective, labels=True)
+        return
+    loss = training.config.loss.model_copy(update={"dummy_views": True})
+    training.run("contrast", Contrast(training.model, training.rows, training.config, loss))
+
+
+def dcm(training: PretrainingRun) -> None:
+    """Incomplete rows; only what was measured is a view.
+
+    Source: paper section 6.1.2, "Dual Contrastive Multimodal Learning".
+    """
+    training.run("contrast", Contrast(training.model, training.rows, training.config))
+
+
+def cmg(training: PretrainingRun) -> None:
+    """Generate what a row lacks from the shared modality, then contrast the completed rows.
+
+    Source: paper section 6.1.2, "Cross-Modality Generation".
+    """
+    translate = Translate(training.model, training.rows, training.shared[0])
+    training.run("generate", translate, share=0.5)
+    completed = with_generated(training.rows, translate, training.statistics)
+    objective = Contrast(training.model, completed, training.config)
+    training.run("contrast", objective, share=0.5)
+
+
+def imagebind(training: PretrainingRun) -> None:
+    """Learn the shared modality's encoder alone, freeze it, align the others with it.
+
+    Source: paper section 6.1.2, "ImageBind".
+    """
+    shared = training.shared[0]
+    alone = Reconstruct(training.model, training.rows, only=[shared])
+    training.run("reconstruct", alone, share=0.5)
+    objective = Contrast(training.model, training.rows, training.config)
+    training.run("contrast", objective, share=0.5, frozen=[shared])
+
+
+def mmbind(training: PretrainingRun) -> None:
+    """Pseudo-paired and incomplete rows: eq. 3, or soft targets over all partners of a sample.
+
+    With labels: rows of one label are partners, and a classifier is learnt besides.
+
+    Source: paper section 5.2 (D_S = X_A, X_B and X_P).
+    """
+    config, pairs = training.config, training.config.pairs
+    if has_soft_targets(training.rows, pairs):
+        rows = own_rows(training.rows)
+        graph = pair_graph(training.rows, rows)
+        training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
+        return
+    kinds = {*pairs.rows, *(("mean",) if "pseudo" in pairs.rows else ())}
+    rows = training.rows.select(np.isin(training.rows.kind, sorted(kinds)))
+    if pairs.weights == "none":
+        rows = replace(rows, weight=np.ones_like(rows.weight))
+    elif pairs.weights != "table":
+        rows = replace(rows, weight=published_weights(rows, pairs.weights))
+    if not pairs.shared_input:
+        rows = without_shared_input(rows, training.shared)
+    supervised_or_hard(training, rows)
+
+
+def has_soft_targets(rows: TrainingSet, pairs: PairOptions) -> bool:
+    """Whether `mmbind` trains with soft targets; labels and means of partners are hard ones."""
+    averaged = (rows.kind == "mean").any()  # its partners are one sample already
+    return pairs.targets == "soft" and not rows.label_names and not averaged
+
+
+def upper_bound(training: PretrainingRun) -> None:
+    """Naturally paired rows: what could be learnt if the nodes lacked nothing.
+
+    Source: paper section 6.1.2, "Theoretical Upper Bound".
+    """
+    supervised_or_hard(training, training.rows)
+
+
+METHODS: Mapping[str, Method] = {
+    "lower_bound": Method(None, data="any", kinds=("incomplete", "natural"), space="feature"),
+    "unimodal": Method(unimodal, space="feature"),
+    "mim": Method(mim),
+    "mpm": Method(mim, prompt=True),
+    "cmg": Method(cmg, needs_sensor=True, reads_shared=True, whole=True),
+    "dcm": Method(dcm, needs_sensor=True),
+    "imagebind": Method(imagebind, needs_sensor=True, reads_shared=True),
+    "mmbind": Method(mmbind, kinds=("incomplete", "pseudo", "mean")),
+    "upper_bound": Method(upper_bound, data="natural", kinds=("natural",)),
+}
+
+
+def supervised_or_hard(training: PretrainingRun, rows: TrainingSet) -> None:
+    """Eq. 3; where labels were given, a classifier and rows of one label as partners."""
+    model, config = training.model, training.config
+    if training.labelled:
+        both = Classify(model, rows, config, contrast=True)
+        training.run("classify and contrast", both, labels=True)
+    else:
+        training.run("contrast", Contrast(model, rows, config))
+
+
+def one_modality_rows(rows: TrainingSet) -> TrainingSet:
+    """Every row once per modality that it has, with that one alone."""
+    parts = []
+    for column in range(len(rows.modalities)):
+        has = rows.select(rows.index[:, column] >= 0)
+        alone = np.arange(len(rows.modalities)) == column
+        parts.append(
+            replace(
+                has,
+                index=np.where(alone, has.index, -1),
+                sample=np.where(alone, has.sample, -1),
+            )
+        )
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in parts]) for name in ROW_COLUMNS
+    }
+    return replace(rows, **joined)
+
+
+def without_shared_input(rows: TrainingSet, shared: tuple[str, ...]) -> TrainingSet:
+    """Pseudo rows with zeros for the shared modality, as the published code has them."""
+    hidden = np.array([name in shared for name in rows.modalities])
+    hidden = hidden & (rows.kind == "pseudo")[:, None]
+    sample = rows.sample.copy()
+    sample[:, : len(rows.modalities)][hidden] = -1
+    return replace(rows, index=np.where(hidden, -1, rows.index), sample=sample)
+
+
+def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
+    """Refuse options of hard targets where targets are soft: they would change nothing.
+
+    Raises
+    ------
+    UsageError
+    """
+    usual = TrainConfig()
+    idle = [
+        f"pairs.{option}"
+        for option in ("rows", "weights", "shared_input")
+        if getattr(config.pairs, option) != getattr(usual.pairs, option)
+    ]
+    idle += ["loss"] if config.loss != usual.loss else []
+    if METHODS[name].pretrain is mmbind and idle and has_soft_targets(rows, config.pairs):
+        raise UsageError(
+            cannot=f"train {name}",
+            problem="an option of hard targets",
+            at="pairs.targets",
+            expected="hard",
+            got="soft",
+            fix=f"Set it to hard, or leave {' and '.join(idle)} out.",
+        )
+
+
+def check_method(
+    name: str, method: Method, shared: tuple[str, ...], modalities: Collection[str]
+) -> None:
+    """Refuse a method that is not defined for what the nodes share.
+
+    Parameters
+    ----------
+    name : str
+    method : Method
+    shared : tuple of str
+        What the store was bound by, binding by binding.
+    modalities : collection of str
+        Those of the store. The time is none of them, nor is what both sides of a binding derived.
+
+    Raises
+    ------
+    UsageError
+    """
+    if method.needs_sensor and LABEL in shared:
+        raise UsageError(
+            cannot=f"train {name}",
+            problem="not defined where the label is shared",
+            at="shared modality",
+            expected="a sensor",
+            got=", ".join(shared),
+            fix="Take mim, mpm, unimodal or mmbind.",
+        )
+    if method.reads_shared and shared[0] not in modalities:
+        raise UsageError(
+            cannot=f"train {name}",
+            problem="it trains on the shared modality, which the store lacks",
+            at="shared modality",
+            expected=f"one of {', '.join(modalities)}",
+            got=shared[0],
+            fix="Take mim, mpm, dcm, unimodal or mmbind.",
+        )

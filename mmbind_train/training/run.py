@@ -1,0 +1,160 @@
+"""One pre-training: the data a method may see, its network, and what its stages do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmbind_data.signal.normalise import Statistics
+from mmbind_train.config import TrainConfig
+from mmbind_train.data.batch import make_batch
+from mmbind_train.data.stored import window_bytes
+from mmbind_train.data.training_set import TrainingSet
+from mmbind_train.data.windows import WindowReader
+from mmbind_train.networks.model import AdaptiveModel, Classifier
+from mmbind_train.objectives.modules import Classify, Objective
+from mmbind_train.training.checkpoint import Checkpoints
+from mmbind_train.training.hardware import CPU_ALONE, Hardware
+from mmbind_train.training.logs import Log
+from mmbind_train.training.loop import Group, Progress, fit
+from mmbind_train.training.run_folder import StageInfo
+
+
+@dataclass
+class PretrainingRun:
+    """A pre-training under way.
+
+    Attributes
+    ----------
+    rows : TrainingSet
+        All that the method may see: the inputs are standardised with these samples.
+    shared : tuple of str
+        What the nodes were bound by; empty for naturally paired rows.
+    model : AdaptiveModel
+    statistics : mapping of name to Statistics
+    config : TrainConfig
+    steps : int
+        Optimiser steps of all stages together, the same for every method.
+    hardware : Hardware
+    log, progress : as in `fit`
+    checkpoints : Checkpoints, optional
+        Where the stages are saved and taken up again.
+    tell : callable (text), optional
+        Told how samples are read that do not fit into memory.
+    stages : list of StageInfo
+        What has been done so far.
+    """
+
+    rows: TrainingSet
+    shared: tuple[str, ...]
+    model: AdaptiveModel
+    statistics: Mapping[str, Statistics]
+    config: TrainConfig
+    steps: int
+    hardware: Hardware = CPU_ALONE
+    log: Log | None = None
+    progress: Progress | None = None
+    checkpoints: Checkpoints | None = None
+    tell: Callable[[str], None] | None = None
+    stages: list[StageInfo] = field(default_factory=list)
+    classifier: Classifier | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the rows' labels may be read."""
+        return len(self.rows.label_names) > 0
+
+    def run(
+        self,
+        name: str,
+        objective: Objective,
+        *,
+        share: float = 1.0,
+        frozen: Sequence[str] = (),
+        labels: bool = False,
+    ) -> None:
+        """Minimise an objective over its rows for a share of the steps.
+
+        Parameters
+        ----------
+        name : str
+            Of the stage, in logs.
+        objective : Objective
+        share : float
+            Of ``steps``; the shares of a method's stages sum to 1.
+        frozen : sequence of str
+            Modalities whose encoder keeps its weights, dropout off.
+        labels : bool
+            Whether the objective reads the rows' labels.
+        """
+        rows, steps = objective.rows, round(share * self.steps)
+        if not labels:
+            rows = objective.rows = rows.without_labels()
+        rng = torch.Generator().manual_seed(self.config.seed + len(self.stages))
+        hardware, processes, number = self.hardware, self.hardware.processes, len(self.stages)
+        windows = self._windows(rows) if steps else None
+
+        def loss_of(chosen: np.ndarray) -> Tensor:
+            held, places = windows.hold(chosen) if windows else (rows, chosen)
+            batch = make_batch(held, places, self.statistics, self.config.augmentation, rng)
+            if processes.count > 1:
+                batch = batch.take(processes.share(len(chosen)))
+            with hardware.autocast():
+                outputs = network(batch.to(hardware.device))
+            return objective.loss(processes.gather(outputs.float(), len(chosen)), chosen)
+
+        objective.to(hardware.device)
+        network = processes.together(objective).train()
+        kept = [self.model.encoders[one].eval() for one in frozen]
+        saved = self.checkpoints
+        checkpoint = saved.stage(number, objective, rng) if saved is not None else None
+        loss = fit(
+            _groups(objective, set(map(id, kept))),
+            loss_of,
+            n_rows=len(rows),
+            n_steps=steps,
+            budget=self.config.budget,
+            seed=self.config.seed,
+            stage=name,
+            log=self.log,
+            progress=self.progress,
+            checkpoint=checkpoint,
+            order_of=windows.order if windows else None,
+        )
+        if isinstance(objective, Classify):
+            self.classifier = objective.classifier
+        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+        self.stages.append(
+            StageInfo(
+                name=name,
+                steps=steps,
+                n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+                n_present=dict(
+                    zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)
+                ),
+                labels=labels,
+                final_loss=loss,
+                reading=windows.reading if windows else None,
+            )
+        )
+
+    def _windows(self, rows: TrainingSet) -> WindowReader | None:
+        """How to read rows that do not fit into memory; None: they are there."""
+        if not rows.stored:
+            return None
+        n_bytes = window_bytes(self.config.memory)
+        windows = WindowReader(rows, self.config.budget.batch, self.config.seed, n_bytes)
+        if self.tell is not None:
+            self.tell(str(windows.reading))
+        return windows
+
+
+def _groups(objective: Objective, kept: set[int]) -> list[Group]:
+    """All that learns: the network but for the encoders that are kept, and what is beside it."""
+    model = objective.model
+    encoders = [one for one in model.encoders.values() if id(one) not in kept]
+    return [Group([*encoders, model.heads, objective.beside])]

@@ -1,0 +1,179 @@
+"""Contrastive embedding: views keep what they should, the loss is the stated one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmbind_data.embedding import contrastive as module
+from mmbind_data.embedding.contrastive import embed_contrastive, nt_xent, rotations, view, warp_time
+from mmbind_data.embedding.encoders import build_encoder
+from mmbind_data.embedding.vectors import Embedded
+from mmbind_data.errors import UsageError
+from mmbind_data.signal.normalise import Statistics, standardise
+from mmbind_data.spec.descriptor import Axis, Modality
+
+ACC = Modality(
+    kind="inertial", unit="m/s^2", axes=(Axis(name="time", size=40), Axis(name="channel", size=3))
+)
+SKELETON = Modality(
+    kind="skeleton",
+    unit="m",
+    axes=(
+        Axis(name="time", size=16),
+        Axis(name="joint", size=2, names=("hip", "hand")),
+        Axis(name="coordinate", size=3),
+    ),
+    root="hip",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def waves(n: int = 48) -> np.ndarray:
+    """Oscillations of three frequencies, (n, 40, 3), each with its own phase."""
+    rng = np.random.default_rng(4)
+    phase = rng.uniform(0, 2 * np.pi, size=(n, 1, 3))
+    frequency = 1.0 + 2 * (np.arange(n)[:, None, None] % 3)
+    values = np.sin(2 * np.pi * frequency * np.arange(40)[None, :, None] / 40 + phase)
+    return (values * [1.0, 2.0, 4.0] + [0.0, 0.0, 9.8]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Embedded:
+    return embed_contrastive(waves(), ACC, steps=60, seed=3)
+
+
+def test_the_loss_equals_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.standard_normal((5, 4)) for _ in range(2))
+    both = np.concatenate([first, second])
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(10):
+        others = sum(np.exp(both[i] @ both[k] / 0.5) for k in range(10) if k != i)
+        total -= np.log(np.exp(both[i] @ both[(i + 5) % 10] / 0.5) / others)
+    got = nt_xent(torch.from_numpy(first), torch.from_numpy(second), 0.5)
+    assert got.item() == pytest.approx(total / 10)
+
+
+def test_samples_of_one_kind_are_found_again(trained: Embedded) -> None:
+    assert trained.vectors.shape == (48, 128)
+    assert trained.vectors.dtype == np.float32
+    unit = trained.vectors / np.linalg.norm(trained.vectors, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -1)
+    kind = np.arange(48) % 3
+    assert (kind[similarity.argmax(axis=1)] == kind).mean() > 0.9
+    start = embed_contrastive(waves(), ACC, steps=1, seed=3)
+    assert trained.config["final_loss"] < 0.8 * start.config["final_loss"]
+
+
+def test_stored_weights_and_statistics_reproduce_the_vectors(trained: Embedded) -> None:
+    config = trained.config
+    assert config["name"] == "contrastive"
+    modality = Modality.model_validate(config["modality"])
+    assert [modality.kind, list(modality.shape)] == [config["kind"], config["shape"]]
+    encoder = build_encoder(modality, feature_dim=config["latent_dim"])
+    encoder.load_state_dict({name: torch.tensor(w) for name, w in trained.weights.items()})
+    statistics = Statistics(mean=tuple(config["mean"]), std=tuple(config["std"]))
+    with torch.no_grad():
+        again = encoder.eval()(torch.from_numpy(standardise(waves(), statistics))).numpy()
+    np.testing.assert_allclose(again, trained.vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_the_seed_decides_and_the_global_generator_does_not() -> None:
+    torch.manual_seed(99)
+    first = embed_contrastive(waves(), ACC, steps=3, seed=1)
+    state = torch.get_rng_state()
+    second = embed_contrastive(waves(), ACC, steps=3, seed=1)
+    np.testing.assert_array_equal(second.vectors, first.vectors)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = embed_contrastive(waves(), ACC, steps=3, seed=2)
+    assert np.abs(other.vectors - first.vectors).max() > 1e-2
+
+
+def test_warped_time_keeps_ends_and_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WARP", 0.3)
+    ramp = torch.arange(30.0).view(1, 30, 1).expand(50, 30, 2)
+    warped = warp_time(ramp, generator())
+    assert warped.shape == ramp.shape
+    torch.testing.assert_close(warped[:, [0, -1]], ramp[:, [0, -1]], atol=1e-4, rtol=0)
+    assert (warped.diff(dim=1) > 0).all()
+    torch.testing.assert_close(warped[..., 0], warped[..., 1])
+    assert (warped - ramp).abs().max() > 2  # frames; each sample its own way
+    assert (warped[0] - warped[1]).abs().max() > 0.5
+    torch.testing.assert_close(warp_time(ramp[:, :1], generator()), ramp[:, :1])
+
+
+def test_rotations_turn_and_do_nothing_else() -> None:
+    turned = rotations(200, generator())
+    identity = torch.eye(3).expand(200, 3, 3)
+    torch.testing.assert_close(turned @ turned.transpose(1, 2), identity, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(turned), torch.ones(200))
+    cosine = (turned.diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2
+    angle = torch.acos(cosine.clamp(-1, 1))
+    assert angle.square().mean().sqrt().item() == pytest.approx(module.TURN, rel=0.15)
+
+
+def test_turning_happens_in_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JITTER", "SCALING", "WARP"):
+        monkeypatch.setattr(module, name, 0.0)
+    batch = torch.randn(20, 9, 3, generator=generator())
+    spread = torch.tensor([1.0, 5.0, 20.0])
+    got = view(batch, spread, generator())
+    # lengths in m/s^2 are kept, those in standard deviations are not
+    torch.testing.assert_close((got * spread).norm(dim=2), (batch * spread).norm(dim=2))
+    assert (got - batch).abs().max() > 0.1
+    torch.testing.assert_close(view(batch, None, generator()), batch, atol=1e-4, rtol=1e-4)
+
+
+def test_noise_and_scaling_have_the_stated_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WARP", 0.0)
+    batch = torch.zeros(200, 50, 2, 3)
+    noise = view(batch, None, generator())
+    assert noise.shape == batch.shape
+    assert noise.std().item() == pytest.approx(module.JITTER, rel=0.05)
+    monkeypatch.setattr(module, "JITTER", 0.0)
+    scaled = view(batch + 1, None, generator())
+    assert scaled.std().item() == pytest.approx(module.SCALING, rel=0.1)
+    # one factor per sample and channel
+    torch.testing.assert_close(scaled, scaled[:, :1].expand_as(scaled), atol=1e-4, rtol=1e-4)
+
+
+def test_only_three_axis_inertial_samples_are_turned() -> None:
+    rng = np.random.default_rng(0)
+    body = rng.normal(size=(6, 16, 2, 3)).astype(np.float32)
+    embedded = embed_contrastive(body, SKELETON, steps=2)
+    assert embedded.config["views"]["turn"] == 0
+    moved = body + 5 * rng.normal(size=(6, 1, 1, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        embed_contrastive(moved, SKELETON, steps=2).vectors, embedded.vectors, atol=1e-3
+    )
+    assert embed_contrastive(waves(6), ACC, steps=1).config["views"]["turn"] == module.TURN
+    two = embed_contrastive(waves(6)[..., :2], ACC, steps=1)
+    assert two.config["views"]["turn"] == 0
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    embed_contrastive(
+        waves(8), ACC, steps=100, progress=lambda done, total, text: told.append((done, total))
+    )
+    assert told == [(50, 100), (100, 100)]
+
+
+def test_a_kind_without_an_encoder_is_refused() -> None:
+    image = Modality(
+        kind="image", unit="1", axes=tuple(Axis(name=name, size=8) for name in ("height", "width"))
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="image"):
+        embed_contrastive(np.zeros((4, 8, 8), dtype=np.float32), image, steps=1)

@@ -1,0 +1,521 @@
+"""The benchmark end to end, on raw data in the authentic layout: values, resuming, no leaks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from benchdata import NAMES, small_document, write_protocol, write_raw
+from PIL import Image
+
+from mmbind_data.errors import OutputError, RawLayoutError, UsageError
+from mmbind_data.store.bound import open_bound
+from mmbind_data.store.dataset import open_dataset
+from mmbind_data.store.partitioning import partition
+from mmbind_data.testing.generated import write_utd_mhad
+from mmbind_train.benchmarks.jobs import Job, judge_pairs, read_joules, run_job
+from mmbind_train.benchmarks.node_stores import find_raw, prepare
+from mmbind_train.benchmarks.plan import BenchmarkRequest, apply_request
+from mmbind_train.benchmarks.protocol import Protocol
+from mmbind_train.benchmarks.results import Results, table_rows
+from mmbind_train.benchmarks.run import benchmark, plan_benchmark
+from mmbind_train.evaluation.evaluate import evaluate
+from mmbind_train.training.cache_keys import code_digest
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_raw(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """An undisturbed run; copy it before changing it."""
+    root = tmp_path_factory.mktemp("done")
+    path = write_protocol(root / "small.json")
+    request = BenchmarkRequest(path, data, paper_statistic=True)
+    return root, benchmark(request, root / "out", jobs=1, command="mmbind benchmark small")
+
+
+def figures(results: Results) -> list[dict[str, Any]]:
+    """Scores without times."""
+    return [
+        {name: value for name, value in one.model_dump().items() if not name.endswith("_cpu_s")}
+        for one in results.scores
+    ]
+
+
+def stamps(out: Path) -> dict[str, int]:
+    """When each finished piece of work was recorded."""
+    return {
+        path.relative_to(out).as_posix(): path.stat().st_mtime_ns
+        for path in out.rglob("work/*/*/*.json")
+    }
+
+
+def test_every_row_condition_split_and_seed_has_a_score(done: tuple[Path, Results]) -> None:
+    _, results = done
+    assert results.failures == ()
+    places = [(one.seed, one.row, one.condition) for one in results.scores]
+    assert sorted(places) == sorted(
+        (seed, row, condition)
+        for seed in (0, 1)
+        for row in NAMES
+        for condition in ("1 per class", "all")
+    )
+    assert {one.n for one in results.summaries} == {2}
+    for one in results.scores:
+        assert one.n_test == 6  # three actions, two trials, person 5
+        assert one.n_finetune == (3 if one.condition == "1 per class" else 6)
+        assert one.pretrain_steps == (0 if one.method == "lower_bound" else 2)
+        assert one.finetune_steps == 3
+
+
+def test_a_score_is_what_evaluate_gives(done: tuple[Path, Results]) -> None:
+    root, results = done
+    work = root / "out" / "work" / "generated"
+    protocol = Protocol.model_validate(small_document(), strict=False)
+    for run in (work / "runs").iterdir():
+        if run.suffix == ".json" or json.loads((run / "run.json").read_text())["method"] != "mim":
+            continue
+        seed = json.loads((run / "run.json").read_text())["config"]["seed"]
+        config = protocol.evaluate_config(protocol.rows[1], protocol.conditions[1], seed)
+        (c,), (t,) = (list((work / "nodes").glob(f"{name}-*.zarr")) for name in "CT")
+        expected = evaluate(run, c, t, config=config)
+        (found,) = [
+            one for one in results.scores
+            if (one.row, one.seed, one.condition) == ("mim", seed, "all")
+        ]  # fmt: skip
+        assert (found.accuracy, found.macro_f1) == (expected.accuracy, expected.macro_f1)
+
+
+def test_work_is_shared_and_nodes_lack_what_they_lack(done: tuple[Path, Results]) -> None:
+    root, _ = done
+    work = root / "out" / "work" / "generated"
+    # two seeds: two bindings, and one run for each of five rows
+    assert len(list((work / "bound").glob("*.zarr"))) == 4
+    assert len(list((work / "runs").glob("*/run.json"))) == 10
+    for name, modalities, labelled in (
+        ("A", ["acc", "skeleton"], False), ("B", ["acc", "gyro"], False),
+        ("N", ["acc", "gyro", "skeleton"], False), ("C", ["gyro", "skeleton"], True),
+        ("T", ["gyro", "skeleton"], True),
+    ):  # fmt: skip
+        (path,) = (work / "nodes").glob(f"{name}-*.zarr")
+        store = open_dataset(path)
+        assert sorted(store.info.modalities) == modalities
+        assert bool(store.info.labels) is labelled
+        assert (store.column("label") >= 0).all() == labelled
+    assert not list((work / "nodes").glob("V-*"))
+
+
+def test_pairing_accuracy_is_that_of_a_naive_loop(done: tuple[Path, Results]) -> None:
+    root, results = done
+    work = root / "out" / "work" / "generated"
+    (store,) = (work / "stores").glob("*.zarr")
+    label = {row["uid"]: row["label_text"] for row in open_dataset(store).samples().to_pylist()}
+    naive = set()
+    for path in (work / "bound").glob("*.zarr"):
+        rows = [row for row in open_bound(path).pairs().to_pylist() if row["kind"] == "pseudo"]
+        rows = [row for row in rows if row["rank"] == 0]
+        hits = 0
+        for row in rows:
+            skeleton, gyro = label[row["skeleton.uid"]], label[row["gyro.uid"]]
+            hits += skeleton == gyro
+        naive.add(hits / len(rows))
+        assert judge_pairs(path, (store,)) == {"pairing_accuracy": hits / len(rows)}
+    assert {one.pairing_accuracy for one in results.scores if one.row != "upper_bound"} == naive
+    assert {one.n_pairs for one in results.scores if one.row == "mmbind"} == {240}
+
+
+def test_the_files_tell_all_and_that_the_data_is_made_up(done: tuple[Path, Results]) -> None:
+    root, results = done
+    out = root / "out"
+    assert Results.model_validate_json((out / "results.json").read_text()) == results
+    assert results.generated
+    assert results.command == "mmbind benchmark small"
+    table = pq.read_table(out / "results.parquet").to_pylist()
+    assert [row["accuracy"] for row in table] == [one.accuracy for one in results.scores]
+    assert {row["generated"] for row in table} == {True}
+    text = (out / "results.md").read_text()
+    assert "GENERATED DATA" in text
+    assert f"content digest {next(iter(results.sources.values()))}" in text
+    first = results.summaries[0]
+    assert f"| {first.row} | {100 * first.accuracy:.1f} ± " in text
+    with Image.open(out / "results.png") as image:
+        red = np.asarray(image.convert("RGB")).astype(int)
+    assert (red[..., 0] - red[..., 2] > 40).any()  # the words across it
+
+
+def test_one_network_meets_every_subset(data: Path, tmp_path: Path) -> None:
+    subsets = (["gyro"], ["skeleton"], ["gyro", "skeleton"])
+    document = small_document(seeds=[0], finetune="once")
+    document["evaluate"] = {"budget": {"steps": 3}, "modality_dropout": 0.5}
+    document["conditions"] = [{"name": "+".join(one), "modalities": one} for one in subsets]
+    document["rows"] = [
+        {"name": "mim", "method": "mim"},
+        {"name": "mim each", "method": "mim", "finetune": "each"},
+    ]
+    document["switches"] = ["finetune"]
+    document["paper"] = {
+        "where": "nowhere",
+        "figures": {"mim": [{"accuracy": 0.6642, "condition": "skeleton"}]},
+    }
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    results = benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    work = tmp_path / "out" / "work" / "generated"
+    assert len(list((work / "scores").glob("*-result.json"))) == 1 + 3
+    (run,) = (path.parent for path in (work / "runs").glob("*/run.json"))
+    (c,), (t,) = (list((work / "nodes").glob(f"{name}-*.zarr")) for name in "CT")
+    protocol = results.protocol
+    once = protocol.evaluate_config(protocol.rows[0], protocol.conditions[0], 0)
+    assert once.modalities == ("gyro", "skeleton")
+    expected = {
+        ("mim", "+".join(sorted(one.modalities))): (one.accuracy, one.macro_f1)
+        for one in evaluate(run, c, t, config=once, every_subset=True).per_subset
+    }
+    for condition in protocol.conditions:
+        config = protocol.evaluate_config(protocol.rows[1], condition, 0)
+        assert config.modalities == condition.modalities
+        own = evaluate(run, c, t, config=config)
+        expected["mim each", condition.name] = (own.accuracy, own.macro_f1)
+    found = {(one.row, one.condition): (one.accuracy, one.macro_f1) for one in results.scores}
+    assert found == expected
+    head, lines = table_rows(results)
+    assert head == ["modalities", "method", "accuracy", "paper"]
+    assert [line[:2] for line in lines] == [
+        [" + ".join(one), row] for one in subsets for row in ("mim", "mim each")
+    ]
+    assert [line[3] for line in lines] == ["", "", "66.42", "", "", ""]
+    plain = json.loads(results.model_dump_json())
+    del plain["protocol"]["finetune"]  # as earlier releases wrote it
+    assert Results.model_validate_json(json.dumps(plain)).protocol.finetune == "each"
+
+
+def test_paper_statistic_changes_nothing_else(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, results = done
+    shutil.copytree(root / "out" / "work", tmp_path / "work")
+    before = stamps(tmp_path)
+    request = BenchmarkRequest(root / "small.json", data, methods=["mim"])
+    plain = benchmark(request, tmp_path, jobs=1)
+    watched = [one for one in figures(results) if one["row"] == "mim"]
+    assert all(one.pop("paper_statistic") is not None for one in watched)
+    own = figures(plain)
+    assert all(one.pop("paper_statistic") is None for one in own)
+    assert own == watched
+    after = stamps(tmp_path)
+    assert {name: after[name] for name in before} == before
+
+
+def test_interrupted_benchmark_goes_on(
+    done: tuple[Path, Results], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, results = done
+    count = 0
+
+    def stopping(cell: Job) -> None:
+        nonlocal count
+        count += 1
+        if count == 8:
+            raise KeyboardInterrupt
+        run_job(cell)
+
+    monkeypatch.setattr("mmbind_train.benchmarks.scheduler.run_job", stopping)
+    request = BenchmarkRequest(root / "small.json", data, seeds=1, paper_statistic=True)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(request, tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out" / "results.json").exists()
+    before = stamps(tmp_path)
+    # as if it was stopped between the work and its record: that cell is done again
+    unfinished = min((tmp_path / "out/work/generated/runs").glob("*.json"))
+    unfinished.unlink()
+    del before[unfinished.relative_to(tmp_path).as_posix()]
+    monkeypatch.setattr("mmbind_train.benchmarks.scheduler.run_job", run_job)
+    resumed = benchmark(request, tmp_path / "out", jobs=1)
+    assert figures(resumed) == [one for one in figures(results) if one["seed"] == 0]
+    after = stamps(tmp_path)
+    assert before
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_change_repeats_what_it_touches_only(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, _ = done
+    shutil.copytree(root / "out", tmp_path / "out")
+    before = stamps(tmp_path)
+    path = write_protocol(tmp_path / "small.json", evaluate={"budget": {"steps": 2}})
+    work = tmp_path / "out" / "work"
+    request = BenchmarkRequest(path, data, methods=["mmbind", "mim"])
+    benchmark(request, tmp_path / "new", work=work, jobs=1)
+    new = set(stamps(tmp_path)) - set(before)
+    assert {Path(name).parent.name for name in new} == {"scores"}
+    assert len([name for name in new if "result" not in name]) == 8
+    outlook = plan_benchmark(BenchmarkRequest(path, data), tmp_path / "new", work=work)
+    assert outlook.exact
+    assert outlook.n_cells == {"bind": 4, "train": 10, "score": 20}
+    assert outlook.n_done == 4 + 10 + 8
+    assert outlook.seconds is not None
+    assert outlook.seconds > 0
+
+
+def test_finished_results_are_not_replaced_by_fewer_or_others(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, results = done
+    out, path = tmp_path / "out", root / "small.json"
+    work = out / "work"
+    shutil.copytree(root / "out", out)
+    before = {one.name: one.read_bytes() for one in out.iterdir() if one.is_file()}
+    fewer = r"not all .*of the 20 figures there, such as mmbind.*--work \S+/out/work lends"
+    other = write_protocol(tmp_path / "small.json", train={"budget": {"steps": 3, "batch": 16}})
+    document = small_document()
+    document["rows"][2]["bind"] = {"top_k": 3}
+    document["switches"].append("bind.top_k")
+    (tmp_path / "rows.json").write_text(json.dumps(document))
+    for request, message in (
+        (BenchmarkRequest(path, data, ["lower_bound", "mim"], paper_statistic=True), fewer),
+        (BenchmarkRequest(path, data, seeds=1, paper_statistic=True), "10 of the 20 figures there"),
+        (
+            BenchmarkRequest(path, data, steps=1, paper_statistic=True),
+            "other settings.*train.budget.steps",
+        ),
+        (BenchmarkRequest(other, data, paper_statistic=True), "other train.budget.steps"),
+        (
+            BenchmarkRequest(tmp_path / "rows.json", data, paper_statistic=True),
+            "rows.mmbind.bind.top_k",
+        ),
+        (BenchmarkRequest(path, data), "it would drop a column.*expected --paper-statistic"),
+    ):
+        for call in (benchmark, plan_benchmark):
+            with pytest.raises(OutputError, match=message):
+                call(request, out, work=work, jobs=1)
+    assert {one.name: one.read_bytes() for one in out.iterdir() if one.is_file()} == before
+    # the same again, and more than stands there, whatever the words around it
+    few = BenchmarkRequest(path, data, ["mim"], seeds=1)
+    assert len(benchmark(few, tmp_path / "few", work=work, jobs=1).scores) == 2
+    told = write_protocol(tmp_path / "told.json", title="another title", remarks=["a remark"])
+    for place in (out, tmp_path / "few"):
+        again = benchmark(
+            BenchmarkRequest(told, data, paper_statistic=True), place, work=work, jobs=1
+        )
+        assert figures(again) == figures(results)
+
+
+def test_two_processes_give_what_one_gives(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, results = done
+    few = ["mmbind", "upper_bound"]
+    request = BenchmarkRequest(root / "small.json", data, few, seeds=1, paper_statistic=True)
+    both = benchmark(request, tmp_path / "out", jobs=2)
+    expected = [one for one in figures(results) if one["seed"] == 0 and one["row"] in few]
+    assert figures(both) == expected
+
+
+def test_a_failing_row_leaves_the_others(data: Path, tmp_path: Path) -> None:
+    document = small_document(seeds=[0], switches=["bind"])
+    document["rows"] = document["rows"][1:3]
+    document["rows"][1]["bind"] = {"min_similarity": 2.0}
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    results = benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    assert {one.row for one in results.scores} == {"mim"}
+    reasons = [one.reason for one in results.failures]
+    assert len(reasons) == 4  # bind, train, two tests
+    assert reasons[0].startswith("cannot bind: no sample found a partner")
+    assert all(one.startswith("not run: cannot bind") for one in reasons[1:])
+
+
+def test_a_map_of_labels_leaves_rows_that_bind_by_a_sensor_alone(
+    data: Path, tmp_path: Path
+) -> None:
+    document = small_document(seeds=[0], bind={"label_map": {"wave": "greeting"}}, switches=[])
+    document["rows"] = document["rows"][1:2]
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    results = benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    assert results.failures == ()
+    assert {one.row for one in results.scores} == {"mim"}
+
+
+def test_validation_never_opens_the_test(data: Path, tmp_path: Path) -> None:
+    document = small_document(seeds=[0])
+    document["rows"] = document["rows"][:1]
+    document["splits"][0]["people"]["T"] = ["9"]  # whose data does not exist
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(document))
+    results = benchmark(BenchmarkRequest(path, data, on="validation"), tmp_path / "v", jobs=1)
+    assert results.on == "validation"
+    assert "Validation people" in (tmp_path / "v" / "results.md").read_text()
+    nodes = tmp_path / "v" / "work" / "generated" / "nodes"
+    assert not list(nodes.glob("T-*"))
+    (held_out,) = nodes.glob("V-*.zarr")
+    assert set(open_dataset(held_out).info.subjects) == {"5"}
+    with pytest.raises(RawLayoutError, match=r"role T are not in the data.*no 9 among 1, 2"):
+        benchmark(BenchmarkRequest(path, data), tmp_path / "t", jobs=1)
+    with pytest.raises(OutputError, match="other results stand there"):
+        benchmark(BenchmarkRequest(write_protocol(path), data), tmp_path / "v", jobs=1)
+
+
+def test_generated_and_measured_do_not_mix(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, _ = done
+    unmarked = tmp_path / "data"
+    shutil.copytree(data / "utd-mhad", unmarked / "utd-mhad")
+    out = tmp_path / "out"
+    shutil.copytree(root / "out", out, ignore=shutil.ignore_patterns("work"))
+    path = root / "small.json"
+    with pytest.raises(OutputError, match="measured data, on test, got small, generated data"):
+        benchmark(BenchmarkRequest(path, unmarked, seeds=1), out, jobs=1)
+    document = json.loads(path.read_text())
+    document["sources"]["extra"] = {"dataset": "motionsense"}
+    (tmp_path / "two.json").write_text(json.dumps(document))
+    (unmarked / "motionsense").mkdir()
+    (unmarked / "motionsense" / "GENERATED").touch()
+    with pytest.raises(UsageError, match="generated and real data would be mixed"):
+        benchmark(BenchmarkRequest(tmp_path / "two.json", unmarked), tmp_path / "new", jobs=1)
+
+
+def test_a_sample_in_two_stages_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbind_train.benchmarks import node_stores as preparation
+
+    def sloppy(*words: Any, **options: Any) -> Any:
+        return partition(*words, **options | {"subjects": ["1"]})
+
+    monkeypatch.setattr(preparation, "partition", sloppy)
+    path = write_protocol(tmp_path / "p.json")
+    with pytest.raises(ValueError, match="samples are in pretrain and in finetune"):
+        benchmark(BenchmarkRequest(path, data), tmp_path / "out", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": None}, r"no data given.*personal\.utdallas\.edu"),
+        ({"data": Path("nowhere")}, r"no raw data of utd-mhad.*personal\.utdallas\.edu"),
+        ({"protocol": "pamap2-cross-node-sensor", "data": None, "generated": True},
+         "no generator is shipped"),
+        ({"protocol": "utd-cross-node-sensor-final"}, "role T are not in the data.*subjects 7, 8"),
+    ],
+)  # fmt: skip
+def test_missing_data_is_told(
+    changes: dict[str, Any], message: str, data: Path, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {
+        "protocol": write_protocol(tmp_path / "p.json"),
+        "data": data,
+        "methods": ["mmbind"],
+    }
+    with pytest.raises(RawLayoutError, match=message):
+        benchmark(BenchmarkRequest(**asked | changes), tmp_path / "out", jobs=1)
+
+
+def test_unknown_methods_are_told(data: Path, tmp_path: Path) -> None:
+    document = small_document()
+    document["rows"].append({"name": "new", "method": "not_there_yet"})
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"lacks methods.*not_there_yet.*--methods lower_bound"):
+        benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+    with pytest.raises(UsageError, match="Did you mean mmbind or mim"):
+        benchmark(
+            BenchmarkRequest(tmp_path / "p.json", data, methods=["mmi"]), tmp_path / "out", jobs=1
+        )
+
+
+def test_data_is_made_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(root: Path, **options: Any) -> None:
+        write_utd_mhad(root, **options | {"n_actions": 3, "n_trials": 2})
+
+    monkeypatch.setattr("mmbind_data.testing.generated.write_utd_mhad", few)
+    path = write_protocol(tmp_path / "p.json", seeds=[0])
+    request = BenchmarkRequest(path, generated=True, methods=["lower_bound"], steps=1)
+    results = benchmark(request, tmp_path / "out", jobs=1)
+    assert results.generated
+    assert results.changes[0] == "1 steps of every training"
+    assert {one.finetune_steps for one in results.scores} == {1}
+
+
+def test_a_corrected_descriptor_is_converted_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbind_data.datasets import registry as datasets
+
+    protocol, asked, _ = apply_request(BenchmarkRequest(write_protocol(tmp_path / "p.json"), data))
+
+    def converted() -> tuple[Path, str]:
+        splits, raw = asked.splits, find_raw(protocol, data)
+        found = prepare(protocol, raw, tmp_path / "work", splits, asked.held_out)
+        (path,), (digest,) = found.sources.values(), found.digests.values()
+        return path, digest
+
+    before = converted()
+    assert converted() == before
+    real = datasets._built_in()
+    document = json.loads(real["utd-mhad"].read_text())
+    document["labels"]["a1"] = "corrected"
+    corrected = tmp_path / "utd_mhad.json"
+    corrected.write_text(json.dumps(document))
+    monkeypatch.setattr(datasets, "_built_in", lambda: {**real, "utd-mhad": corrected})
+    after = converted()
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+    assert "corrected" in open_dataset(after[0]).info.labels
+
+
+def test_code_digest_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mmbind_train.training import cache_keys as fingerprint
+    from mmbind_train.training import methods
+
+    before = code_digest(methods)
+    assert before == code_digest(methods)
+    real = fingerprint._source
+    for changed, differs in (
+        ("mmbind_train.objectives.info_nce", True), ("mmbind_data.store.dataset", True),
+        ("mmbind_train.benchmarks.results", False), ("mmbind_data.report.bound_report", False),
+    ):  # fmt: skip
+        edited = tmp_path / f"{changed}.py"
+        source = real(changed)
+        edited.write_bytes(source.read_bytes() + b"\n# edited\n")
+        monkeypatch.setattr(
+            fingerprint,
+            "_source",
+            lambda name, at=edited, one=changed: at if name == one else real(name),
+        )
+        code_digest.cache_clear()
+        assert (code_digest(methods) != before) is differs, changed
+    monkeypatch.setattr(fingerprint, "_source", real)
+    code_digest.cache_clear()
+
+
+def test_energy_is_the_sum_of_the_packages(tmp_path: Path) -> None:
+    for name, counted in (("intel-rapl:0", 2_500_000), ("intel-rapl:1", 500_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{counted}\n")
+    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of the package, counted in it
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("1\n")
+    assert read_joules(tmp_path) == 3.0
+    assert read_joules(tmp_path / "none") is None
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
+    assert read_joules(tmp_path) is None
+
+
+def test_rows_of_a_mean_are_judged_as_pairs(
+    done: tuple[Path, Results], data: Path, tmp_path: Path
+) -> None:
+    root, _ = done
+    shutil.copytree(root / "out" / "work", tmp_path / "work")
+    document = small_document(seeds=[0], switches=["bind"])
+    document["rows"] = [{**document["rows"][2], "bind": {"top_k": 2, "mean": True}}]
+    document["conditions"] = document["conditions"][:1]
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    (score,) = benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path, jobs=1).scores
+    assert score.n_pairs == 48
+    assert score.pairing_accuracy is not None
