@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mmbind_data.errors import MMBindError, duration, printable
+from mmbind_data.errors import MMBindError, printable
+from mmbind_data.progress import Progress, duration
 
 from .time_left import time_left
 
@@ -25,7 +26,6 @@ SCHEMA = "mmbind-cli 1.0"
 INTERRUPTED = 130
 FIRST_TELLS_S = 5.0  # a launcher ends the other processes long before
 BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
-Progress = Callable[[int, int, str], None]
 Clock = Callable[[], float]
 
 

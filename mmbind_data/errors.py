@@ -157,17 +157,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(candidates) or 'none'}."
 
 
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> duration(40), duration(400), duration(9000)
-    ('40 s', '7 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 @dataclass(frozen=True)
 class Finding:
     """One finding: a stable code, where, what is wrong and what to do."""

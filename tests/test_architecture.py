@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A room imports itself and the rooms before it.
 DATA = """
-errors spec io raw signal datasets matching embedding store report conversion binding publishing
-testing json_schemas
+errors progress spec io raw signal datasets matching embedding store reports conversion binding
+publishing testing json_schemas
 """
 TRAIN = """
 config networks data objectives training evaluation exporting benchmarks reports json_schemas
@@ -25,7 +25,7 @@ HEAVY = {
     "torch": ("mmbind_data.embedding", "mmbind_train"),
     "faiss": ("mmbind_data.matching.approximate",),
     "sentence_transformers": ("mmbind_data.embedding.sentences",),
-    "matplotlib": ("mmbind_data.report", "mmbind_train.benchmarks", "mmbind_train.reports"),
+    "matplotlib": ("mmbind_data.reports", "mmbind_train.benchmarks", "mmbind_train.reports"),
     "sklearn": ("mmbind_train",),
 }
 FACES = {"mmbind_data", "mmbind_train", "mmbind_data.schemas"}

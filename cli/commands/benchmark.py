@@ -81,7 +81,7 @@ def _outlook(outlook: BenchmarkPreview) -> Report:
         "exact": outlook.exact,
         "missing": outlook.missing,
     }
-    from mmbind_data.errors import duration
+    from mmbind_data.progress import duration
 
     counts = ", ".join(f"{count} {kind}" for kind, count in outlook.n_cells.items())
     left = "unknown before cells of each kind were measured"

@@ -56,7 +56,7 @@ def command(
         result = write_results_report(path, out, overwrite=overwrite)
         line = f"{out}: {result['protocol']}, {result['n_scores']} evaluations"
     else:
-        from mmbind_data.report.bound_report import write_report
+        from mmbind_data.reports.bound_report import write_report
         from mmbind_data.store.bound import open_bound
 
         opened = open_bound(path, sources=source_paths(sources))

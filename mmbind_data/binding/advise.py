@@ -24,7 +24,7 @@ from mmbind_data.matching.csls import csls
 from mmbind_data.matching.dtw import dtw_pairs, elastic_signals
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.shortlist import shortlist
-from mmbind_data.report.calibration import wilson
+from mmbind_data.reports.calibration import wilson
 from mmbind_data.spec.comparison import why_incomparable
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.spec.store import LABEL

@@ -27,12 +27,13 @@ from mmbind_data.binding.completion import (
 from mmbind_data.binding.evaluation import BindingStep, report_pairing
 from mmbind_data.binding.inputs import open_inputs
 from mmbind_data.binding.matching import match_sides
-from mmbind_data.binding.options import BindOptions, Progress, recipe_of
+from mmbind_data.binding.options import BindOptions, recipe_of
 from mmbind_data.binding.writing import describe_bound, write_bound
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.matching.match import normalise_weights
+from mmbind_data.progress import Progress
 from mmbind_data.spec.store import LABEL, LOCATION, TIME, BinderInfo, BoundInfo
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmbind_data.binding.by_time_and_place import locations_of, match_groups
-from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions, Progress
+from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions
 from mmbind_data.embedding.autoencoder import embed_autoencoder
 from mmbind_data.embedding.contrastive import embed_contrastive
 from mmbind_data.embedding.vectors import Embedded, embed_file, embed_raw, embed_with
@@ -19,6 +19,7 @@ from mmbind_data.matching.dtw import elastic_signals, reranked
 from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.shortlist import shortlist
+from mmbind_data.progress import Progress
 from mmbind_data.signal.derived import derive, find_derivation
 from mmbind_data.signal.windows import stretch
 from mmbind_data.spec.comparison import why_incomparable

@@ -10,9 +10,10 @@ from mmbind_data.binding.by_sensor import (
     shared_values,
 )
 from mmbind_data.binding.by_time_and_place import match_by_location, match_by_time
-from mmbind_data.binding.options import BindOptions, Progress
+from mmbind_data.binding.options import BindOptions
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.matching.candidates import Matches
+from mmbind_data.progress import Progress
 from mmbind_data.spec.store import LABEL, LOCATION, TIME
 from mmbind_data.store.pair_table import PairTable
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,6 @@ from mmbind_data.embedding.vectors import EmbedFunction
 from mmbind_data.matching.dtw import Elastic
 from mmbind_data.matching.rule import MatchRule
 
-Progress = Callable[[int, int, str], None]
 WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
 Embed = Literal["autoencoder", "raw", "contrastive"] | Path | EmbedFunction
 Rerank = Literal["auto", "dtw", "none"]

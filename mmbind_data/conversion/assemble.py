@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mmbind_data.conversion.plan import ConversionPlan
 from mmbind_data.conversion.spool import Spooled, UnitResult, read_clouds, read_samples
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.io.atomic import remove
+from mmbind_data.progress import Progress
 from mmbind_data.raw.files import natural
 from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.spec.descriptor import Axis, Modality, RawStream
@@ -23,8 +24,6 @@ from mmbind_data.spec.store import DatasetInfo
 from mmbind_data.store.dataset import CODED_COLUMNS, DESCRIPTOR, PROVENANCE
 from mmbind_data.store.sample_table import column_of, sample_columns, sample_table
 from mmbind_data.store.writer import StoreContent, write_store
-
-Progress = Callable[[int, int, str], None]
 
 
 def assemble(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmbind_data.conversion.workers import processes_beside
 from mmbind_data.errors import UsageError
+from mmbind_data.progress import Progress
 
 if TYPE_CHECKING:
     from mmbind_data.conversion.pipeline import Converted
@@ -26,7 +27,7 @@ def convert(
     document: str | None = None,
     workers: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Converted:
     """Convert a raw dataset to a `mmbind-dataset` store.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmbind_data.conversion.assemble import Progress, assemble
+from mmbind_data.conversion.assemble import assemble
 from mmbind_data.conversion.plan import (
     ConversionPlan,
     ConversionRequest,
@@ -27,6 +27,7 @@ from mmbind_data.io.atomic import (
     staging_path,
 )
 from mmbind_data.io.digests import canonical_json, text_digest
+from mmbind_data.progress import Progress
 from mmbind_data.raw.files import RawListing
 from mmbind_data.spec.store import DatasetInfo
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmbind_data.embedding.vectors import Embedded
+from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics, centre, channel_statistics, standardise
 from mmbind_data.spec.descriptor import Modality
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-Progress = Callable[[int, int, str], None]
 # from the encoder, what is trained beside it, and a batch of standardised samples
 LossOf = Callable[["nn.Module", "nn.Module", "Tensor"], "Tensor"]
 

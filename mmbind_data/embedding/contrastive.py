@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmbind_data.embedding.autoencoder import LATENT_DIM, LossOf, Progress, train_encoder
+from mmbind_data.embedding.autoencoder import LATENT_DIM, LossOf, train_encoder
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import UsageError
+from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Modality
 

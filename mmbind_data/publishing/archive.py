@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from mmbind_data.errors import IntegrityError
 from mmbind_data.io.atomic import check_output, staged_file
 from mmbind_data.io.locations import files_below, locate
+from mmbind_data.progress import Progress
 from mmbind_data.publishing.verify import verify
 
 DOING = "pack"
@@ -17,7 +17,6 @@ DOING = "pack"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PERMISSIONS = 0o100644 << 16
 COMMENT = b"mmbind pack"
-Progress = Callable[[int, int, str], None]
 
 
 def pack(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mmbind_data.progress import Progress
 from mmbind_data.spec.store import BoundInfo, SourceInfo
 from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, PAIRS, SOURCES, BoundDataset
 from mmbind_data.store.dataset import META, PROVENANCE, Dataset, read_table
@@ -20,7 +21,6 @@ from mmbind_data.store.partitioning import cut
 from mmbind_data.store.writer import finish_store, write_store, write_table
 from mmbind_data.store.zarr_format import group_node
 
-Progress = Callable[[int, int, str], None]
 Mode = Literal["self-contained", "index-only"]
 PARTNERS = f"{EVALUATION}/partners.parquet"
 JUDGEMENT = f"{EVALUATION}/pairing.json"

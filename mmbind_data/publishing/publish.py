@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from typing import Any
 from mmbind_data.errors import IntegrityError, LicenceError, UsageError
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.digests import BUNDLE_OWN, write_manifest
+from mmbind_data.progress import Progress
 from mmbind_data.publishing.bundle_store import Mode, local_name, write_json, write_published
 from mmbind_data.publishing.card import card
 from mmbind_data.publishing.commands import label_maps
@@ -31,7 +32,7 @@ from mmbind_data.publishing.rights import (
     read_permissions,
 )
 from mmbind_data.publishing.versioning import choose_version
-from mmbind_data.report.bound_report import write_report
+from mmbind_data.reports.bound_report import write_report
 from mmbind_data.spec.bundle import BundleInfo, BundleSource
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.pair_table import bound_digest
@@ -39,7 +40,6 @@ from mmbind_data.store.root import BUNDLE
 from mmbind_data.store.validation import validate
 from mmbind_data.store.writer import write_table
 
-Progress = Callable[[int, int, str], None]
 PERMISSIONS, LICENSES = "PERMISSIONS", "LICENSES"
 NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from mmbind_data.errors import IntegrityError, UsageError
 from mmbind_data.io.digests import BUNDLE_OWN, file_digest
 from mmbind_data.io.locations import S3
-from mmbind_data.publishing.publish import Progress, PublicationPlan, check_store, write_bundle
+from mmbind_data.progress import Progress
+from mmbind_data.publishing.publish import PublicationPlan, check_store, write_bundle
 from mmbind_data.publishing.upload_hub import FORM, HUB, check_hub, repository, upload_to_hub
 from mmbind_data.publishing.upload_s3 import check_bucket, upload_to_bucket
 from mmbind_data.publishing.verify import verify

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmbind_data.errors import IntegrityError, MMBindError, OutputError, UsageError
 from mmbind_data.io.digests import BUNDLE_OWN
+from mmbind_data.progress import Progress
 from mmbind_data.spec.bundle import ManifestEntry
 from mmbind_data.store.root import BUNDLE
 
-Progress = Callable[[int, int, str], None]
 DOING = "publish"
 HUB = "hf://"
 FORM = "hf://datasets/owner/name"

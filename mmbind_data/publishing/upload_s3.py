@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmbind_data.errors import IntegrityError, OutputError, UsageError
 from mmbind_data.io.digests import BUNDLE_OWN
 from mmbind_data.io.locations import bucket_and_prefix, s3_errors, s3_system
+from mmbind_data.progress import Progress
 from mmbind_data.publishing.facts import STORE
 from mmbind_data.spec.bundle import ManifestEntry
 from mmbind_data.store.root import BUNDLE, ROOT
 
-Progress = Callable[[int, int, str], None]
 DOING = "publish"
 MANIFEST, SUMS = BUNDLE_OWN
 # Without these nothing opens: they go last, the manifest at the very end, and are deleted first.

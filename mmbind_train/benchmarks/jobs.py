@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -30,7 +30,6 @@ from mmbind_train.evaluation.evaluate import evaluate
 from mmbind_train.training.pretrain import train
 
 PAIRED: tuple[Literal["pseudo", "mean"], ...] = ("pseudo", "mean")
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +12,7 @@ from mmbind_data.conversion import convert as conversion
 from mmbind_data.conversion.convert import convert
 from mmbind_data.datasets.registry import load_descriptor, load_reader_module
 from mmbind_data.errors import LeakError, RawLayoutError, UsageError
+from mmbind_data.progress import Progress
 from mmbind_data.store import partitioning
 from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.partitioning import partition
@@ -29,7 +30,6 @@ from mmbind_train.benchmarks.protocol import (
 from mmbind_train.training.cache_keys import code_digest, job_key
 
 GENERATED = "GENERATED"  # a file of this name marks raw data that nobody measured
-Progress = Callable[[int, int, str], None]
 STAGES = {FINETUNE: "finetune", TEST: "test", VALIDATION: "validation"}
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import FormatError, RawLayoutError
 from mmbind_data.io.digests import canonical_json, text_digest
+from mmbind_data.progress import Progress
 from mmbind_data.testing.generated import write_motionsense, write_utd_mhad
-from mmbind_train.benchmarks.jobs import Progress, read_record
+from mmbind_train.benchmarks.jobs import read_record
 from mmbind_train.benchmarks.node_stores import (
     GENERATED,
     NodeStore,

@@ -14,7 +14,8 @@ import torch
 
 from mmbind_data.conversion.workers import prepare_worker
 from mmbind_data.errors import MMBindError, OutputError
-from mmbind_train.benchmarks.jobs import Job, Progress, run_job
+from mmbind_data.progress import Progress
+from mmbind_train.benchmarks.jobs import Job, run_job
 
 Tick = Callable[[Job], None]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from mmbind_data.errors import FormatError, UsageError, suggest
 from mmbind_data.io.atomic import staged
+from mmbind_data.progress import Progress
 from mmbind_data.spec.descriptor import Model
 from mmbind_data.spec.store import DatasetInfo
 from mmbind_data.store.dataset import Dataset, open_dataset
@@ -31,7 +32,6 @@ from mmbind_train.evaluation.modality_subsets import (
     score_subsets,
 )
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
-from mmbind_train.training.loop import Progress
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run, seen_samples
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.label_synonyms import synonym_of
 from mmbind_train.config import EvaluateConfig, Space
@@ -33,7 +34,7 @@ from mmbind_train.evaluation.metrics import FinetunedModel, late_epochs
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.training.hardware import Hardware
 from mmbind_train.training.logs import Log
-from mmbind_train.training.loop import Group, Progress, fit
+from mmbind_train.training.loop import Group, fit
 from mmbind_train.training.run_folder import RunInfo
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from mmbind_data.errors import FormatError
-from mmbind_data.report.curves import dot_plot
-from mmbind_data.report.html import (
+from mmbind_data.reports.curves import dot_plot
+from mmbind_data.reports.html import (
     Child,
     Html,
     Section,

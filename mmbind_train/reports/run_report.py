@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from sklearn.manifold import TSNE
 
 from mmbind_data.errors import FormatError
-from mmbind_data.report.curves import cloud_plot, curves_plot
-from mmbind_data.report.figures import fold_classes, heat_map
-from mmbind_data.report.html import (
+from mmbind_data.reports.curves import cloud_plot, curves_plot
+from mmbind_data.reports.figures import fold_classes, heat_map
+from mmbind_data.reports.html import (
     Child,
     Html,
     Section,

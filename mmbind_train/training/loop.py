@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mmbind_data.errors import TrainingError
+from mmbind_data.progress import Progress
 from mmbind_train.config import Budget
 from mmbind_train.data.windows import row_batches
 from mmbind_train.training.checkpoint import Checkpoint
 from mmbind_train.training.logs import Clock, Log
 
-Progress = Callable[[int, int, str], None]
 LOG_EVERY = 10
 
 

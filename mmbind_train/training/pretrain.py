@@ -13,6 +13,7 @@ import torch
 
 from mmbind_data.errors import UsageError, suggest
 from mmbind_data.io.atomic import KEPT, check_output, resumable, staging_path
+from mmbind_data.progress import Progress
 from mmbind_data.spec.label_synonyms import synonym_map
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
@@ -32,7 +33,6 @@ from mmbind_train.training.cache_keys import code_digest, job_key
 from mmbind_train.training.checkpoint import EVERY, Checkpoints, begun_key, open_checkpoints
 from mmbind_train.training.hardware import CPU_ALONE, Hardware, choose_hardware
 from mmbind_train.training.logs import Log, check_tensorboard
-from mmbind_train.training.loop import Progress
 from mmbind_train.training.methods import METHODS, Method, check_method, check_pairs
 from mmbind_train.training.run import PretrainingRun
 from mmbind_train.training.run_folder import DataInfo, HardwareInfo, RunInfo, save_run

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics
 from mmbind_train.config import TrainConfig
 from mmbind_train.data.batch import make_batch
@@ -20,7 +21,7 @@ from mmbind_train.objectives.modules import Classify, Objective
 from mmbind_train.training.checkpoint import Checkpoints
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.logs import Log
-from mmbind_train.training.loop import Group, Progress, fit
+from mmbind_train.training.loop import Group, fit
 from mmbind_train.training.run_folder import StageInfo
 
 

@@ -17,7 +17,7 @@ from mmbind_data.binding.bind import bind
 from mmbind_data.errors import FormatError, IntegrityError, OutputError, UsageError
 from mmbind_data.io.digests import write_manifest
 from mmbind_data.publishing.hydrate import hydrate
-from mmbind_data.report.bound_report import write_report
+from mmbind_data.reports.bound_report import write_report
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.differences import diff

@@ -479,7 +479,7 @@ def test_code_digest_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     real = fingerprint._source
     for changed, differs in (
         ("mmbind_train.objectives.info_nce", True), ("mmbind_data.store.dataset", True),
-        ("mmbind_train.benchmarks.results", False), ("mmbind_data.report.bound_report", False),
+        ("mmbind_train.benchmarks.results", False), ("mmbind_data.reports.bound_report", False),
     ):  # fmt: skip
         edited = tmp_path / f"{changed}.py"
         source = real(changed)

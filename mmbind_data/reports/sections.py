@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.report.calibration import Calibration, calibrate, chance, wilson
-from mmbind_data.report.figures import calibration_plot, fold_classes, heat_map, histogram
-from mmbind_data.report.html import (
+from mmbind_data.reports.calibration import Calibration, calibrate, chance, wilson
+from mmbind_data.reports.figures import calibration_plot, fold_classes, heat_map, histogram
+from mmbind_data.reports.html import (
     Child,
     Html,
     Section,
@@ -23,7 +23,7 @@ from mmbind_data.report.html import (
     section,
     table,
 )
-from mmbind_data.report.tables import (
+from mmbind_data.reports.tables import (
     JudgedPairs,
     Samples,
     coverage,

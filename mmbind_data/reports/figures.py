@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mmbind_data.report.calibration import Calibration
-from mmbind_data.report.html import Child, Html, count, decimal, el, percent
+from mmbind_data.reports.calibration import Calibration
+from mmbind_data.reports.html import Child, Html, count, decimal, el, percent
 
 WIDTH = 640
 LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 44

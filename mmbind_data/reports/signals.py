@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmbind_data.report.figures import (
+from mmbind_data.reports.figures import (
     LETTER,
     curve,
     decimals,
@@ -19,7 +19,7 @@ from mmbind_data.report.figures import (
     text,
     ticks,
 )
-from mmbind_data.report.html import Html, count, decimal, el
+from mmbind_data.reports.html import Html, count, decimal, el
 from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.spec.descriptor import Modality
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmbind_data.report.figures import (
+from mmbind_data.reports.figures import (
     BOTTOM,
     LEFT,
     LETTER,
@@ -23,7 +23,7 @@ from mmbind_data.report.figures import (
     text,
     ticks,
 )
-from mmbind_data.report.html import Html, count, decimal, el
+from mmbind_data.reports.html import Html, count, decimal, el
 
 N_COLOURS = 6  # of the style sheet
 NAMED = 40  # groups that are named where they lie

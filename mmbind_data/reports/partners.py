@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.report.figures import histogram
-from mmbind_data.report.html import (
+from mmbind_data.reports.figures import histogram
+from mmbind_data.reports.html import (
     Html,
     Section,
     count,
@@ -22,7 +22,7 @@ from mmbind_data.report.html import (
     section,
     table,
 )
-from mmbind_data.report.tables import JudgedPairs, Samples, read_columns, share
+from mmbind_data.reports.tables import JudgedPairs, Samples, read_columns, share
 from mmbind_data.store.bound import PAIRS, BoundDataset
 
 MAX_ENTRIES = 10

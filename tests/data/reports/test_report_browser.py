@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from reportpages import browse, make_hostile, read_html
 
-from mmbind_data.report.bound_report import write_report
+from mmbind_data.reports.bound_report import write_report
 from mmbind_data.store.bound import open_bound
 
 

@@ -30,8 +30,8 @@ from smallstores import JOINTS, write_small_store
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import FormatError, IntegrityError, OutputError, UsageError
-from mmbind_data.report.bound_report import write_report
-from mmbind_data.report.tables import read_judged, read_samples
+from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.tables import read_judged, read_samples
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.store.bound import PAIRS, open_bound
 from mmbind_data.store.dataset import Dataset

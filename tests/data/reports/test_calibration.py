@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmbind_data.report.calibration import MAX_BINS, PAIRS_PER_BIN, calibrate, chance, wilson
-from mmbind_data.report.pair_cards import OUTCOMES, PLACES, draw_pairs
-from mmbind_data.report.tables import JudgedPairs
+from mmbind_data.reports.calibration import MAX_BINS, PAIRS_PER_BIN, calibrate, chance, wilson
+from mmbind_data.reports.pair_cards import OUTCOMES, PLACES, draw_pairs
+from mmbind_data.reports.tables import JudgedPairs
 
 # few values, so that many are equal
 pairs_of = st.lists(st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, max_size=300)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from mmbind_data.errors import UsageError
-from mmbind_data.report.html import DOING, check_page, compose, write_page
-from mmbind_data.report.pair_cards import draw_pairs, look_up, pairs_drawn
-from mmbind_data.report.partners import hubness, weights
-from mmbind_data.report.sections import (
+from mmbind_data.reports.html import DOING, check_page, compose, write_page
+from mmbind_data.reports.pair_cards import draw_pairs, look_up, pairs_drawn
+from mmbind_data.reports.partners import hubness, weights
+from mmbind_data.reports.sections import (
     accuracy,
     at_a_glance,
     confusion,
@@ -20,7 +20,7 @@ from mmbind_data.report.sections import (
     subjects_and_classes,
     what_was_bound,
 )
-from mmbind_data.report.tables import read_judged, read_samples, share
+from mmbind_data.reports.tables import read_judged, read_samples, share
 from mmbind_data.store.bound import BoundDataset
 
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmbind_data.io.locations import parquet_location
-from mmbind_data.report.html import Child, Html, Section, decimal, el, section
-from mmbind_data.report.partners import provenance
-from mmbind_data.report.signals import draw_signals
-from mmbind_data.report.tables import JudgedPairs, Samples
+from mmbind_data.reports.html import Child, Html, Section, decimal, el, section
+from mmbind_data.reports.partners import provenance
+from mmbind_data.reports.signals import draw_signals
+from mmbind_data.reports.tables import JudgedPairs, Samples
 from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.store.bound import PAIRS, BoundDataset
 from mmbind_data.store.dataset import Dataset
