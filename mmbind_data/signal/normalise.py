@@ -6,13 +6,14 @@ Letters: n samples, T frames, J joints, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from mmbind_data.spec.descriptor import Modality, Model
 
 Recentre = Literal["frame", "first", "none"]
+Array = TypeVar("Array", bound=Any)  # of numpy or torch
 
 # Last axes whose places have a scale of their own each; pixels and packets share one.
 CHANNEL_AXES = frozenset({"channel", "coordinate"})
@@ -26,26 +27,30 @@ class Statistics(Model):
     std: tuple[float, ...]
 
 
-def centre(values: np.ndarray, modality: Modality, recentre: Recentre = "first") -> np.ndarray:
+def centre(values: Array, modality: Modality, recentre: Recentre = "first") -> Array:
     """Skeletons relative to their root joint, without one to the mean joint; other kinds unchanged.
 
-    Where a person stood is a matter of the camera.
+    Where a person stood depends on the camera.
 
     Parameters
     ----------
-    values : ndarray, shape (n, T, J, 3), metres, or (n, T, J, 2), pixels, or (n, ...)
+    values : ndarray or Tensor, shape (n, T, J, 3), metres, or (n, T, J, 2), pixels, or (n, ...)
     modality : Modality
         Names the root joint, if it has one.
     recentre : {"frame", "first", "none"}
         The root of each frame, or of the first frame, which keeps the path of the body.
+
+    Returns
+    -------
+    ndarray or Tensor, as given
     """
     if modality.kind != "skeleton" or recentre == "none":
         return values
     frames = slice(None) if recentre == "frame" else slice(0, 1)
     if modality.root is None:
-        return np.asarray(values - values[:, frames].mean(axis=2, keepdims=True))
+        return cast("Array", values - values[:, frames].mean(axis=2, keepdims=True)
     root = (modality.axes[1].names or ()).index(modality.root)
-    return np.asarray(values - values[:, frames, root : root + 1])
+    return values - values[:, frames, root : root + 1]
 
 
 def channel_statistics(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
