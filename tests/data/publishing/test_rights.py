@@ -235,7 +235,7 @@ def test_what_is_no_permission(tmp_path: Path, text: str) -> None:
         UsageError, match=r"cannot use a permission: .* Write source, granted_by, date"
     ):
         read_permissions([path])
-    with pytest.raises(UsageError, match="unreadable at .*none.md"):
+    with pytest.raises(UsageError, match=r"unreadable at .*none\.md"):
         read_permissions([tmp_path / "none.md"])
     (tmp_path / "plain.md").write_text("They said yes.")
     with pytest.raises(UsageError, match="without a head"):
