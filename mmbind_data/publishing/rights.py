@@ -14,13 +14,11 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from mmbind_data.errors import LicenceError, UsageError, suggest
 from mmbind_data.spec.bundle import Permission
 from mmbind_data.spec.descriptor import Verdict
 from mmbind_data.spec.store import SourceInfo
-from mmbind_data.spec.validation_messages import first_fault
+from mmbind_data.spec.validation_messages import DocumentFault, DocumentFaultError, fault_of
 
 DISCLAIMER = "This follows the descriptors' verdicts by fixed rules. It is not legal advice."
 CUSTOM = "LicenseRef-sources"
@@ -280,9 +278,8 @@ def _rights(source: SourceInfo, permissions: Sequence[Permission]) -> Rights:
     return Rights(*name, given.licence, "allow", why, given)
 
 
-def _permission_error(
-    problem: str, expected: str, got: object, fix: str = "", at: object = "--permission"
-) -> UsageError:
+def _permission_error(problem: str, expected: str, got: object, fix: str = "") -> UsageError:
+    at = "--permission"
     return UsageError(
         cannot="use a permission", problem=problem, at=at, expected=expected, got=got, fix=fix
     )
@@ -386,23 +383,24 @@ def _read(path: Path) -> list[Permission]:
         text = path.read_text(encoding="utf-8-sig")
         document = _markdown(text) if path.suffix.lower() in (".md", ".txt") else json.loads(text)
         listed = document if isinstance(document, list) else [document]
-        if listed:
-            # validated as JSON, because pydantic accepts a date as text only there
-            return [Permission.model_validate_json(json.dumps(entry)) for entry in listed]
-        got = "an empty list"
-    except ValidationError as error:
-        fault = first_fault(error)
-        got = f"{fault.key or 'the document'}: {fault.what}, {fault.got}"
+        if not listed:
+            raise _not_a_permission("an empty list")
+        # as JSON, because pydantic accepts a date as text only there
+        return [Permission.model_validate_json(json.dumps(entry)) for entry in listed]
     except (OSError, ValueError) as error:
-        got = str(error)
-    expected = "source, granted_by, date and text"
-    raise _permission_error("not a permission", expected, got, HOW_TO_WRITE, path)
+        raise UsageError(
+            cannot="use a permission", **fault_of(error, path), fix=HOW_TO_WRITE
+        ) from error
+
+
+def _not_a_permission(got: str) -> DocumentFaultError:
+    expected = "a JSON object, or Markdown with a head"
+    return DocumentFaultError(DocumentFault("not a permission", "", expected, got))
 
 
 def _markdown(text: str) -> dict[str, Any]:
     found = _HEAD.fullmatch(text.replace("\r\n", "\n"))
     if found is None:
-        message = "Markdown without a head"
-        raise ValueError(message)
+        raise _not_a_permission("Markdown without a head")
     pairs = [line.partition(":") for line in found[1].splitlines() if line.strip()]
     return {name.strip(): value.strip() for name, _, value in pairs} | {"text": found[2].strip()}
