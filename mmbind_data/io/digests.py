@@ -136,9 +136,7 @@ def write_manifest(
         Paths of the two documents.
     """
     by_path = {entry.path: entry for entry in known}
-    entries = tuple(
-        by_path.get(path) or file_entry(root, path) for path in store_files(root, own)
-    )
+    entries = tuple(by_path.get(path) or file_entry(root, path) for path in store_files(root, own))
     lines = manifest_lines(entries)
     manifest = Manifest(files=entries, tree_sha256=hashlib.sha256(lines.encode()).hexdigest())
     (root / own[0]).write_text(manifest_text(manifest))
