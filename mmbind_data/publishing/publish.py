@@ -36,12 +36,12 @@ from mmbind_data.publishing.rights import (
     read_permissions,
 )
 from mmbind_data.publishing.upload import (
-    HubRepository,
     check_destination,
     is_address,
     open_destination,
     upload,
 )
+from mmbind_data.publishing.upload_hub import HubRepository
 from mmbind_data.publishing.verify import verify
 from mmbind_data.publishing.versioning import choose_version
 from mmbind_data.reports.bound_report import write_report
