@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import torch
 
-from mmbind_data.conversion.workers import prepare_worker
-from mmbind_data.errors import MMBindError, OutputError
+from mmbind_data.errors import MMBindError
+from mmbind_data.io.process_pool import ProcessPool, process_pool
 from mmbind_data.progress import Progress
 from mmbind_train.benchmarks.jobs import Job, run_job
 
@@ -88,34 +87,29 @@ def _in_turn(waiting: Mapping[str, Job], tick: Tick) -> dict[str, str]:
 def _side_by_side(waiting: dict[str, Job], jobs: int, tick: Tick) -> dict[str, str]:
     failed: dict[str, str] = {}
     others = {child.pid for child in multiprocessing.active_children()}
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare_worker)
     running: dict[Future[None], Job] = {}
-    try:
-        while waiting or running:
-            _submit(pool, waiting, running, failed, tick)
-            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                cell, error = running.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise error
-                if error is not None:
-                    failed[cell.key] = _told(error)
-                tick(cell)
-    except BrokenProcessPool as error:
-        raise _worker_died(jobs) from error
-    except BaseException:
-        # what a process is at is not worth waiting for: the same command does it again
-        for child in multiprocessing.active_children():
-            if child.pid not in others:
-                child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with process_pool(jobs, cannot="run a benchmark", option="--jobs") as pool:
+        try:
+            while waiting or running:
+                _submit(pool, waiting, running, failed, tick)
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    cell, error = running.pop(future), future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise error
+                    if error is not None:
+                        failed[cell.key] = _told(error)
+                    tick(cell)
+        except BaseException:
+            # what a process is at is not worth waiting for: the same command does it again
+            for child in multiprocessing.active_children():
+                if child.pid not in others:
+                    child.terminate()
+            raise
     return failed
 
 
 def _submit(
-    pool: ProcessPoolExecutor,
+    pool: ProcessPool,
     waiting: dict[str, Job],
     running: dict[Future[None], Job],
     failed: dict[str, str],
@@ -130,8 +124,7 @@ def _submit(
         elif not any(need in waiting for need in cell.needs) and not any(
             other.key in cell.needs for other in running.values()
         ):
-            with _interrupts_held_back():
-                running[pool.submit(run_job, waiting.pop(key))] = cell
+            running[pool.submit(run_job, waiting.pop(key))] = cell
 
 
 def _spoilt(cell: Job, failed: Mapping[str, str]) -> str | None:
@@ -159,27 +152,3 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Inherited by a process that starts meanwhile: it must leave Ctrl-C to this one."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _worker_died(jobs: int) -> OutputError:
-    return OutputError(
-        cannot="run a benchmark",
-        problem="a worker process died",
-        at="--jobs",
-        expected=f"{jobs} processes to finish",
-        got="fewer",
-        fix="Out of memory: run the same command with fewer jobs to resume.",
-    )
