@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import torch
 
-from mmbind_data.conversion.workers import prepare_worker
-from mmbind_data.errors import MMBindError, OutputError
+from mmbind_data.errors import MMBindError
+from mmbind_data.io.process_pool import process_pool
 from mmbind_data.progress import Progress
 from mmbind_train.benchmarks.jobs import Job, run_job
 
@@ -89,42 +88,30 @@ def _run_in_pool(
 ) -> dict[str, str]:
     failed: dict[str, str] = {}
     others = {child.pid for child in multiprocessing.active_children()}
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=prepare_worker)
     running: dict[Future[None], Job] = {}
-    try:
-        while waiting or running:
-            for key, job in list(waiting.items()):
-                if reason := _failed_need(job, failed):
-                    failed[key] = reason
-                    count(waiting.pop(key))
-                elif not {*waiting, *(one.key for one in running.values())}.intersection(job.needs):
-                    with _interrupts_blocked():
+    with process_pool(processes, cannot="run a benchmark", option="--jobs") as pool:
+        try:
+            while waiting or running:
+                for key, job in list(waiting.items()):
+                    unfinished = {*waiting, *(one.key for one in running.values())}
+                    if reason := _failed_need(job, failed):
+                        failed[key] = reason
+                        count(waiting.pop(key))
+                    elif unfinished.isdisjoint(job.needs):
                         running[pool.submit(run_job, waiting.pop(key))] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                job, error = running.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise error
-                if error is not None:
-                    failed[job.key] = _reason(error)
-                count(job)
-    except BrokenProcessPool as error:
-        raise OutputError(
-            cannot="run a benchmark",
-            problem="a worker process died",
-            at="--jobs",
-            expected=f"{processes} processes to finish",
-            got="fewer",
-            fix="Out of memory: run the same command with fewer jobs to resume.",
-        ) from error
-    except BaseException:
-        # unfinished jobs are not worth waiting for: the same command does them again
-        for child in multiprocessing.active_children():
-            if child.pid not in others:
-                child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    job, error = running.pop(future), future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise error
+                    if error is not None:
+                        failed[job.key] = _reason(error)
+                    count(job)
+        except BaseException:
+            # unfinished jobs are not worth waiting for: the same command does them again
+            for child in multiprocessing.active_children():
+                if child.pid not in others:
+                    child.terminate()
+            raise
     return failed
 
 
@@ -151,16 +138,3 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C in processes that start meanwhile: this process handles it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
