@@ -98,7 +98,7 @@ def command(
             progress=progress,
             hardware=hardware,
             tensorboard=chosen["tensorboard"],
-            tell=tell,
+            on_message=tell,
         )
     processes.leave()
     if not processes.first:

@@ -27,7 +27,7 @@ from mmbind_data.binding.completion import (
 from mmbind_data.binding.evaluation import BindingStep, report_pairing
 from mmbind_data.binding.inputs import open_inputs
 from mmbind_data.binding.matching import match_sides
-from mmbind_data.binding.options import BindOptions, recipe_of
+from mmbind_data.binding.options import BindOptions, recorded_settings
 from mmbind_data.binding.writing import describe_bound, write_bound
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError
@@ -241,20 +241,23 @@ def _check_label_models(
 def _binder(
     hop: BindingStep, embedded: Embedded, options: BindOptions, parent: str | None
 ) -> BinderInfo:
-    sensor = hop.kind not in ("text", TIME, LOCATION)
-    other = "paper" if hop.shared == LABEL else hop.shared
-    grouped = {"group_by": options.group_by} if options.group_by and hop.kind != "text" else {}
+    if hop.kind not in ("text", TIME, LOCATION):
+        recorded = recorded_settings(options, hop.kind)
+    else:
+        recorded = {
+            "recipe": "paper" if hop.shared == LABEL else hop.shared,
+            "metric": _METRICS[hop.shared],
+            "match": "best",
+        }
+        if options.group_by and hop.kind != "text":
+            recorded["options"] = {"group_by": options.group_by}
     return BinderInfo(
         shared=hop.shared,
-        recipe=recipe_of(options) if sensor else other,
         embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
-        metric=options.rule.metric if sensor else _METRICS[hop.shared],
-        match=options.rule.match if sensor else "best",
-        top_k=options.rule.top_k if sensor else 1,
-        options=options.told(hop.kind) if sensor else grouped,
         parent_digest=parent,
         weight_rule="shares" if _several(hop, options) else options.weight_rule,
         seed=options.seed,
+        **recorded,
     )
 
 

@@ -6,7 +6,7 @@ Letters: n samples, T frames, J joints, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -48,9 +48,9 @@ def centre(values: Array, modality: Modality, recentre: Recentre = "first") -> A
         return values
     frames = slice(None) if recentre == "frame" else slice(0, 1)
     if modality.root is None:
-        return cast("Array", values - values[:, frames].mean(axis=2, keepdims=True)
+        return cast("Array", values - values[:, frames].mean(axis=2, keepdims=True))
     root = (modality.axes[1].names or ()).index(modality.root)
-    return values - values[:, frames, root : root + 1]
+    return cast("Array", values - values[:, frames, root : root + 1])
 
 
 def channel_statistics(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:

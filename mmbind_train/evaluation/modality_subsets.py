@@ -67,7 +67,7 @@ def score_subsets(
     for names in subsets(modalities):
         absent = np.array([name not in names for name in rows.modalities])
         index = np.where(absent, -1, rows.index)
-        kept = replace(rows, index=index).select((index >= 0).any(axis=1))
+        kept = replace(rows, index=index).select(np.flatnonzero((index >= 0).any(axis=1)))
         if len(kept):
             means = mean_scores([score_predictions(one, kept, predict(one, kept)) for one in tuned])
             del means["macro_f1_std"]

@@ -150,16 +150,16 @@ def open_checkpoints(
     """
     found, message, last = sorted(folder.glob("stage-*.pt")), "", None
     if found:
-        message = "begins anew: the checkpoint is damaged"
+        message = "starts over: the checkpoint is damaged"
         try:
             states = [_read(path) for path in found]
             if any(state["key"] != key for state in states):
                 message = (
-                    "begins anew: the checkpoint is of other options, other data or another version"
+                    "starts over: the checkpoint is of other options, other data or another version"
                 )
             elif log.shorten(states[-1]["logs"]):
                 last = states[-1]
-                message = f"goes on behind step {last['step']} of stage {len(found)}"
+                message = f"resumes after step {last['step']} of stage {len(found)}"
         except DAMAGE:
             pass
     if last is None:

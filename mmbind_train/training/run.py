@@ -121,6 +121,8 @@ class PretrainingRun:
                 outputs = processes.gather(outputs, len(chosen))
             return objective.loss(outputs, chosen)
 
+        saved = self.checkpoints
+        checkpoint = saved.stage(number, objective, rng) if saved is not None else None
         learning = [one for key, one in self.model.encoders.items() if key not in frozen]
         loss = fit(
             [Group([*learning, self.model.heads, objective.auxiliary])],
@@ -132,7 +134,7 @@ class PretrainingRun:
             stage=name,
             log=self.log,
             progress=self.progress,
-            checkpoint=self.checkpoints and self.checkpoints.stage(number, objective, rng),
+            checkpoint=checkpoint,
             order_of=windows.order if windows else None,
         )
         if isinstance(objective, Classify):
