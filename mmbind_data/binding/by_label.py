@@ -20,7 +20,8 @@ from mmbind_data.embedding.sentences import (
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.matching.match import best_matches, spread_ties
+from mmbind_data.matching.match import match, spread_ties
+from mmbind_data.matching.rule import MatchRule
 from mmbind_data.spec.label_synonyms import with_synonyms
 from mmbind_data.spec.store import LABEL
 from mmbind_data.store.pair_table import PairTable
@@ -81,7 +82,7 @@ def match_labels(
         config["model"] = options.label_model
     embedded = Embedded(embedded.vectors, config)
     n_first = len(texts[0])
-    to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
+    to_b, to_a = match(embedded.vectors[:n_first], embedded.vectors[n_first:], MatchRule())
     rng = np.random.default_rng(options.seed)
     return (
         spread_ties(groups[0], groups[1], to_b, rng),
