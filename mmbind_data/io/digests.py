@@ -98,6 +98,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def file_entry(root: Path, path: str) -> ManifestEntry:
+    """Path below ``root``, size and digest of one file."""
+    place = root / path
+    return ManifestEntry(path=path, bytes=place.stat().st_size, sha256=file_digest(place))
+
+
 def store_files(root: Path, own: tuple[str, str] = (MANIFEST, SUMS)) -> Iterator[str]:
     """Relative POSIX paths of all files below ``root``, sorted, without the manifest's own two."""
     yield from (path for path in sorted(files_below(root)) if path not in own)
@@ -130,13 +136,7 @@ def write_manifest(
         Paths of the two documents.
     """
     by_path = {entry.path: entry for entry in known}
-    entries = tuple(
-        by_path.get(path)
-        or ManifestEntry(
-            path=path, bytes=(root / path).stat().st_size, sha256=file_digest(root / path)
-        )
-        for path in store_files(root, own)
-    )
+    entries = tuple(by_path.get(path) or file_entry(root, path) for path in store_files(root, own))
     lines = manifest_lines(entries)
     manifest = Manifest(files=entries, tree_sha256=hashlib.sha256(lines.encode()).hexdigest())
     (root / own[0]).write_text(manifest_text(manifest))
