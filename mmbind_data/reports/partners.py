@@ -22,8 +22,8 @@ from mmbind_data.reports.html import (
     section,
     table,
 )
-from mmbind_data.reports.tables import JudgedPairs, Samples, read_columns, share
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.reports.tables import JudgedPairs, Samples, share
+from mmbind_data.store.bound import BoundDataset
 
 MAX_ENTRIES = 10
 SINGLE = 12  # fewer uses are counted one by one, more in ever wider bins
@@ -85,7 +85,7 @@ def _use_bins(
 
 def weights(bound: BoundDataset, judged: JudgedPairs) -> Section:
     """How strongly pairs count in the loss."""
-    rows_of = read_columns(bound.path / PAIRS, ["kind", "weight"])
+    rows_of = bound.pairs().select(["kind", "weight"])
     pseudo = pc.is_in(rows_of["kind"].cast(pa.string()), pa.array(["pseudo", "mean"]))
     known = rows_of.filter(pseudo)["weight"].to_numpy().astype(np.float64)
     rule = f"Rule: {', '.join(dict.fromkeys(one.weight_rule for one in bound.info.binder))}."

@@ -28,11 +28,10 @@ from mmbind_data.reports.tables import (
     Samples,
     coverage,
     label_pairs,
-    read_columns,
     share,
 )
 from mmbind_data.spec.store import BinderInfo
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import DESCRIPTOR
 
 MAX_ENTRIES = 10  # entries of a list of the largest
@@ -132,7 +131,7 @@ def rows_by_kind(bound: BoundDataset) -> Section:
     """How many rows there are of each kind, and how many of them carry each modality."""
     modalities = bound.info.modalities
     names = ["kind", "shared", "rank", *(f"{name}.source" for name in modalities)]
-    rows = read_columns(bound.path / PAIRS, names)
+    rows = bound.pairs().select(names)
     groups: dict[tuple[str, str], pa.Table] = {}
     kinds = rows["kind"].cast(pa.string())
     for kind in kinds.unique().to_pylist():

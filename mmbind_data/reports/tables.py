@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from mmbind_data.errors import IntegrityError
 from mmbind_data.io.locations import parquet_location
-from mmbind_data.store.bound import EVALUATION, PAIRS, BoundDataset
+from mmbind_data.store.bound import EVALUATION, BoundDataset
 from mmbind_data.store.dataset import Dataset
 
 
@@ -177,7 +177,7 @@ def _rows_of_pairs(
     A binding, an anchor and a rank name a row; should several bear the name, their order counts.
     """
     names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
-    table = read_columns(bound.path / PAIRS, names)
+    table = bound.pairs().select(names)
     bound_kinds = pa.array(["pseudo", "mean"])
     table = table.filter(pc.is_in(table["kind"].cast(pa.string()), bound_kinds))
     theirs = (_numbers(table, "hop"), samples.find(table["anchor_uid"]), _numbers(table, "rank"))

@@ -278,7 +278,7 @@ def test_a_wanted_column_that_stands_twice(
     shutil.rmtree(tmp_path / "own.zarr")
     write(["ax", "ay", "az", "gx", "ax", "gz"])
     expected = (
-        rf"column ax stands 2 times at .*sit_0\.{ending}: .*got it as columns 1, 5\. .*the descr"
+        rf"column ax occurs 2 times at .*sit_0\.{ending}: .*got it as columns 1, 5\. .*the descr"
     )
     with pytest.raises(RawLayoutError, match=expected):
         own(tmp_path, json.dumps(document))
@@ -343,8 +343,8 @@ def test_comments_may_stand_anywhere() -> None:
         ("{", "broken JSON"),
         ("[]", "cannot use the descriptor"),
         (changed(modalities={}), "modalities"),
-        (changed(modality=1), "unknown field modality at the descriptor"),
-        (changed(dataset_id="My Data"), "dataset_id at .*pattern.*got 'My Data'"),
+        (changed(modality=1), "unknown field at modality in the descriptor"),
+        (changed(dataset_id="My Data"), "dataset_id in .*pattern.*got 'My Data'"),
         (changed(modalities={"acc": {"unit": "g", "rate_hz": 50}}), "needs columns"),
         (changed(modalities={"acc": {"unit": "g", "columns": ["x"]}}), "needs rate_hz or time"),
         (changed(modalities={"acc": {"unit": "furlog", "columns": ["x"], "rate_hz": 1}}),
