@@ -15,7 +15,10 @@ from mmbind_train.benchmarks.protocol import REFERENCES
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 # what a summary averages; None where a score has none
-MEANS = "accuracy macro_f1 paper_statistic n_pairs pretrain_cpu_s finetune_cpu_s joules".split()
+MEANS = (
+    "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
+    "joules",
+)  # fmt: skip
 ScoreKey = tuple[str, str, int, str]  # row, split, seed, condition
 PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
