@@ -56,12 +56,12 @@ def command(
         result = write_results_report(path, out, overwrite=overwrite)
         line = f"{out}: {result['protocol']}, {result['n_scores']} evaluations"
     else:
-        from mmbind_data.reports.bound_report import write_report
+        from mmbind_data.reports.bound_report import report
         from mmbind_data.store.bound import open_bound
 
         opened = open_bound(path, sources=source_paths(sources))
         n_pairs = 20 if pairs is None else pairs
-        result = write_report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
+        result = report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
         line = f"{out}: {result['n_pairs']} pairs, {result['n_drawn']} drawn"
     return Report(result, [f"{line}, {result['bytes'] / 1e6:.1f} MB"])
 

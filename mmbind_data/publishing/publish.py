@@ -32,7 +32,7 @@ from mmbind_data.publishing.rights import (
     read_permissions,
 )
 from mmbind_data.publishing.versioning import choose_version
-from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.bound_report import report
 from mmbind_data.spec.bundle import BundleInfo, BundleSource
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.pair_table import bound_digest
@@ -255,7 +255,7 @@ def write_bundle(plan: PublicationPlan, folder: Path, progress: Progress | None 
         shutil.copyfile(path, folder / PERMISSIONS / path.name)
     for file, wordings in label_maps(bound.info).items():
         write_json(folder / file, wordings)
-    write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
+    report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
     write_manifest(folder, own=BUNDLE_OWN)
     return facts
 

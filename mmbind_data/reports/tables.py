@@ -1,4 +1,4 @@
-"""The figures of the report: what was paired, seen with labels, as columns of numbers."""
+"""Data of the report on a bound store: samples, and pairs with their labels, as columns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mmbind_data.errors import IntegrityError
 from mmbind_data.io.locations import parquet_location
+from mmbind_data.reports.html import DOING
 from mmbind_data.store.bound import EVALUATION, PAIRS, BoundDataset
 from mmbind_data.store.dataset import Dataset
 
@@ -99,14 +100,19 @@ class JudgedPairs:
     def __len__(self) -> int:
         return len(self.anchor)
 
+    @property
+    def first(self) -> np.ndarray:
+        """The judged pairs of anchors with their first partners: bool, shape (n,)."""
+        return self.judged & (self.rank == 0)
+
 
 def read_samples(bound: BoundDataset) -> Samples:
-    """Open every source and read who did what in each sample.
+    """Open every source and read label and subject of each sample.
 
     Raises
     ------
     FormatError
-        A source is not where it was.
+        A source is missing.
     """
     ids = tuple(source.source_id for source in bound.info.sources)
     stores = tuple(bound.source(one) for one in ids)
@@ -128,85 +134,79 @@ def read_samples(bound: BoundDataset) -> Samples:
 
 
 def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
-    """Read what pairing was judged to be, and find each pair's row in the table of pairs.
+    """Read the evaluation of pairing, and find each pair's row in the table of pairs.
 
     Raises
     ------
     IntegrityError
         The evaluation is missing, or does not fit the sources.
     """
-    place = bound.path / EVALUATION
-    table = read_columns(place / "partners.parquet", None)
-    document = _read_document(place / "pairing.json")
-    n = len(table)
+    path = bound.path / EVALUATION
+    table = read_columns(path / "partners.parquet")
+    document = _read_document(path / "pairing.json")
     sizes = [one["n_pairs"] for one in document["directions"]]
     anchor, partner = samples.find(table["anchor_uid"]), samples.find(table["partner_uid"])
-    if sum(sizes) != n or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
-        step = "Bind anew with mmbind bind."
+    if sum(sizes) != len(table) or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
         raise IntegrityError(
-            cannot="report",
-            problem="the evaluation does not fit the store",
-            at=place,
-            expected=f"{sum(sizes)} pairs of the sources' samples",
-            got=f"{n} pairs",
-            fix=step,
-        )
+            cannot=DOING, problem="the evaluation does not fit the store", at=path,
+            expected=f"{sum(sizes)} pairs of the sources' samples", got=f"{len(table)} pairs",
+            fix="Bind anew with mmbind bind.",
+        )  # fmt: skip
     direction = np.repeat(np.arange(len(sizes)), sizes)
     comparable = np.array([bool(one["confusion"]) for one in document["directions"]])
     known = pc.and_(table["anchor_label"].is_valid(), table["partner_label"].is_valid())
     judged = known.to_numpy() & comparable[direction]
     equal = pc.equal(table["anchor_label"], table["partner_label"]).fill_null(False).to_numpy()
-    hop, rank = _numbers(table, "hop"), _numbers(table, "rank")
-    hop = (
-        hop + len(bound.info.shared) - 1 - hop.max(initial=0)
-    )  # inputs may bring hops of their own
-    row, measured, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
-    if "similarity" in table.column_names:  # that of this binding, not of a chain of several
-        measured = table["similarity"].to_numpy()
+    hop, rank = _integers(table, "hop"), _integers(table, "rank")
+    hop += len(bound.info.shared) - 1 - hop.max(initial=0)  # inputs may bring hops of their own
+    row, similarity, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
+    if "similarity" in table.column_names:  # of this binding, not of a chain of several
+        similarity = table["similarity"].to_numpy()
     return JudgedPairs(
-        document=document, hop=hop, rank=rank, direction=direction, anchor=anchor, partner=partner,
-        row=row, similarity=measured, weight=weight, judged=judged, right=judged & equal,
+        document, hop, rank, direction, anchor, partner, row, similarity, weight, judged,
+        judged & equal,
     )  # fmt: skip
 
 
 def _rows_of_pairs(
     bound: BoundDataset, samples: Samples, hop: np.ndarray, anchor: np.ndarray, rank: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, similarity and weight of each pair in the table of pairs; -1, NaN where there is none.
+    """Row, similarity and weight of each pair in the table of pairs; -1 and NaN if there is none.
 
-    A binding, an anchor and a rank name a row; should several bear the name, their order counts.
+    Hop, anchor and rank identify a row; if several rows share all three, their order counts.
     """
     names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
-    table = read_columns(bound.path / PAIRS, names)
-    bound_kinds = pa.array(["pseudo", "mean"])
-    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), bound_kinds))
-    theirs = (_numbers(table, "hop"), samples.find(table["anchor_uid"]), _numbers(table, "rank"))
-    sizes = [max(int(b.max(initial=0)), int(own.max(initial=0))) + 1
-             for b, own in zip(theirs, (hop, anchor, rank), strict=True)]  # fmt: skip
-    have, want = (
-        _classes_of_judged(np.ravel_multi_index(one, sizes))
-        for one in (theirs, (hop, anchor, rank))
-    )
+    table = pseudo_rows(read_columns(bound.path / PAIRS, names))
+    stored = _integers(table, "hop"), samples.find(table["anchor_uid"]), _integers(table, "rank")
+    given = hop, anchor, rank
+    shape = [
+        max(int(one.max(initial=0)), int(other.max(initial=0))) + 1
+        for one, other in zip(stored, given, strict=True)
+    ]
+    have, want = (_distinct(np.ravel_multi_index(keys, shape)) for keys in (stored, given))
     order = np.argsort(have)
     place = order[np.searchsorted(have, want, sorter=order).clip(max=len(have) - 1)]
-    there = have[place] == want
-    similarity = table["similarity"].to_numpy()[place]
-    weight = table["weight"].to_numpy()[place]
-    return (
-        np.where(there, table["row"].to_numpy()[place], -1),
-        np.where(there, similarity, np.nan).astype(np.float32),
-        np.where(there, weight, np.nan).astype(np.float32),
+    found = have[place] == want
+    similarity, weight = (
+        np.where(found, table[name].to_numpy()[place], np.nan).astype(np.float32)
+        for name in ("similarity", "weight")
     )
+    return np.where(found, table["row"].to_numpy()[place], -1), similarity, weight
 
 
-def _classes_of_judged(keys: np.ndarray) -> np.ndarray:
-    """Keys made unique by how often each has come before: int64, shape (n,)."""
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """Keys made distinct by how often each has occurred before: int64, shape (n,)."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    first = np.searchsorted(ordered, ordered)
     again = np.empty(len(keys), dtype=np.int64)
-    again[order] = np.arange(len(keys)) - first
+    again[order] = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
     return keys + again * (int(keys.max(initial=0)) + 1)
+
+
+def pseudo_rows(table: pa.Table) -> pa.Table:
+    """The rows of a table of pairs that binding made."""
+    kinds = pa.array(["pseudo", "mean"])
+    return table.filter(pc.is_in(table["kind"].cast(pa.string()), kinds))
 
 
 def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int]]]:
@@ -224,8 +224,7 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int
         In the order of first appearance. Numbers: samples; of these anchors with a partner; used
         as a partner; times used; first pairs judged; of these right.
     """
-    n = len(names)
-    first = judged.judged & (judged.rank == 0)
+    n, first = len(names), judged.first
     uses = np.bincount(judged.partner, minlength=n)
     columns = [
         np.ones(n, dtype=np.int64),
@@ -271,8 +270,8 @@ def share(flags: np.ndarray) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def read_columns(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    """Some columns of a Parquet file, or all.
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of a Parquet file, or all.
 
     Raises
     ------
@@ -294,12 +293,12 @@ def _read_document(path: Path) -> Any:
 
 def _unreadable(path: Path, expected: str, error: Exception) -> IntegrityError:
     return IntegrityError(
-        cannot="report", problem="unreadable evaluation", at=path, expected=expected, got=str(error)
+        cannot=DOING, problem="unreadable evaluation", at=path, expected=expected, got=error
     )
 
 
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """A column of whole numbers, int64; zeros where stores of an older binder lack it."""
+def _integers(table: pa.Table, name: str) -> np.ndarray:
+    """A column as int64; zeros if a store of an older version lacks it."""
     if name not in table.column_names:
         return np.zeros(len(table), dtype=np.int64)
-    return np.asarray(table[name].to_numpy(), dtype=np.int64)
+    return np.array(table[name].to_numpy(), dtype=np.int64)

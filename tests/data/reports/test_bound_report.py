@@ -30,7 +30,7 @@ from smallstores import JOINTS, write_small_store
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import FormatError, IntegrityError, OutputError, UsageError
-from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.bound_report import report
 from mmbind_data.reports.tables import read_judged, read_samples
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.store.bound import PAIRS, open_bound
@@ -82,7 +82,7 @@ def reports(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("reports")
     made = {name: folder / f"{name}.html" for name in stores}
     for name, path in stores.items():
-        write_report(open_bound(path), made[name])
+        report(open_bound(path), made[name])
     return made
 
 
@@ -324,7 +324,7 @@ def test_skeletons_are_relative_to_their_root(tmp_path: Path) -> None:
     nodes = [tmp_path / "a.zarr", tmp_path / "b.zarr"]
     path = tmp_path / "bound.zarr"
     bind(nodes, path, shared="skeleton", options=BindOptions(embed="raw"))
-    write_report(open_bound(path), tmp_path / "r.html")
+    report(open_bound(path), tmp_path / "r.html")
     known = {pair.anchor["uid"]: pair.anchor for pair in naive_pairs(path)}
     bound = open_bound(path)
     for card in read_html(tmp_path / "r.html").all("article", "card")[::4]:
@@ -444,7 +444,7 @@ def with_second_partners(path: Path, out: Path, rank: int = 1) -> Path:
 
 def test_several_partners_per_anchor(bound_store: Path, tmp_path: Path) -> None:
     path = with_second_partners(bound_store, bound_store.parent / "soft.zarr")
-    result = write_report(open_bound(path), tmp_path / "r.html")
+    result = report(open_bound(path), tmp_path / "r.html")
     pairs, page = naive_pairs(path), read_html(tmp_path / "r.html")
     shutil.rmtree(path)
     first = [pair for pair in pairs if pair.rank == 0]
@@ -488,7 +488,7 @@ def test_rows_of_one_name_are_told_apart_by_their_order(bound_store: Path) -> No
 
 def test_text_of_the_data_is_never_markup(tmp_path: Path) -> None:
     hostile = make_hostile(tmp_path)
-    write_report(open_bound(hostile), tmp_path / "r.html")
+    report(open_bound(hostile), tmp_path / "r.html")
     page = read_html(tmp_path / "r.html")
     tags = {one.tag for one in page.everything()}
     assert tags.isdisjoint({"script", "img", "b1", "i"})
@@ -511,7 +511,7 @@ def test_only_the_drawn_rows_are_read(
         return load(self, modality, rows)
 
     monkeypatch.setattr(Dataset, "load", watched)
-    write_report(open_bound(bound_store), tmp_path / "r.html", n_pairs=6)
+    report(open_bound(bound_store), tmp_path / "r.html", n_pairs=6)
     assert read == [1] * 12
 
 
@@ -520,15 +520,15 @@ def test_the_seed_draws_and_nothing_else_is_left_to_chance(
 ) -> None:
     pages = []
     for i, seed in enumerate((0, 0, 1)):
-        result = write_report(open_bound(bound_store), tmp_path / f"{i}", n_pairs=6, seed=seed)
+        result = report(open_bound(bound_store), tmp_path / f"{i}", n_pairs=6, seed=seed)
         pages.append((tmp_path / f"{i}").read_bytes())
         assert result["n_drawn"] == 6
         assert result["bytes"] == len(pages[-1])
     assert pages[0] == pages[1] != pages[2]
-    assert write_report(open_bound(bound_store), tmp_path / "all", n_pairs=999)["n_drawn"] == 31
-    assert write_report(open_bound(bound_store), tmp_path / "none", n_pairs=0)["n_drawn"] == 0
+    assert report(open_bound(bound_store), tmp_path / "all", n_pairs=999)["n_drawn"] == 31
+    assert report(open_bound(bound_store), tmp_path / "none", n_pairs=0)["n_drawn"] == 0
     with pytest.raises(UsageError, match="0 or more"):
-        write_report(open_bound(bound_store), tmp_path / "x", n_pairs=-1)
+        report(open_bound(bound_store), tmp_path / "x", n_pairs=-1)
 
 
 def test_nothing_is_overwritten_but_a_report(
@@ -536,20 +536,20 @@ def test_nothing_is_overwritten_but_a_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     bound, out = open_bound(bound_store), tmp_path / "new" / "r.html"
-    write_report(bound, out)
+    report(bound, out)
     first = out.read_bytes()
     with pytest.raises(OutputError, match=r"exists already.*--overwrite"):
-        write_report(bound, out)
-    write_report(bound, out, n_pairs=1, overwrite=True)
+        report(bound, out)
+    report(bound, out, n_pairs=1, overwrite=True)
     assert out.read_bytes() != first
     letter = tmp_path / "letter.html"
     letter.write_text("<html>dear</html>")
     for place in (letter, tmp_path):
         with pytest.raises(OutputError, match="no report that mmbind made"):
-            write_report(bound, place, overwrite=True)
+            report(bound, place, overwrite=True)
     for place in (bound_store / "r.html", node_stores[0] / "meta" / "r.html", bound_store):
         with pytest.raises(OutputError, match="lies inside one"):
-            write_report(bound, place, overwrite=True)
+            report(bound, place, overwrite=True)
     assert letter.read_text() == "<html>dear</html>"
 
     def full(*_: object) -> None:
@@ -558,7 +558,7 @@ def test_nothing_is_overwritten_but_a_report(
     before = out.read_bytes()
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OutputError, match="No space left"):
-        write_report(bound, out, overwrite=True)
+        report(bound, out, overwrite=True)
     assert out.read_bytes() == before
     assert [one.name for one in out.parent.iterdir()] == ["r.html"]
 
@@ -569,14 +569,14 @@ def test_what_is_missing_or_broken_is_said(
     copy = tmp_path / "bound.zarr"
     shutil.copytree(bound_store, copy)
     with pytest.raises(FormatError, match=r"store not found.*--source"):
-        write_report(open_bound(copy), tmp_path / "r.html")
+        report(open_bound(copy), tmp_path / "r.html")
     places = dict(zip(("utd-mhad-a", "utd-mhad-b"), node_stores, strict=True))
-    write_report(open_bound(copy, sources=places), tmp_path / "r.html")
+    report(open_bound(copy, sources=places), tmp_path / "r.html")
     table = pq.read_table(copy / PARTNERS)
     pq.write_table(table.slice(1), copy / PARTNERS)
     with pytest.raises(IntegrityError, match="evaluation does not fit"):
-        write_report(open_bound(copy, sources=places), tmp_path / "s.html")
+        report(open_bound(copy, sources=places), tmp_path / "s.html")
     (copy / PARTNERS).unlink()
     with pytest.raises(IntegrityError, match="unreadable evaluation"):
-        write_report(open_bound(copy, sources=places), tmp_path / "s.html")
+        report(open_bound(copy, sources=places), tmp_path / "s.html")
     assert not (tmp_path / "s.html").exists()
