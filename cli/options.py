@@ -159,21 +159,14 @@ def _bad_value(
         told = told.get(part, {}) if isinstance(told, dict) else {}
     known = usual if isinstance(usual, dict) else {}
     in_file = path is not None and isinstance(told, dict) and (name in told or not name)
-    if found.what == "unknown field":
+    if found.problem == "unknown field":
         step = suggest(name, known)
     elif name in known:
         step = f"Leave it out for the default, {json.dumps(known[name])}."
     else:
         step = "Give one of them."
-    where = found.place(path if in_file else "the options")
-    return UsageError(
-        cannot="use the configuration",
-        problem=found.what,
-        at=where,
-        expected=found.expected,
-        got=found.got,
-        fix=step,
-    )
+    document = path if in_file else "the options"
+    return UsageError(cannot="use the configuration", **found.keywords(document), fix=step)
 
 
 # options of bind that belong to one sort of shared modality alone

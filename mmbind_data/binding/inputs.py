@@ -8,13 +8,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from mmbind_data.binding.completion import original_rows
 from mmbind_data.errors import BindingError, UsageError, suggest
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
-from mmbind_data.store.lineage import lineage_of, recording_table, recording_tables_of_bound
+from mmbind_data.store.lineage import lineage_of, recordings_of
 from mmbind_data.store.pair_table import PairTable, bound_rows, open_source
 
 
@@ -138,14 +137,7 @@ def check_recordings(stores: Sequence[Dataset | BoundDataset], doing: str) -> No
     ------
     BindingError
     """
-    found = []
-    for store in stores:
-        parts = (
-            recording_tables_of_bound(store).values()
-            if isinstance(store, BoundDataset)
-            else [recording_table(store)]
-        )
-        found.append((store.path, lineage_of(pa.concat_tables(parts))))
+    found = [(store.path, lineage_of(recordings_of(store))) for store in stores]
     for (path, own), (there, others) in combinations(found, 2):
         n = own.common(others)
         if n:

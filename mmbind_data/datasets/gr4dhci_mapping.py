@@ -20,9 +20,10 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile, bad_file
+from mmbind_data.raw.files import RawFile
 from mmbind_data.raw.tables import read_json
 from mmbind_data.spec.descriptor import Model
+from mmbind_data.spec.validation_messages import fault_of
 
 FILE = "gr4dhci-mapping.json"
 STEP = f"Correct {FILE}; `mmbind datasets gr4dhci` tells its fields."
@@ -144,10 +145,8 @@ def load_mapping(file: RawFile | None) -> Mapping:
         # in JSON's own terms: a list is a tuple there, but a number is no text
         return Mapping.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        got = first["msg"].removeprefix("Value error, ")
-        raise bad_file(file, f"bad mapping, {place}", "a value that fits", got, STEP) from error
+        found = fault_of(error, file.place)
+        raise RawLayoutError(cannot=f"read {file.path}", **found, fix=STEP) from error
 
 
 def locate(mapping: Mapping, path: str) -> Place | None:

@@ -18,6 +18,7 @@ from mmbind_data.datasets.own.descriptor import DOCUMENT, DOING, without_comment
 from mmbind_data.datasets.reader import TABLE, DatasetReader
 from mmbind_data.errors import FormatError, UsageError, suggest
 from mmbind_data.spec.descriptor import Descriptor
+from mmbind_data.spec.validation_messages import fault_of
 
 GROUP = "mmbind.datasets"
 
@@ -125,14 +126,8 @@ def load_descriptor(name: str) -> Descriptor:
     try:
         descriptor = _descriptor(path.read_bytes())
     except (OSError, ValueError) as error:  # a ValidationError is one too
-        expected = "a JSON document after descriptor.schema.json"
-        raise FormatError(
-            cannot=f"describe {name}",
-            problem="broken descriptor",
-            at=path,
-            expected=expected,
-            got=str(error),
-        ) from error
+        step = "schemas/descriptor.schema.json describes the document."
+        raise FormatError(cannot=f"describe {name}", **fault_of(error, path), fix=step) from error
     if descriptor.dataset_id != name:
         raise FormatError(
             cannot=f"describe {name}",

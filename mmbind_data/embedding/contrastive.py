@@ -7,6 +7,7 @@ Letters: n samples of a batch, T frames, C channels, d embedding length.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,18 +20,12 @@ from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Modality
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
 
-# The best of ten settings on UTD-MHAD subjects 1-6 at 300 steps.
-TEMPERATURE = 0.1
-JITTER = 0.8  # standard deviations of the signal
-SCALING = 0.5  # relative
-TURN = 0.4  # radians: how differently two people wear a device
+TEMPERATURE = 0.1  # of NT-Xent
 # kinds that can be warped in time and scaled, and whose values are worth noise
 STREAM_KINDS = ("inertial", "signal", "skeleton")
-KNOTS = 5  # pieces of a warped time axis
-WARP = 0.15  # log-normal spread of their lengths
 
 
 def embed_contrastive(
@@ -72,10 +67,11 @@ def embed_contrastive(
     Notes
     -----
     Source: T. Chen et al., "A simple framework for contrastive learning of visual
-    representations" (ICML 2020), eq. 1; the alterations: T. Um et al., "Data augmentation of
-    wearable sensor data" (ICMI 2017).
+    representations" (ICML 2020), eq. 1; the views: `mmbind_data.embedding.augmentation.view`.
     """
     import torch
+
+    from mmbind_data.embedding import augmentation
 
     if modality.kind not in STREAM_KINDS:
         raise UsageError(
@@ -89,22 +85,26 @@ def embed_contrastive(
     generator = torch.Generator().manual_seed(seed)
 
     def head(_: Modality) -> nn.Module:
-        return torch.nn.Sequential(
-            torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM),
-            torch.nn.ReLU(), torch.nn.Linear(LATENT_DIM, LATENT_DIM // 2),
-        )  # fmt: skip
+        sizes = ((LATENT_DIM, LATENT_DIM), (LATENT_DIM, LATENT_DIM // 2))
+        layers = [(torch.nn.ReLU(), torch.nn.Linear(*size)) for size in sizes]
+        return torch.nn.Sequential(*itertools.chain(*layers))
 
     def objective(statistics: Statistics) -> LossOf:
         spread = torch.tensor(statistics.std) if turned else None
 
         def loss(encoder: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
-            views = torch.cat([view(batch, spread, generator) for _ in range(2)])
-            first, second = head(encoder(views)).split(len(batch))
+            views = [augmentation.view(batch, spread, generator) for _ in range(2)]
+            first, second = head(encoder(torch.cat(views))).split(len(batch))
             return nt_xent(first, second, TEMPERATURE)
 
         return loss
 
-    views = {"jitter": JITTER, "scaling": SCALING, "turn": TURN if turned else 0.0, "warp": WARP}
+    views = {
+        "jitter": augmentation.JITTER,
+        "scaling": augmentation.SCALING,
+        "turn": augmentation.TURN if turned else 0.0,
+        "warp": augmentation.WARP,
+    }
     return train_encoder(
         "contrastive",
         values,
@@ -138,59 +138,3 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     logits = unit @ unit.T / temperature
     logits = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool), -torch.inf)
     return functional.cross_entropy(logits, torch.arange(len(logits)).roll(len(first)))
-
-
-def view(batch: Tensor, spread: Tensor | None, generator: Generator) -> Tensor:
-    """One altered copy of standardised samples: warped in time, turned, scaled, with noise.
-
-    Parameters
-    ----------
-    batch : Tensor, shape (n, T, ...)
-    spread : Tensor, shape (3,), or None
-        Standard deviations that undo the standardisation of three-axis inertial samples, so that
-        they are turned in space and not in units of their spread; None: no turning.
-    generator : torch.Generator
-
-    Returns
-    -------
-    Tensor, shape (n, T, ...)
-    """
-    import torch
-
-    flat = warp_time(batch.flatten(2), generator)
-    if spread is not None:
-        flat = (flat * spread) @ rotations(len(flat), generator) / spread
-    factor = 1 + SCALING * torch.randn(len(flat), 1, flat.shape[2], generator=generator)
-    noise = JITTER * torch.randn(flat.shape, generator=generator)
-    return (flat * factor + noise).reshape(batch.shape)
-
-
-def warp_time(batch: Tensor, generator: Generator) -> Tensor:
-    """Run (n, T, C) samples faster and slower, both ends and the order of frames kept."""
-    import torch
-
-    n, frames = batch.shape[:2]
-    pace = torch.exp(WARP * torch.randn(n, KNOTS, generator=generator))
-    # piecewise linear time, 0..T-1, through knots at the summed lengths of the pieces
-    knots = torch.cat([torch.zeros(n, 1), pace.cumsum(1) / pace.sum(1, keepdim=True)], dim=1)
-    place = torch.linspace(0, KNOTS, frames)
-    piece = place.long().clamp(max=KNOTS - 1)
-    share = place - piece
-    time = (knots[:, piece] * (1 - share) + knots[:, piece + 1] * share) * (frames - 1)
-    left = time.long().clamp(0, max(frames - 2, 0))
-    rest = (time - left).unsqueeze(2)
-    rows = torch.arange(n).unsqueeze(1)
-    right = (left + 1).clamp(max=frames - 1)
-    return batch[rows, left] * (1 - rest) + batch[rows, right] * rest
-
-
-def rotations(n: int, generator: Generator) -> Tensor:
-    """Rotation matrices (n, 3, 3) about random axes, by angles of spread `TURN`."""
-    import torch
-
-    vector = TURN * torch.randn(n, 3, generator=generator) / 3**0.5
-    x, y, z = vector.unbind(1)
-    zero = torch.zeros(n)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(n, 3, 3)
-    turned: Tensor = torch.linalg.matrix_exp(skew)
-    return turned

@@ -16,8 +16,8 @@ from mmbind_data.publishing.bundle_store import JUDGEMENT
 from mmbind_data.publishing.rights import CUSTOM, Decision
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.spec.store import BoundInfo
-from mmbind_data.store.bound import PAIRS, BoundDataset, open_bound
-from mmbind_data.store.dataset import DESCRIPTOR, Dataset, read_table
+from mmbind_data.store.bound import BoundDataset, open_bound
+from mmbind_data.store.dataset import DESCRIPTOR, Dataset
 from mmbind_data.store.lineage import named_rows, named_uids
 from mmbind_data.store.pair_table import KINDS
 
@@ -95,7 +95,7 @@ def gather_facts(
     stores = {one.source_id: source.source(one.source_id) for one in bound.info.sources}
     descriptors = {store.info.dataset_id: store.document(DESCRIPTOR) for store in stores.values()}
     judgement = _judgement(bound)
-    table = read_table(bound.path / PAIRS)
+    table = bound.pairs()
     return Facts(folder, bundle, bound.info, decision, table, stores, descriptors, judgement)
 
 

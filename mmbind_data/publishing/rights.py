@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from mmbind_data.errors import LicenceError, UsageError, suggest
 from mmbind_data.spec.bundle import Permission
 from mmbind_data.spec.descriptor import Verdict
 from mmbind_data.spec.store import SourceInfo
+from mmbind_data.spec.validation_messages import DocumentFault, DocumentFaultError, fault_of
 
 DISCLAIMER = "This follows the descriptors' verdicts by fixed rules. It is not legal advice."
 CUSTOM = "LicenseRef-sources"
@@ -406,32 +405,22 @@ def _read(path: Path) -> list[Permission]:
         document = _markdown(text) if path.suffix.lower() in (".md", ".txt") else json.loads(text)
         listed = document if isinstance(document, list) else [document]
         if not listed:
-            message = "an empty list"
-            raise ValueError(message)
+            raise _not_a_permission("an empty list")
         # as JSON, because from there a date is a text
         return [Permission.model_validate_json(json.dumps(one)) for one in listed]
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        got = f"{where}: {first['msg']}"
     except (OSError, ValueError) as error:
-        got = str(error)
-    expected = "source, granted_by, date and text"
-    raise UsageError(
-        cannot="use a permission",
-        problem="not a permission",
-        at=path,
-        expected=expected,
-        got=got,
-        fix=NEXT,
-    ) from None
+        raise UsageError(cannot="use a permission", **fault_of(error, path), fix=NEXT) from error
+
+
+def _not_a_permission(got: str) -> DocumentFaultError:
+    expected = "a JSON object, or Markdown with a head"
+    return DocumentFaultError(DocumentFault("not a permission", "", expected, got))
 
 
 def _markdown(text: str) -> dict[str, Any]:
     found = _HEAD.fullmatch(text.replace("\r\n", "\n"))
     if found is None:
-        message = "Markdown without a head"
-        raise ValueError(message)
+        raise _not_a_permission("Markdown without a head")
     pairs = [line.partition(":") for line in found[1].splitlines() if line.strip()]
     head = {name.strip(): value.strip() for name, _, value in pairs}
     return {**head, "text": found[2].strip()}

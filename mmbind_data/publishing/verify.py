@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from mmbind_data.errors import Finding, FormatError, IntegrityError
 from mmbind_data.io.digests import (
     BUNDLE_OWN,
@@ -23,6 +21,7 @@ from mmbind_data.io.digests import (
 from mmbind_data.io.locations import locate
 from mmbind_data.io.unzip import is_archive, unpacked
 from mmbind_data.spec.bundle import Manifest
+from mmbind_data.spec.validation_messages import fault_text
 from mmbind_data.store.bound import PAIRS, BoundDataset, open_store
 from mmbind_data.store.lineage import named_uids, sample_digest
 from mmbind_data.store.root import BUNDLE, ROOT, is_bundle, locate_store, read_bundle
@@ -135,9 +134,8 @@ def _read_manifest(root: Path, own: tuple[str, str]) -> Iterator[Finding | Manif
     content, sums = ((root / name).read_bytes() for name in own)
     try:
         manifest = Manifest.model_validate_json(content)
-    except ValidationError as error:
-        text = str(error.errors()[0]["msg"])
-        yield Finding("manifest-changed", "error", own[0], f"not readable: {text}", AGAIN)
+    except ValueError as error:
+        yield Finding("manifest-changed", "error", own[0], fault_text(error), AGAIN)
         return
     lines = manifest_lines(manifest.files).encode()
     whole = hashlib.sha256(lines).hexdigest() == manifest.tree_sha256

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from mmbind_data.io.locations import parquet_location
 from mmbind_data.reports.html import Section, decimal
 from mmbind_data.reports.partners import provenance
 from mmbind_data.reports.plots import Layouts
 from mmbind_data.reports.signals import SignalDrawing, draw_signals
 from mmbind_data.reports.tables import JudgedPairs, Samples
 from mmbind_data.signal.point_clouds import RaggedPoints
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
 
 ROLES = ("Anchor", "Partner")
@@ -185,14 +183,16 @@ def _quotas(total: int, sizes: Mapping[tuple[str, str], int]) -> dict[tuple[str,
 def look_up(
     bound: BoundDataset, samples: Samples, judged: JudgedPairs, draws: Sequence[PairDraw]
 ) -> list[ShownPair]:
-    """Look up what the cards show of drawn pairs; of the tables, only their rows are kept."""
+    """Look up what the cards show of drawn pairs."""
     pairs = np.array([one.pair for one in draws], dtype=np.int64)
     numbers = np.concatenate([judged.anchor[pairs], judged.partner[pairs]])
     facts = samples.facts(numbers.tolist())
     for number, row in facts.items():
         row["source"] = samples.ids[samples.source[number]]
         row["label"] = samples.label[number]
-    rows = _rows_about(bound, [row["uid"] for row in facts.values()])
+    anchors = bound.pairs()["anchor_uid"].cast(pa.string())
+    uids = pa.array([row["uid"] for row in facts.values()], type=pa.string())
+    rows = bound.pairs().filter(pc.is_in(anchors, uids)).to_pylist()
     by_row = {row["row"]: row for row in rows}
     shown = []
     for draw in draws:
@@ -208,17 +208,6 @@ def look_up(
         }
         shown.append(ShownPair(draw, name, anchor, partner, (first, second), completed))
     return shown
-
-
-def _rows_about(bound: BoundDataset, uids: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of the table of pairs with these anchors, read batch by batch."""
-    wanted = pa.array(uids, type=pa.string())
-    found: list[dict[str, Any]] = []
-    with pq.ParquetFile(parquet_location(bound.path / PAIRS)) as file:
-        for batch in file.iter_batches():
-            mask = pc.is_in(batch.column("anchor_uid").cast(pa.string()), value_set=wanted)
-            found += batch.filter(mask).to_pylist()
-    return found
 
 
 def _locate(

@@ -12,8 +12,8 @@ from markupsafe import Markup
 from mmbind_data.reports.html import Section, Table, code, count, decimal, percent
 from mmbind_data.reports.plots import histogram
 from mmbind_data.reports.sections import MAX_ENTRIES, bin_edges
-from mmbind_data.reports.tables import JudgedPairs, Samples, pseudo_rows, read_columns, share
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.reports.tables import JudgedPairs, Samples, pseudo_rows, share
+from mmbind_data.store.bound import BoundDataset
 
 SINGLE = 12  # fewer uses have a bin each, more share ever wider bins
 WIDER = 4
@@ -65,8 +65,7 @@ def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, n
 
 def weights(bound: BoundDataset, judged: JudgedPairs) -> Section:
     """How strongly pairs count in the loss."""
-    rows = pseudo_rows(read_columns(bound.path / PAIRS, ["kind", "weight"]))
-    known = rows["weight"].to_numpy().astype(np.float64)
+    known = pseudo_rows(bound)["weight"].to_numpy().astype(np.float64)
     rule = f"Rule: {', '.join(dict.fromkeys(one.weight_rule for one in bound.info.binder))}."
     if max(one.top_k for one in bound.info.binder) > 1:
         rule = "The partners of one anchor share a weight of 1; more similar ones get more of it."

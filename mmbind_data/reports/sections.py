@@ -19,10 +19,9 @@ from mmbind_data.reports.tables import (
     Samples,
     coverage,
     label_pairs,
-    read_columns,
     share,
 )
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import DESCRIPTOR
 
 MAX_ENTRIES = 10  # of a list of the largest
@@ -112,10 +111,7 @@ def _setting(value: object) -> str:
 
 def rows_by_kind(bound: BoundDataset) -> Section:
     """How many rows there are of each kind, and how many of them carry each modality."""
-    modalities = bound.info.modalities
-    rows = read_columns(
-        bound.path / PAIRS, ["kind", "shared", "rank", *(f"{one}.source" for one in modalities)]
-    )
+    modalities, rows = bound.info.modalities, bound.pairs()
     kinds, shared = rows["kind"].cast(pa.string()), rows["shared"].cast(pa.string()).fill_null("–")
     body = []
     for kind in kinds.unique().to_pylist():

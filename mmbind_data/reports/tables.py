@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmbind_data.errors import IntegrityError
-from mmbind_data.io.locations import parquet_location
 from mmbind_data.reports.html import DOING
-from mmbind_data.store.bound import EVALUATION, PAIRS, BoundDataset
-from mmbind_data.store.dataset import Dataset
+from mmbind_data.store.bound import EVALUATION, BoundDataset
+from mmbind_data.store.dataset import Dataset, read_table
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
         The evaluation is missing, or does not fit the sources.
     """
     path = bound.path / EVALUATION
-    table = read_columns(path / "partners.parquet")
+    table = read_table(path / "partners.parquet")
     document = _read_document(path / "pairing.json")
     sizes = [one["n_pairs"] for one in document["directions"]]
     anchor, partner = samples.find(table["anchor_uid"]), samples.find(table["partner_uid"])
@@ -175,8 +173,7 @@ def _rows_of_pairs(
 
     Hop, anchor and rank identify a row; if several rows share all three, their order counts.
     """
-    names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
-    table = pseudo_rows(read_columns(bound.path / PAIRS, names))
+    table = pseudo_rows(bound)
     stored = _integers(table, "hop"), samples.find(table["anchor_uid"]), _integers(table, "rank")
     given = hop, anchor, rank
     shape = [
@@ -203,10 +200,10 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
     return keys + again * (int(keys.max(initial=0)) + 1)
 
 
-def pseudo_rows(table: pa.Table) -> pa.Table:
-    """The rows of a table of pairs that binding made."""
-    kinds = pa.array(["pseudo", "mean"])
-    return table.filter(pc.is_in(table["kind"].cast(pa.string()), kinds))
+def pseudo_rows(bound: BoundDataset) -> pa.Table:
+    """The rows of the table of pairs that binding made."""
+    kinds = bound.pairs()["kind"].cast(pa.string())
+    return bound.pairs().filter(pc.is_in(kinds, pa.array(["pseudo", "mean"])))
 
 
 def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int]]]:
@@ -270,31 +267,14 @@ def share(flags: np.ndarray) -> float | None:
     return float(flags.mean()) if len(flags) else None
 
 
-def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read some columns of a Parquet file, or all.
-
-    Raises
-    ------
-    IntegrityError
-        The file is missing or broken.
-    """
-    try:
-        return pq.read_table(parquet_location(path), columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, "a Parquet table", error) from error
-
-
 def _read_document(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a JSON document", error) from error
-
-
-def _unreadable(path: Path, expected: str, error: Exception) -> IntegrityError:
-    return IntegrityError(
-        cannot=DOING, problem="unreadable evaluation", at=path, expected=expected, got=error
-    )
+        raise IntegrityError(
+            cannot=DOING, problem="unreadable evaluation", at=path, expected="a JSON document",
+            got=error,
+        ) from error  # fmt: skip
 
 
 def _integers(table: pa.Table, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What does not fit in a document, in words for people in place of pydantic's."""
+"""Why a JSON document is refused, in plain words in place of pydantic's and Python's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-LONGEST = 80  # characters of a value that is shown
-# pydantic's kinds of fault -> what JSON calls that which belongs there
-PLAIN = {
+MAX_SHOWN = 80  # characters of a value in a message
+# pydantic's kinds of error -> what JSON calls the value that the field takes
+EXPECTED = {
     "model_type": "an object {...}",
     "dict_type": "an object {...}",
     "list_type": "a list [...]",
@@ -30,39 +30,78 @@ UNION_PARTS = ("str", "int", "constrained-str", "constrained-int")
 
 @dataclass(frozen=True)
 class DocumentFault:
-    """One finding, in the parts of `mmbind_data.errors.problem`.
+    """What is wrong with a document, in the parts of an error message.
 
     Attributes
     ----------
-    what : str
+    problem : str
     key : str
         Dotted path of the field; empty for the document as a whole.
     expected, got : str
-    next_step : str
+    fix : str
+        The next step, if one is known.
     """
 
-    what: str
+    problem: str
     key: str
     expected: str
     got: str
-    next_step: str = ""
+    fix: str = ""
 
-    def place(self, document: object) -> str:
-        """Where it is: the field and the document."""
-        return f"{self.key} in {document}" if self.key else str(document)
+    def keywords(self, document: object) -> dict[str, str]:
+        """Arguments ``problem``, ``at``, ``expected`` and ``got`` of an error of mmbind."""
+        at = f"{self.key} in {document}" if self.key else str(document)
+        return {"problem": self.problem, "at": at, "expected": self.expected, "got": self.got}
 
 
 class DocumentFaultError(ValueError):
     """A rule between fields that a document breaks, for validators to raise."""
 
-    def __init__(self, misfit: DocumentFault) -> None:
-        super().__init__(misfit.what)
-        self.misfit = misfit
+    def __init__(self, fault: DocumentFault) -> None:
+        super().__init__(fault.problem)
+        self.fault = fault
 
 
-def first_fault(error: ValidationError) -> DocumentFault:
-    """The first finding of a validation.
+def fault_of(error: Exception, document: object) -> dict[str, str]:
+    """Why a document was refused, as keyword arguments of an error of mmbind.
 
+    Parameters
+    ----------
+    error : Exception
+        See `first_fault`.
+    document : object
+        Path or name of the document.
+
+    Examples
+    --------
+    >>> fault_of(FileNotFoundError(2, "No such file or directory"), "run.json")
+    {'problem': 'unreadable', 'at': 'run.json', 'expected': 'a JSON document', 'got': 'no file'}
+    """
+    return first_fault(error).keywords(document)
+
+
+def fault_text(error: Exception) -> str:
+    """Why a document was refused, in one phrase.
+
+    >>> fault_text(IsADirectoryError(21, "Is a directory"))
+    'unreadable: expected a JSON document, got a folder'
+    """
+    fault = first_fault(error)
+    where = f" at {fault.key}" if fault.key else ""
+    return f"{fault.problem}{where}: expected {fault.expected}, got {fault.got}"
+
+
+def first_fault(error: Exception) -> DocumentFault:
+    """The first thing that is wrong with a document.
+
+    Parameters
+    ----------
+    error : Exception
+        A ValidationError of pydantic, a DocumentFaultError, or the OSError or ValueError of
+        reading and parsing.
+
+    Examples
+    --------
     >>> from pydantic import BaseModel, Field
     >>> class Budget(BaseModel):
     ...     steps: int = Field(gt=0)
@@ -72,37 +111,40 @@ def first_fault(error: ValidationError) -> DocumentFault:
     ...     first_fault(error).expected
     'a number greater than 0'
     """
+    if isinstance(error, OSError):
+        got = {FileNotFoundError: "no file", IsADirectoryError: "a folder"}.get(type(error))
+        got = got or error.strerror or repr(error)
+        return DocumentFault("unreadable", "", "a JSON document", got)
+    if isinstance(error, DocumentFaultError):
+        return error.fault
+    if not isinstance(error, ValidationError):
+        return DocumentFault("broken JSON", "", "a JSON document", str(error))
     first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    named = parts[-1:] == ["[key]"]
+    kind, cause, path = first["type"], first.get("ctx", {}).get("error"), first["loc"]
+    parts = [str(part) for part in path]
     while parts and (parts[-1] == "[key]" or parts[-1] in UNION_PARTS):
         parts.pop()
-    key = ("the name " if named else "") + ".".join(parts)
-    cause = first.get("ctx", {}).get("error")
+    key = ("the name " if path[-1:] == ("[key]",) else "") + ".".join(parts)
+    if isinstance(cause, DocumentFaultError):
+        return cause.fault
     if isinstance(cause, ValidationError):  # a document within the document
         inner = first_fault(cause)
         return replace(inner, key=".".join(part for part in (key, inner.key) if part))
-    if isinstance(cause, DocumentFaultError):
-        return cause.misfit
-    shown = repr(first["input"])[:LONGEST]
-    if first["type"] == "missing":
-        return DocumentFault("missing field", key, "a value", "none")
-    if first["type"] == "extra_forbidden":
-        return DocumentFault("unknown field", key, "a field of the schema", shown)
-    if first["type"] == "json_invalid":
-        return DocumentFault("broken JSON", key, "a JSON object", str(cause))
+    shown = repr(first["input"])[:MAX_SHOWN]
     text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if first["type"] == "value_error":
-        return DocumentFault(text, key, "values that agree", shown)
-    if first["loc"] and first["loc"][-1] in UNION_PARTS:
-        return DocumentFault("bad value", key, "a text, or a whole number from 0", shown)
-    return DocumentFault(
-        "bad value", key, _expected(first["type"], first.get("ctx", {}), text), shown
-    )
+    problem, expected, got = {
+        "missing": ("missing field", "a value", "none"),
+        "extra_forbidden": ("unknown field", "a field of the schema", shown),
+        "json_invalid": ("broken JSON", "a JSON document", str(cause)),
+        "value_error": (text, "values that agree", "these" if shown[0] == "{" else shown),
+    }.get(kind, ("bad value", _expected(kind, first.get("ctx", {}), text), shown))
+    if problem == "bad value" and path and path[-1] in UNION_PARTS:
+        expected = "a text, or a whole number from 0"
+    return DocumentFault(problem, key, expected, got)
 
 
 def _expected(kind: str, limits: Mapping[str, Any], text: str) -> str:
-    """What a field takes, by pydantic's kind of fault and its text."""
+    """What a field takes, by pydantic's kind of error and its text."""
     if kind == "string_pattern_mismatch":
         return f"small letters and digits, a letter first (pattern {limits['pattern']})"
     if kind in ("too_short", "string_too_short"):
@@ -110,23 +152,4 @@ def _expected(kind: str, limits: Mapping[str, Any], text: str) -> str:
         return f"at least {limits.get('min_length', 1)} {unit}"
     if text.startswith(("greater than", "less than")):
         return f"a number {text}"
-    return PLAIN.get(kind, text)
-
-
-def fault_by_field(error: ValidationError, document: str) -> dict[str, str]:
-    """The first finding as keyword arguments of an error, the field named first.
-
-    Parameters
-    ----------
-    error : ValidationError
-    document : str
-        Name of the document that was validated.
-    """
-    found = first_fault(error)
-    key = found.key or "the document"
-    what, expected, got = {
-        "missing field": (f"no {key}", "this field", "none"),
-        "unknown field": (f"unknown field {key}", found.expected, found.got),
-        "bad value": (key, found.expected, found.got),
-    }.get(found.what, (found.what, "fields that agree", "these"))
-    return {"problem": what, "at": document, "expected": expected, "got": got}
+    return EXPECTED.get(kind, text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmbind_data.errors import FormatError, suggest
 from mmbind_data.io.locations import resolve_link
@@ -26,32 +27,57 @@ INNER = "sources"  # of a self-contained bound store: one converted store each
 
 @dataclass(frozen=True)
 class BoundDataset:
-    """A bound dataset: a table of pairs and the stores that its rows point into.
+    """A bound dataset: a table of pairs and the stores that its rows refer to.
+
+    The table of pairs is read once, each source is opened once, and both are kept as long as the
+    object. `dataclasses.replace` and pickling give an object that has read nothing yet.
 
     Attributes
     ----------
     path : Path
     info : BoundInfo
     overrides : mapping of source id to path
-        Where sources lie now, if not where they lay when they were bound.
+        Current locations of sources that have moved since they were bound.
     """
 
     path: Path
     info: BoundInfo
     overrides: Mapping[str, Path] = field(default_factory=dict)
+    _opened: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pairs(self) -> pa.Table:
-        """One row per training sample; see DESIGN section 5 for the columns."""
+        """The table of pairs, one row per training sample.
+
+        Returns
+        -------
+        pyarrow.Table
+            The columns `pair_table.FIXED_COLUMNS`, then ``<m>.source``, ``<m>.row`` and ``<m>.uid``
+            for each modality m.
+
+        Raises
+        ------
+        IntegrityError
+            The table is missing or broken.
+        """
+        return self._pairs
+
+    @cached_property
+    def _pairs(self) -> pa.Table:
         return read_table(self.path / PAIRS)
 
     def source(self, source_id: str) -> Dataset:
-        """Open one source and make sure that it is the one that was bound.
+        """Open one source and check that it is the store that was bound.
 
         Raises
         ------
         FormatError
-            No store lies there, or it is another one.
+            There is no store, or it is another one.
         """
+        if source_id not in self._opened:
+            self._opened[source_id] = self._open(source_id)
+        return self._opened[source_id]
+
+    def _open(self, source_id: str) -> Dataset:
         known = {source.source_id: source for source in self.info.sources}
         if source_id not in known:
             raise FormatError(
@@ -88,8 +114,11 @@ class BoundDataset:
         return _same_content(open_dataset(place), source, way_out)
 
     def attached(self, source_id: str) -> bool:
-        """Whether the store says where the source lies; of an index-only one, an override does."""
+        """Whether the location of a source is known; an index-only store needs an override."""
         return self.info.mode != "index-only" or source_id in self.overrides
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.info, self.overrides)  # another process reads anew
 
 
 def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> BoundDataset:

@@ -56,6 +56,9 @@ def point_paths(modality: str) -> tuple[str, str, str]:
 class Dataset:
     """A converted dataset, opened lazily: nothing but attributes is read until asked for.
 
+    The table of samples is read once and kept as long as the object; `dataclasses.replace` and
+    pickling give one that has not read it.
+
     Attributes
     ----------
     path : Path
@@ -187,6 +190,10 @@ class Dataset:
 
     def samples(self) -> pa.Table:
         """One row per sample: uid, subject, label, raw file and span."""
+        return self._samples
+
+    @cached_property
+    def _samples(self) -> pa.Table:
         return read_table(self.path / SAMPLES)
 
     def document(self, name: str) -> Any:
@@ -199,6 +206,9 @@ class Dataset:
         import zarr
 
         return zarr.open_group(zarr_location(self.path), mode="r")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.info)  # another process reads what it needs
 
     def _known(self, modality: str) -> str:
         if modality not in self.info.modalities:

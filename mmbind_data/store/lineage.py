@@ -94,8 +94,6 @@ def recording_table(store: Dataset, uids: Collection[str] | None = None) -> pa.T
 
 def recording_tables_of_bound(bound: BoundDataset) -> dict[str, pa.Table]:
     """`recording_table` of each source, of the samples that the rows name."""
-    import pyarrow.compute as pc
-
     pairs, found = bound.pairs(), {}
     for source in bound.info.sources:
         uids = set[str]()
@@ -104,6 +102,13 @@ def recording_tables_of_bound(bound: BoundDataset) -> dict[str, pa.Table]:
             uids |= set(pairs[f"{name}.uid"].filter(own).to_pylist())
         found[source.source_id] = recording_table(bound.source(source.source_id), uids)
     return found
+
+
+def recordings_of(store: Dataset | BoundDataset) -> pa.Table:
+    """`recording_table` of the samples that a store holds, or that the rows of a bound one name."""
+    if isinstance(store, BoundDataset):
+        return pa.concat_tables(recording_tables_of_bound(store).values())
+    return recording_table(store)
 
 
 def lineage_of(table: pa.Table) -> Lineage:

@@ -15,6 +15,7 @@ from mmbind_data.errors import FormatError
 from mmbind_data.io.locations import locate
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.spec.store import BOUND_SPEC, DATASET_SPEC, SPEC_VERSION, BoundInfo, DatasetInfo
+from mmbind_data.spec.validation_messages import fault_of
 
 ROOT = "zarr.json"
 ATTRIBUTE = "mmbind"
@@ -47,15 +48,7 @@ def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
     try:
         return models[spec].model_validate_json(json.dumps(attributes))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise FormatError(
-            cannot="open a store",
-            problem=f"bad attribute {place}",
-            at=path,
-            expected=first["msg"],
-            got="another value",
-        ) from error
+        raise FormatError(cannot="open a store", **fault_of(error, path / ROOT)) from error
 
 
 def _root_attributes(path: Path) -> dict[str, Any]:
@@ -102,19 +95,9 @@ def read_bundle(path: str | Path) -> BundleInfo:
     place = locate(path) / BUNDLE
     try:
         return BundleInfo.model_validate_json(place.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except OSError as error:
-        got = error.strerror or str(error)
-    raise FormatError(
-        cannot="open a bundle",
-        problem=f"no readable {BUNDLE}",
-        at=place,
-        expected="the output of mmbind publish",
-        got=got,
-        fix="A newer mmbind may be able to read it.",
-    )
+    except (OSError, ValidationError) as error:
+        step = "Bundles are made by mmbind publish; a newer mmbind may be able to read it."
+        raise FormatError(cannot="open a bundle", **fault_of(error, place), fix=step) from error
 
 
 def locate_store(path: str | Path) -> Path:

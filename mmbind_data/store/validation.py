@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from mmbind_data.errors import Finding, FormatError, IntegrityError, UsageError, suggest
 from mmbind_data.io.digests import (
@@ -25,6 +24,7 @@ from mmbind_data.io.digests import (
 from mmbind_data.spec.bundle import Manifest
 from mmbind_data.spec.descriptor import Descriptor
 from mmbind_data.spec.store import SAMPLE_COLUMNS
+from mmbind_data.spec.validation_messages import fault_text
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import (
     CODED_COLUMNS,
@@ -104,10 +104,8 @@ def _check_meta(store: Dataset | BoundDataset) -> Iterator[Finding]:
                 json.loads(path.read_bytes())
             else:
                 model.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            yield Finding("meta-invalid", "error", name, str(error.errors()[0]["msg"]))
         except ValueError as error:
-            yield Finding("meta-invalid", "error", name, str(error))
+            yield Finding("meta-invalid", "error", name, fault_text(error))
 
 
 def _check_structure(store: Dataset | BoundDataset) -> Iterator[Finding]:

@@ -19,7 +19,12 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import FormatError, UsageError, suggest
 from mmbind_data.spec.descriptor import DatasetId, Model, Name
-from mmbind_data.spec.validation_messages import DocumentFault, DocumentFaultError, first_fault
+from mmbind_data.spec.validation_messages import (
+    DocumentFault,
+    DocumentFaultError,
+    fault_of,
+    first_fault,
+)
 from mmbind_train.benchmarks.bind_settings import BindSettings, bind_options, changed_settings
 from mmbind_train.config import EvaluateConfig, TrainConfig
 
@@ -235,26 +240,13 @@ def load_protocol(name: str | Path) -> Protocol:
         return Protocol.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         found = first_fault(error)
-        step = found.next_step or "schemas/protocol.schema.json has all fields and what they mean."
+        step = found.fix or "schemas/protocol.schema.json has all fields and what they mean."
         if error.errors()[0]["type"] == "extra_forbidden" and "." not in found.key:
             step = suggest(found.key, Protocol.model_fields)
-        raise FormatError(
-            cannot="read a protocol",
-            problem=found.what,
-            at=found.place(path),
-            expected=found.expected,
-            got=found.got,
-            fix=step,
-        ) from error
+        raise FormatError(cannot="read a protocol", **found.keywords(path), fix=step) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(
-            cannot="read a protocol",
-            problem="unreadable",
-            at=path,
-            expected="a JSON file",
-            got="a folder" if path.is_dir() else str(error),
-            fix="mmbind benchmark --list tells the protocols that are shipped.",
-        ) from error
+        step = "mmbind benchmark --list shows the protocols that are shipped."
+        raise FormatError(cannot="read a protocol", **fault_of(error, path), fix=step) from error
 
 
 FINETUNE, TEST, VALIDATION = "C", "T", "V"
@@ -477,5 +469,5 @@ def _check_validation(protocol: Protocol) -> None:
                 )  # fmt: skip
 
 
-def _refuse(what: str, key: str, expected: str, got: str, next_step: str = "") -> NoReturn:
-    raise DocumentFaultError(DocumentFault(what, key, expected, got, next_step))
+def _refuse(problem: str, key: str, expected: str, got: str, fix: str = "") -> NoReturn:
+    raise DocumentFaultError(DocumentFault(problem, key, expected, got, fix))

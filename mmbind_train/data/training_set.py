@@ -166,7 +166,7 @@ def gather_bound(
                     got=f"{name}.row {used[0]} to {used[-1]}",
                     fix="Bind again.",
                 )
-            parts.append(Part(store, used))
+            parts.append(Part(replace(store), used))  # without the table of samples
             index[mine, column] = offset + inverse
             offset += len(used)
             stretched |= _lengths(source_id, name, store.info.modalities[name], modalities[name])
@@ -304,7 +304,7 @@ def gather_store(
         _check_alike(name, own, found[name], store)
         here = store.present(name)[wanted]
         used, places = np.unique(wanted[here], return_inverse=True)
-        values[name] = StoredSamples(name, found[name], recentre, [Part(store, used)])
+        values[name] = StoredSamples(name, found[name], recentre, [Part(replace(store), used)])
         column = np.full(len(wanted), -1, np.int64)
         column[here] = places
         index.append(column)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from mmbind_data.errors import FormatError
 from mmbind_data.reports.curves import dot_plot
@@ -23,6 +22,7 @@ from mmbind_data.reports.html import (
     table,
     write_page,
 )
+from mmbind_data.spec.validation_messages import fault_of
 from mmbind_train.benchmarks.results import LEVEL, MADE_UP, RESULTS, Results, remarks, table_rows
 
 FOOT = "Accuracy in %; the test people were read once, after the last epoch."
@@ -90,15 +90,9 @@ def read_results(path: Path) -> Results:
     """
     try:
         return Results.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        got = "no file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise FormatError(
-            cannot="report",
-            problem="no readable results",
-            at=path,
-            expected="the output of mmbind benchmark",
-            got=got,
-        ) from error
+    except (OSError, ValueError) as error:
+        step = "Results are the output of mmbind benchmark."
+        raise FormatError(cannot="report", **fault_of(error, path), fix=step) from error
 
 
 def _glance(results: Results) -> Html:

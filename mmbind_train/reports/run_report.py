@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from sklearn.manifold import TSNE
 
 from mmbind_data.errors import FormatError
@@ -30,6 +29,7 @@ from mmbind_data.reports.html import (
     table,
     write_page,
 )
+from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import open_dataset
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store
@@ -121,14 +121,9 @@ def read_evaluation(path: Path) -> Result:
         document = json.loads(path.read_text(encoding="utf-8"))
         inner = document.get("result", document) if isinstance(document, dict) else document
         return Result.model_validate_json(json.dumps(inner))
-    except (OSError, ValueError, ValidationError) as error:
-        raise FormatError(
-            cannot="report",
-            problem="no evaluation there",
-            at=path,
-            expected="the output of mmbind evaluate --json",
-            got=str(error).splitlines()[0],
-        ) from error
+    except (OSError, ValueError) as error:
+        step = "Evaluations are the output of mmbind evaluate --json."
+        raise FormatError(cannot="report", **fault_of(error, path), fix=step) from error
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from mmbind_data.errors import UsageError, suggest
@@ -17,7 +17,7 @@ from mmbind_data.progress import Progress
 from mmbind_data.spec.label_synonyms import synonym_map
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
-from mmbind_data.store.lineage import recording_table, recording_tables_of_bound
+from mmbind_data.store.lineage import recordings_of
 from mmbind_train.config import TrainConfig
 from mmbind_train.data.anchor_labels import bound_by_label, with_anchor_labels
 from mmbind_train.data.leak_checks import check_bound
@@ -102,6 +102,8 @@ def train(
     if tensorboard:
         check_tensorboard()
     rows, steps, key = _prepare(opened, method, config, hardware, staging_path(out) / KEPT)
+    samples = recordings_of(opened)
+    opened = replace(opened)  # training reads no tables: their memory is free for it
     processes = hardware.processes
     processes.wait()  # all have seen that nothing stands in the way
     if not processes.first:
@@ -126,7 +128,7 @@ def train(
         )  # fmt: skip
         log.close()
         info = describe(training, opened, method, str(data))
-        save_run(folder, info, training.model, training.classifier, samples=_seen(opened))
+        save_run(folder, info, training.model, training.classifier, samples=samples)
     processes.wait()
     return info
 
@@ -271,13 +273,6 @@ def read_rows(
     if bound_by_label(data):
         rows = with_anchor_labels(rows, data)
     return rows.select(np.isin(rows.kind, entry.kinds))
-
-
-def _seen(data: Dataset | BoundDataset) -> pa.Table:
-    """The samples that a store holds or points at, and what they were cut from."""
-    if isinstance(data, Dataset):
-        return recording_table(data)
-    return pa.concat_tables(recording_tables_of_bound(data).values())
 
 
 def count_samples(rows: TrainingSet) -> int:

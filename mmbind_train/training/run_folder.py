@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmbind_data.errors import FormatError, IntegrityError
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Modality, Model
+from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import read_table
 from mmbind_data.store.lineage import COLUMNS
 from mmbind_train.config import EvaluateConfig, Space, TrainConfig
@@ -133,15 +134,9 @@ def load_run(folder: Path) -> tuple[RunInfo, AdaptiveModel]:
     """
     try:
         info = RunInfo.model_validate_json((folder / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        got = "nothing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
-        raise FormatError(
-            cannot="open a run",
-            problem=f"no readable {RUN}",
-            at=folder,
-            expected="the output of mmbind train",
-            got=got,
-        ) from error
+    except (OSError, ValueError) as error:
+        step = "Runs are made by mmbind train."
+        raise FormatError(cannot="open a run", **fault_of(error, folder / RUN), fix=step) from error
     model = fresh_model(info)
     _load(model, folder / WEIGHTS)
     return info, model.eval()

@@ -28,7 +28,7 @@ from mmbind_data.spec.descriptor import (
     Windowing,
 )
 from mmbind_data.spec.store import SAMPLE_COLUMNS
-from mmbind_data.spec.validation_messages import fault_by_field
+from mmbind_data.spec.validation_messages import fault_of
 
 FIELDS = ("subject", "label", "trial", "session", "placement", "environment")
 OWN = "the user's own descriptor"
@@ -249,23 +249,15 @@ def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
     FormatError
         No JSON, or a field that does not fit.
     """
-    step = "mmbind datasets table shows a whole descriptor, with --json its schema."
     try:
         value = without_comments(json.loads(text))
         json.dumps(value, ensure_ascii=False).encode()  # half a character could not be stored
         return OwnDescriptor.model_validate(value)
-    except ValidationError as error:
-        raise FormatError(cannot=DOING, **fault_by_field(error, where), fix=step) from error
     except (ValueError, RecursionError) as error:
         step = "Mend that place, or begin anew with mmbind new-dataset NAME --table."
-        raise FormatError(
-            cannot=DOING,
-            problem="broken JSON",
-            at=where,
-            expected="a JSON object",
-            got=str(error),
-            fix=step,
-        ) from error
+        if isinstance(error, ValidationError):
+            step = "mmbind datasets table shows a whole descriptor, with --json its schema."
+        raise FormatError(cannot=DOING, **fault_of(error, where), fix=step) from error
 
 
 def without_comments(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
-from mmbind_data.embedding import contrastive as module
-from mmbind_data.embedding.contrastive import embed_contrastive, nt_xent, rotations, view, warp_time
+from mmbind_data.embedding import augmentation
+from mmbind_data.embedding.augmentation import cross_matrices, rotations, view, warp_time
+from mmbind_data.embedding.contrastive import embed_contrastive, nt_xent
 from mmbind_data.embedding.encoders import build_encoder
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import UsageError
@@ -101,10 +104,9 @@ def test_the_seed_decides_and_the_global_generator_does_not() -> None:
     assert np.abs(other.vectors - first.vectors).max() > 1e-2
 
 
-def test_warped_time_keeps_ends_and_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WARP", 0.3)
+def test_warped_time_keeps_ends_and_order() -> None:
     ramp = torch.arange(30.0).view(1, 30, 1).expand(50, 30, 2)
-    warped = warp_time(ramp, generator())
+    warped = warp_time(ramp, generator(), warp=0.3)
     assert warped.shape == ramp.shape
     torch.testing.assert_close(warped[:, [0, -1]], ramp[:, [0, -1]], atol=1e-4, rtol=0)
     assert (warped.diff(dim=1) > 0).all()
@@ -121,30 +123,33 @@ def test_rotations_turn_and_do_nothing_else() -> None:
     torch.testing.assert_close(torch.linalg.det(turned), torch.ones(200))
     cosine = (turned.diagonal(dim1=1, dim2=2).sum(dim=1) - 1) / 2
     angle = torch.acos(cosine.clamp(-1, 1))
-    assert angle.square().mean().sqrt().item() == pytest.approx(module.TURN, rel=0.15)
+    assert angle.square().mean().sqrt().item() == pytest.approx(augmentation.TURN, rel=0.15)
 
 
-def test_turning_happens_in_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JITTER", "SCALING", "WARP"):
-        monkeypatch.setattr(module, name, 0.0)
+def test_cross_matrices_give_the_cross_product() -> None:
+    one, other = torch.randn(2, 7, 3, generator=generator())
+    product = (cross_matrices(one) @ other.unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(product, torch.linalg.cross(one, other))
+
+
+def test_turning_happens_in_space() -> None:
+    turned_only = functools.partial(view, jitter=0.0, scaling=0.0, warp=0.0)
     batch = torch.randn(20, 9, 3, generator=generator())
     spread = torch.tensor([1.0, 5.0, 20.0])
-    got = view(batch, spread, generator())
+    got = turned_only(batch, spread, generator())
     # lengths in m/s^2 are kept, those in standard deviations are not
     torch.testing.assert_close((got * spread).norm(dim=2), (batch * spread).norm(dim=2))
     assert (got - batch).abs().max() > 0.1
-    torch.testing.assert_close(view(batch, None, generator()), batch, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(turned_only(batch, None, generator()), batch, atol=1e-4, rtol=1e-4)
 
 
-def test_noise_and_scaling_have_the_stated_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WARP", 0.0)
+def test_noise_and_scaling_have_the_stated_spread() -> None:
     batch = torch.zeros(200, 50, 2, 3)
-    noise = view(batch, None, generator())
+    noise = view(batch, None, generator(), warp=0.0)
     assert noise.shape == batch.shape
-    assert noise.std().item() == pytest.approx(module.JITTER, rel=0.05)
-    monkeypatch.setattr(module, "JITTER", 0.0)
-    scaled = view(batch + 1, None, generator())
-    assert scaled.std().item() == pytest.approx(module.SCALING, rel=0.1)
+    assert noise.std().item() == pytest.approx(augmentation.JITTER, rel=0.05)
+    scaled = view(batch + 1, None, generator(), warp=0.0, jitter=0.0)
+    assert scaled.std().item() == pytest.approx(augmentation.SCALING, rel=0.1)
     # one factor per sample and channel
     torch.testing.assert_close(scaled, scaled[:, :1].expand_as(scaled), atol=1e-4, rtol=1e-4)
 
@@ -158,7 +163,7 @@ def test_only_three_axis_inertial_samples_are_turned() -> None:
     np.testing.assert_allclose(
         embed_contrastive(moved, SKELETON, steps=2).vectors, embedded.vectors, atol=1e-3
     )
-    assert embed_contrastive(waves(6), ACC, steps=1).config["views"]["turn"] == module.TURN
+    assert embed_contrastive(waves(6), ACC, steps=1).config["views"]["turn"] == augmentation.TURN
     two = embed_contrastive(waves(6)[..., :2], ACC, steps=1)
     assert two.config["views"]["turn"] == 0
 

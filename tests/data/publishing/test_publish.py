@@ -374,7 +374,7 @@ def test_non_commercial_use_is_told_to_catalogues(tmp_path: Path) -> None:
         ({"data_version": "1.0"}, UsageError, "MAJOR.MINOR.PATCH"),
         ({"name": "My Bundle"}, UsageError, "--name"),
         ({"published": "today"}, UsageError, "YYYY-MM-DD"),
-        ({"permissions": ["nowhere.json"]}, UsageError, "not a permission"),
+        ({"permissions": ["nowhere.json"]}, UsageError, "cannot use a permission: unreadable"),
     ],
 )
 def test_refusals_leave_nothing(

@@ -223,7 +223,7 @@ def test_permission_files(tmp_path: Path) -> None:
 def test_a_permission_needs_every_field(tmp_path: Path, name: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps({key: value for key, value in FIELDS.items() if key != name}))
-    with pytest.raises(UsageError, match=rf"not a permission.*{name}"):
+    with pytest.raises(UsageError, match=rf"cannot use a permission: missing field at {name} in"):
         read_permissions([path])
 
 
@@ -231,9 +231,11 @@ def test_a_permission_needs_every_field(tmp_path: Path, name: str) -> None:
 def test_what_is_no_permission(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"not a permission.*source, granted_by, date and text"):
+    with pytest.raises(
+        UsageError, match=r"cannot use a permission: .* Write source, granted_by, date"
+    ):
         read_permissions([path])
-    with pytest.raises(UsageError, match="not a permission"):
+    with pytest.raises(UsageError, match=r"unreadable at .*none\.md"):
         read_permissions([tmp_path / "none.md"])
     (tmp_path / "plain.md").write_text("They said yes.")
     with pytest.raises(UsageError, match="without a head"):

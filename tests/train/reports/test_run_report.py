@@ -172,8 +172,8 @@ def test_two_halves_are_pooled(results: Path, tmp_path: Path) -> None:
     assert "not pooled" in pool(results, other).stderr
     assert "the same split" in pool(results, results).stderr
     missing = pool(tmp_path / "nothing").stderr
-    assert missing.startswith("error: cannot report: no readable results at ")
-    assert missing.endswith("got no file.\n")
+    assert missing.startswith("error: cannot report: unreadable at ")
+    assert "got no file. Results are the output of mmbind benchmark." in missing
 
 
 def test_a_browser_has_no_complaint(
@@ -191,9 +191,9 @@ def test_a_browser_has_no_complaint(
 
 def test_what_is_missing_is_told(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.html"
-    with pytest.raises(FormatError, match="no evaluation there"):
+    with pytest.raises(FormatError, match="mmbind evaluate --json"):
         write_run_report(run, out, evaluation=tmp_path / "none.json")
-    with pytest.raises(FormatError, match="no readable results"):
+    with pytest.raises(FormatError, match="output of mmbind benchmark"):
         write_results_report(tmp_path, out)
     with pytest.raises(OutputError, match="lies inside one"):
         write_run_report(run, run / "x.html")

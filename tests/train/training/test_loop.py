@@ -173,9 +173,9 @@ def test_damaged_runs_are_refused(world: World, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="weights cannot be read"):
         load_run(run)
     (run / RUN).write_text("{}")
-    with pytest.raises(FormatError, match=r"no readable run\.json"):
+    with pytest.raises(FormatError, match=r"missing field at method in \S+/run\.json"):
         load_run(run)
-    with pytest.raises(FormatError, match="got nothing"):
+    with pytest.raises(FormatError, match="got no file"):
         load_run(tmp_path / "nowhere")
 
 
