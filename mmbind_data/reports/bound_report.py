@@ -10,14 +10,14 @@ import numpy as np
 from mmbind_data.errors import UsageError
 from mmbind_data.reports.html import DOING, check_page, render_page, write_page
 from mmbind_data.reports.pair_cards import draw_pairs, look_up, pairs_drawn
-from mmbind_data.reports.partners import hubness, weights
 from mmbind_data.reports.sections import (
     accuracy,
-    at_a_glance,
     confusion,
+    hubness,
     rows_by_kind,
     similarity,
     subjects_and_classes,
+    weights,
     what_was_bound,
 )
 from mmbind_data.reports.tables import read_judged, read_samples, share
@@ -67,22 +67,24 @@ def report(
     """
     out = Path(out)
     if n_pairs < 0 or seed < 0:
+        got, where = f"--pairs {n_pairs} --seed {seed}", "--pairs or --seed"
         raise UsageError(
-            cannot=DOING, problem="bad number", at="--pairs or --seed", expected="0 or more",
-            got=f"--pairs {n_pairs} --seed {seed}",
-        )  # fmt: skip
+            cannot=DOING, problem="bad number", at=where, expected="0 or more", got=got
+        )
     bound = bound if isinstance(bound, BoundDataset) else open_bound(bound)
     stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
     check_page(out, stores, overwrite=overwrite)
     samples = read_samples(bound)
     judged = read_judged(bound, samples)
     draws = draw_pairs(judged, 0 if public else n_pairs, np.random.default_rng(seed))
-    sources = " + ".join(source.source_id for source in bound.info.sources)
+    info, right = bound.info, share(judged.right[judged.first])
+    sources = " + ".join(source.source_id for source in info.sources)
     page = render_page(
         "bound.html",
         name=bound.path.name,
-        summary=f"{sources}, bound by {', '.join(dict.fromkeys(bound.info.shared))}",
-        glance=at_a_glance(bound, judged),
+        summary=f"{sources}, bound by {', '.join(dict.fromkeys(info.shared))}",
+        foot="Labels were read for evaluation only.",
+        glance={"info": info, "accuracy": right, "reuse": judged.document["reuse"]},
         sections=[
             what_was_bound(bound, samples),
             rows_by_kind(bound),
@@ -94,7 +96,6 @@ def report(
             weights(bound, judged),
             None if public else pairs_drawn(look_up(bound, samples, judged, draws), judged, seed),
         ],
-        foot="Labels were read for evaluation only.",
     )
     return {
         "path": str(out),
@@ -102,5 +103,5 @@ def report(
         "n_pairs": len(judged),
         "n_drawn": len(draws),
         "n_judged": int(judged.first.sum()),
-        "pairing_accuracy": share(judged.right[judged.first]),
+        "pairing_accuracy": right,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -19,26 +19,6 @@ DOING = "report"
 MARK = Markup('<meta name="generator" content="mmbind report">')
 # Characters that neither HTML nor XML may hold; data can hold them.
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption; the first cell of each row is the row's heading.
-
-    Attributes
-    ----------
-    caption : str
-    head : sequence of str
-    rows : sequence of sequences as long as ``head``
-        Cells are text, which is escaped, or finished markup.
-    text_columns : sequence of int
-        Columns of words, aligned left; all others hold numbers, aligned right.
-    """
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    text_columns: Sequence[int] = (0,)
 
 
 @dataclass(frozen=True)
@@ -82,9 +62,16 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}f}".replace("-", "−")
 
 
-def code(text: object) -> Markup:
-    """Text as inline code, for a cell of a table."""
-    return Markup("<code>{}</code>").format(text)
+def interval(lower: float, upper: float) -> str:
+    """Format an interval of a share in per cent.
+
+    >>> interval(0.835, 0.888)
+    '83.5–88.8 %'
+    """
+    return f"{100 * lower:.1f}–{100 * upper:.1f} %"
+
+
+FILTERS = {"count": count, "percent": percent, "decimal": decimal}
 
 
 def render_page(
@@ -93,46 +80,46 @@ def render_page(
     package: str = __package__,
     name: str,
     summary: str,
-    glance: Mapping[str, str],
-    sections: Iterable[Section | None],
     foot: str,
+    glance: Mapping[str, Any],
+    sections: Iterable[Section | None],
 ) -> str:
     """Render a report: one document that needs no network and no script.
 
     Parameters
     ----------
     template : str
-        A file with a macro for each section.
+        A file with a macro for each section, and a macro ``glance`` for the figures at the top.
     package : str
         The package whose folder ``template`` holds the file.
-    name, summary : str
-        The title and the line below it.
-    glance : mapping of name to text
-        The figures at the top.
+    name, summary, foot : str
+        Title, the line below it, and what is said at the end.
+    glance : mapping
+        Arguments of the macro ``glance``.
     sections : iterable of Section or None
         None is left out.
-    foot : str
-        What every reader must know.
     """
+    loader = ChoiceLoader([PackageLoader(one, "template") for one in (package, __package__)])
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(one, "template") for one in (package, __package__)]),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "percent": percent, "decimal": decimal}
-    shown = [one for one in sections if one is not None]
+    environment.filters |= FILTERS
+    environment.globals |= {"interval": interval}
     macros = environment.get_template(template).module
     page = environment.get_template("page.html").render(
         mark=MARK,
         name=name,
         summary=summary,
-        glance=glance,
-        sections=shown,
-        body={one.name: getattr(macros, one.name)(**one.data) for one in shown},
-        version=version("mmbind"),
         foot=foot,
+        version=version("mmbind"),
+        glance=macros.glance(**glance),  # type: ignore[attr-defined]
+        sections=[
+            (one.name, one.title, getattr(macros, one.name)(**one.data)) for one in sections if one
+        ],
     )
     return clean(page)
 

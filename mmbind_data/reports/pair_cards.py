@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.reports.html import Section, decimal
-from mmbind_data.reports.partners import provenance
+from mmbind_data.reports.html import Section
 from mmbind_data.reports.plots import Layouts
 from mmbind_data.reports.signals import SignalDrawing, draw_signals
 from mmbind_data.reports.tables import JudgedPairs, Samples
@@ -20,10 +19,8 @@ from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
 
 ROLES = ("Anchor", "Partner")
-DETAILS = ("placement", "session", "trial", "environment")
 OUTCOMES = ("right", "wrong", "not judged")
 PLACES = ("best", "median", "worst")
-PLACE_NAMES = {"best": "most similar", "median": "in the middle", "worst": "least similar"}
 POOL = 0.1  # share of an outcome's pairs that best, median and worst are drawn from
 
 
@@ -65,64 +62,43 @@ def pairs_drawn(shown: Sequence[ShownPair], judged: JudgedPairs, seed: int) -> S
     """The drawn pairs, one card each, by outcome and place."""
     layouts: Layouts = {}
     cards = [_card(number, one, judged, layouts) for number, one in enumerate(shown, 1)]
-    for card, before in zip(reversed(cards[1:]), reversed(cards[:-1]), strict=True):
-        if card["heading"] == before["heading"]:
-            card["heading"] = ""
-    data = {"cards": cards, "seed": seed, "judged": bool(judged.judged.any())}
+    data = {"cards": cards, "seed": seed, "judged": judged.judged.any()}
     return Section("pairs", "Pairs drawn", data)
 
 
 def _card(number: int, one: ShownPair, judged: JudgedPairs, layouts: Layouts) -> dict[str, Any]:
-    pair, outcome = one.draw.pair, one.draw.outcome
-    completed = ", ".join(f"{name} from {source}" for name, source in one.completed.items())
-    sides = [
-        {"role": role, "label": facts["label"], "signal": signal, "who": _origin(facts),
-         "provenance": provenance(facts)}
-        for role, facts, signal in zip(ROLES, (one.anchor, one.partner),
-                                       _draw(number, one, layouts), strict=True)
-    ]  # fmt: skip
+    pair, drawn = one.draw.pair, _draw(number, one, layouts)
     return {
-        "heading": f"{outcome}, {PLACE_NAMES[one.draw.place]}".capitalize(),
-        "outcome": outcome,
-        "colour": "none" if outcome == "not judged" else outcome,
+        "outcome": one.draw.outcome,
+        "place": one.draw.place,
         "shared": one.shared,
-        "sides": sides,
-        "facts": {
-            "similarity": decimal(float(judged.similarity[pair])),
-            "weight": decimal(float(judged.weight[pair])),
-            "rank": f"{judged.rank[pair] + 1}" if judged.rank.any() else None,
-            "binding": f"{judged.hop[pair] + 1}" if judged.hop.any() else None,
-            "shared": one.shared,
-            "completed by": completed or None,
-        },
+        "similarity": judged.similarity[pair],
+        "weight": judged.weight[pair],
+        "rank": judged.rank[pair] + 1 if judged.rank.any() else None,
+        "binding": judged.hop[pair] + 1 if judged.hop.any() else None,
+        "completed": ", ".join(f"{name} from {source}" for name, source in one.completed.items()),
+        "sides": [
+            {"role": role, "sample": sample, "signal": signal}
+            for role, sample, signal in zip(ROLES, (one.anchor, one.partner), drawn, strict=True)
+        ],
     }
 
 
 def _draw(number: int, one: ShownPair, layouts: Layouts) -> list[SignalDrawing | str | None]:
     """Both signals; None for one that is not stored, empty texts if neither is, as of labels."""
-    stored = [
-        (f"{role} of pair {number}: {one.shared}", store.info.modalities[one.shared],
-         _load(store, row, one.shared))
-        for role, signal in zip(ROLES, one.signals, strict=True) if signal is not None
-        for store, row in [signal]
-    ]  # fmt: skip
-    if not stored:
+    titles, modalities, values = [], [], []
+    for role, signal in zip(ROLES, one.signals, strict=True):
+        if signal is not None:
+            store, row = signal
+            ragged = store.info.modalities[one.shared].ragged
+            titles.append(f"{role} of pair {number}: {one.shared}")
+            modalities.append(store.info.modalities[one.shared])
+            loaded = (store.load_points if ragged else store.load)(one.shared, [row])
+            values.append(loaded if isinstance(loaded, RaggedPoints) else loaded[0])
+    if not titles:
         return ["", ""]
-    drawn = iter(draw_signals(f"pair-{number}", *zip(*stored, strict=True), layouts))
+    drawn = iter(draw_signals(f"pair-{number}", titles, modalities, values, layouts))
     return [None if signal is None else next(drawn) for signal in one.signals]
-
-
-def _load(store: Dataset, row: int, modality: str) -> Any | RaggedPoints:
-    if store.info.modalities[modality].ragged:
-        return store.load_points(modality, [row])
-    return store.load(modality, [row])[0]
-
-
-def _origin(facts: Mapping[str, Any]) -> str:
-    details = [f"{name} {facts[name]}".replace("_", " ") for name in DETAILS
-               if facts.get(name) is not None]  # fmt: skip
-    who = f"{facts['source']}, subject {facts.get('subject') or 'unknown'}"
-    return ", ".join([who, *details])
 
 
 def draw_pairs(judged: JudgedPairs, n_pairs: int, rng: np.random.Generator) -> list[PairDraw]:
@@ -213,7 +189,7 @@ def look_up(
 def _locate(
     samples: Samples, number: int, uid: str, modality: str, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[Dataset, int] | None:
-    """Store and row of a sample's modality: its own, or that of its partner in an earlier binding."""
+    """Store and row of a sample's modality: its own, or what an earlier binding gave."""
     store, row = samples.stores[samples.source[number]], int(samples.row[number])
     if modality in store.info.modalities and store.present(modality)[row]:
         return store, row

@@ -1,24 +1,26 @@
-"""Sections of the report on a bound store: what was bound, how well, and what is confused."""
+"""Data of the sections of the report on a bound store; its template makes words of them."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from markupsafe import Markup
 
 from mmbind_data.reports.calibration import calibrate, chance, wilson
-from mmbind_data.reports.html import Section, Table, count, decimal, percent
-from mmbind_data.reports.plots import calibration_plot, fold_classes, heat_map, histogram
+from mmbind_data.reports.html import Section
+from mmbind_data.reports.plots import calibration_plot, heat_map, histogram
 from mmbind_data.reports.tables import (
     JudgedPairs,
     Samples,
     coverage,
+    fold_classes,
     label_pairs,
+    pseudo_rows,
     share,
 )
 from mmbind_data.store.bound import BoundDataset
@@ -26,153 +28,80 @@ from mmbind_data.store.dataset import DESCRIPTOR
 
 MAX_ENTRIES = 10  # of a list of the largest
 BINS = 40
-
-
-def at_a_glance(bound: BoundDataset, judged: JudgedPairs) -> dict[str, str]:
-    """The figures that matter most."""
-    info = bound.info
-    return {
-        "pseudo-paired rows": count(info.n_rows["pseudo"] + info.n_rows.get("mean", 0)),
-        "pairing accuracy": percent(share(judged.right[judged.first])),
-        "median similarity": decimal(info.similarity["median"]),
-        "candidates never used": percent(judged.document["reuse"]["share_never_used"]),
-        "most uses of one partner": count(info.reuse["max"]),
-    }
+SINGLE_USES = 12  # up to here each number of uses has a bin; beyond, each is WIDER times the last
+WIDER = 4
 
 
 def what_was_bound(bound: BoundDataset, samples: Samples) -> Section:
     """Sources with licences and digests, how partners were found, and the commands."""
     info = bound.info
-    digest = Markup('<code title="{0}">{1}</code>')
-    sources = [
-        (one.source_id, f"{one.dataset_id} {one.dataset_version}", ", ".join(one.modalities),
-         count(one.n_samples), count(len(one.subjects)),
-         digest.format(one.content_digest, one.content_digest[:12]))
-        for one in info.sources
-    ]  # fmt: skip
-    head = ("source", "dataset", "modalities", "samples", "subjects", "content digest")
+    licences: dict[tuple[str, str, str], list[str]] = {}
+    citations: dict[str, list[str]] = {}
+    for one, store in zip(info.sources, samples.stores, strict=True):
+        terms = one.licence.redistribution, one.licence.name, one.licence.source
+        licences.setdefault(terms, []).append(one.source_id)
+        document = store.document(DESCRIPTOR)
+        known = [document[key]["value"] for key in ("citation", "homepage") if key in document]
+        citations |= {one.dataset_id: known} if known else {}
+    binder = [one.model_dump(mode="json") for one in info.binder]
+    names = dict.fromkeys(name for one in binder for name in one)
+    settings = [(name, *(one.get(name) for one in binder)) for name in names]
+    head = [f"binding {i + 1}" for i in range(len(binder))] if len(binder) > 1 else ["value"]
     shared = [word for one in info.shared for word in ("--shared", one)]
     words = [*shared, *(one.path for one in info.sources), "-o", bound.path.name]
     data = {
-        "warnings": getattr(info, "warnings", ()),
-        "sources": Table("Sources", head, sources, (0, 1, 2, 5)),
-        "licences": _licences(bound),
-        "citations": _citations(bound, samples),
-        "settings": _settings(bound),
+        "info": info,
+        "licences": [(", ".join(ids), *terms) for terms, ids in licences.items()],
+        "citations": citations.values(),
+        "bindings": head,
+        "settings": [one for one in settings if any(v not in (None, {}, []) for v in one[1:])],
         "commands": [*(one.convert for one in info.sources), f"mmbind bind {shlex.join(words)}"],
-        "digest": info.content_digest,
     }
     return Section("bound", "What was bound", data)
 
 
-def _licences(bound: BoundDataset) -> Table:
-    """Verdict and text of each dataset's licence; sources with equal terms share a row."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for one in bound.info.sources:
-        terms = (one.licence.redistribution, one.licence.name, one.licence.source)
-        groups.setdefault(terms, []).append(one.source_id)
-    bold = Markup("<strong>{}</strong>")
-    rows = [(", ".join(ids), bold.format(verdict), *rest)
-            for (verdict, *rest), ids in groups.items()]  # fmt: skip
-    head = ("source", "verdict", "licence", "where it is stated")
-    return Table("Licences: may adapted data be passed on?", head, rows, range(4))
-
-
-def _citations(bound: BoundDataset, samples: Samples) -> list[str]:
-    """How each dataset asks to be cited, and its page."""
-    cited = {}
-    for one, store in zip(bound.info.sources, samples.stores, strict=True):
-        document = store.document(DESCRIPTOR)
-        known = [str(document[key]["value"]) for key in ("citation", "homepage") if key in document]
-        if known:
-            cited[one.dataset_id] = " ".join(known)
-    return list(cited.values())
-
-
-def _settings(bound: BoundDataset) -> Table:
-    settings = [one.model_dump(mode="json") for one in bound.info.binder]
-    rows = [
-        (name.replace("_", " "), *(_setting(one.get(name)) for one in settings))
-        for name in dict.fromkeys(name for one in settings for name in one)
-        if any(one.get(name) not in (None, {}, []) for one in settings)
-    ]
-    n = len(settings)
-    head = ["value"] if n == 1 else [f"binding {i + 1}" for i in range(n)]
-    return Table("How partners were found", ("setting", *head), rows, range(n + 1))
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_setting(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_setting, value))
-    return "–" if value is None else str(value)
-
-
 def rows_by_kind(bound: BoundDataset) -> Section:
     """How many rows there are of each kind, and how many of them carry each modality."""
-    modalities, rows = bound.info.modalities, bound.pairs()
+    modalities, rows, groups = bound.info.modalities, bound.pairs(), []
     kinds, shared = rows["kind"].cast(pa.string()), rows["shared"].cast(pa.string()).fill_null("–")
-    body = []
     for kind in kinds.unique().to_pylist():
         for name in dict.fromkeys((*bound.info.shared, "–")):
             group = rows.filter(pc.and_(pc.equal(kinds, kind), pc.equal(shared, name)))
             present = [len(group) - group[f"{one}.source"].null_count for one in modalities]
             if len(group):
-                body.append((kind, name, count(len(group)), *map(count, present)))
-    caption = "Rows by kind, and how many of them carry each modality"
-    data = {
-        "rows": Table(caption, ("kind", "bound by", "rows", *modalities), body, (0, 1)),
-        "n_partners": (pc.max(rows["rank"]).as_py() or 0) + 1,
-        "has_means": "mean" in bound.info.n_rows,
-    }
-    return Section("rows", "Rows", data)
+                groups.append((kind, name, len(group), *present))
+    n_partners = (pc.max(rows["rank"]).as_py() or 0) + 1
+    data = {"modalities": modalities, "groups": groups, "n_partners": n_partners}
+    return Section("rows", "Rows", data | {"has_means": "mean" in bound.info.n_rows})
 
 
 def accuracy(bound: BoundDataset, judged: JudgedPairs) -> Section:
     """Pairing accuracy by direction and by rank."""
-    first = judged.first
-    if not first.any():
-        return Section("accuracy", "Pairing accuracy")
-    shared = bound.info.shared[0]
-    rows = [
-        (f"{one['anchor']} → {one['partner']}", one.get("shared", shared),
-         *_judged_cells(first & (judged.direction == i), judged), decimal(one["median_similarity"]))
-        for i, one in enumerate(judged.document["directions"])
-    ]  # fmt: skip
-    rows.append(("all", "", *_judged_cells(first, judged),
-                 decimal(bound.info.similarity["median"])))  # fmt: skip
-    head = ("anchor → partner", "shared", "judged", "right", "accuracy", "95 % interval",
-            "median similarity")  # fmt: skip
-    table = Table("Pairing accuracy by direction", head, rows, (0, 1))
-    data = {"directions": table, "by_chance": chance(judged.document)}
-    if judged.rank.any():
-        ranks = [
-            (f"{rank + 1}", *_judged_cells(mask, judged), decimal(_median(judged.similarity[mask])))
-            for rank in range(int(judged.rank.max()) + 1)
-            for mask in [judged.judged & (judged.rank == rank)]
-        ]
-        head = ("partner", "judged", "right", "share right", "95 % interval", "median similarity")
-        data["ranks"] = Table("Partners of an anchor, from the most similar on", head, ranks)
+    first, shared, directions = judged.first, bound.info.shared[0], []
+    for i, one in enumerate(judged.document["directions"]):
+        title = f"{one['anchor']} → {one['partner']}"
+        counts = _judgement(first & (judged.direction == i), judged)
+        directions.append((title, one.get("shared", shared), one["median_similarity"], *counts))
+    directions.append(("all", "", bound.info.similarity["median"], *_judgement(first, judged)))
+    ranks = []
+    for rank in range(int(judged.rank.max(initial=0)) + 1):
+        mask = judged.judged & (judged.rank == rank)
+        known = judged.similarity[mask & np.isfinite(judged.similarity)]
+        median = float(np.median(known)) if len(known) else None
+        ranks.append((f"{rank + 1}", median, *_judgement(mask, judged)))
+    data = {
+        "directions": directions if first.any() else [],
+        "ranks": ranks if first.any() and len(ranks) > 1 else [],
+        "by_chance": chance(judged.document),
+    }
     return Section("accuracy", "Pairing accuracy", data)
 
 
-def _judged_cells(mask: np.ndarray, judged: JudgedPairs) -> tuple[str, str, str, str]:
-    """Judged pairs, right ones, their share and its interval."""
+def _judgement(mask: np.ndarray, judged: JudgedPairs) -> tuple[int, int, float, float]:
+    """Numbers of judged and of right pairs, and the interval of their share."""
     n, n_right = int(mask.sum()), int(judged.right[mask].sum())
-    if not n:
-        return "0", "0", "–", "–"
-    lower, upper = wilson(np.array([n_right]), np.array([n]))
-    return count(n), count(n_right), percent(n_right / n), _interval(lower[0], upper[0])
-
-
-def _interval(lower: float, upper: float) -> str:
-    return f"{100 * lower:.1f}–{100 * upper:.1f} %"
-
-
-def _median(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else None
+    lower, upper = wilson(np.array([n_right]), np.array([max(n, 1)]))
+    return n, n_right, float(lower[0]), float(upper[0])
 
 
 def confusion(judged: JudgedPairs, samples: Samples) -> Section | None:
@@ -181,13 +110,19 @@ def confusion(judged: JudgedPairs, samples: Samples) -> Section | None:
     groups: list[dict[str, Any]] = []
     for title, chosen, known in _label_groups(judged):
         found = label_pairs(samples, judged, chosen)
-        if found:
-            name = f"Pairing confusion {title}".strip()
-            drawing = heat_map(
-                f"confusion-{len(groups)}", name, *fold_classes(found, order), judged=known
-            )
-            groups.append({"title": title, "judged": known, "drawing": drawing,
-                           "unequal": _most_frequent(found)})  # fmt: skip
+        if not found:
+            continue
+        key, name = f"confusion-{len(groups)}", f"Pairing confusion {title}".strip()
+        drawing = heat_map(key, name, *fold_classes(found, order), judged=known)
+        unequal = [
+            (n, label, to, n / sum(inner.values()))
+            for label, inner in found.items()
+            for to, n in inner.items()
+            if to != label
+        ]
+        unequal.sort(key=lambda one: (-one[0], one[1], one[2]))
+        group = {"title": title, "judged": known, "drawing": drawing}
+        groups.append(group | {"unequal": unequal[:MAX_ENTRIES]})
     return Section("confusion", "Pairing confusion", {"groups": groups}) if groups else None
 
 
@@ -207,54 +142,38 @@ def _label_groups(judged: JudgedPairs) -> Iterator[tuple[str, np.ndarray, bool]]
             yield title, first & (judged.direction == direction), False
 
 
-def _most_frequent(
-    found: Mapping[str, Mapping[str, int]],
-) -> list[tuple[int, str, str, float]]:
-    """The most frequent pairs of different labels: count, both labels, share of the first's."""
-    unequal = [
-        (n, label, to, n / sum(inner.values()))
-        for label, inner in found.items() for to, n in inner.items() if to != label
-    ]  # fmt: skip
-    return sorted(unequal, key=lambda one: (-one[0], one[1], one[2]))[:MAX_ENTRIES]
-
-
 def similarity(judged: JudgedPairs) -> Section:
     """How similar partners are, and how often pairs of a similarity are right."""
-    known, drawing = np.isfinite(judged.similarity), None
+    known, drawing, calibration, found = np.isfinite(judged.similarity), None, None, None
     if known.any():
-        edges = bin_edges(judged.similarity[known])
+        edges = _edges(judged.similarity[known])
+        wrong = judged.judged & ~judged.right
         layers = {
             name: (colour, np.histogram(judged.similarity[mask & known], edges)[0])
             for name, colour, mask in (
                 ("right", "right", judged.right),
-                ("wrong", "wrong", judged.judged & ~judged.right),
+                ("wrong", "wrong", wrong),
                 ("not judged", "none", ~judged.judged),
             )
         }
-        drawing = histogram(
-            "similarity", "Similarity of all pairs", "similarity", "pairs", edges, layers
-        )
-    data: dict[str, Any] = {"drawing": drawing}
+        title = "Similarity of all pairs"
+        drawing = histogram("similarity", title, "similarity", "pairs", edges, layers)
     first = judged.first & known
     if first.any():
         found = calibrate(judged.similarity[first], judged.right[first])
-        title = "Share of right pairs by similarity"
         overall = float(judged.right[first].mean())
-        plot = calibration_plot("calibration", title, found, overall, chance(judged.document))
-        columns = (found.low, found.high, found.n, found.n_right, found.share, found.lower,
-                   found.upper)  # fmt: skip
-        bins = [
-            (f"{decimal(low)} to {decimal(high)}", count(n), count(n_right), percent(of),
-             _interval(lower, upper))
-            for low, high, n, n_right, of, lower, upper in zip(*columns, strict=True)
-        ]  # fmt: skip
-        head = ("similarity", "pairs", "right", "share right", "95 % interval")
-        order = None if np.isnan(found.order) else found.order
-        data |= {"calibration": plot, "order": order, "bins": Table(title, head, bins)}
+        calibration = calibration_plot(
+            "calibration",
+            "Share of right pairs by similarity",
+            found,
+            overall,
+            chance(judged.document),
+        )
+    data = {"drawing": drawing, "calibration": calibration, "found": found}
     return Section("similarity", "Similarity", data)
 
 
-def bin_edges(values: np.ndarray) -> np.ndarray:
+def _edges(values: np.ndarray) -> np.ndarray:
     """Edges of equal bins over all values; of one bin if the values do not differ."""
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-6:
@@ -262,17 +181,81 @@ def bin_edges(values: np.ndarray) -> np.ndarray:
     return np.linspace(low, high, BINS + 1)
 
 
+def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Section:
+    """How evenly partners are used, and which are used most, with their labels or without."""
+    document = judged.document
+    uses = np.bincount(judged.partner, minlength=len(samples))
+    falling = -np.sort(-uses[uses > 0])
+    top = [int(one) for one in np.argsort(-uses, kind="stable")[:MAX_ENTRIES] if uses[one]]
+    facts = samples.facts(top)
+    partners = [
+        {
+            "sample": facts[one],
+            "source": samples.ids[samples.source[one]],
+            "label": samples.label[one] if labels else "",
+            "uses": uses[one],
+            "share": share(judged.right[(judged.partner == one) & judged.judged]),
+        }
+        for one in top
+    ]
+    names, edges, counts = _use_bins(document["reuse"]["histogram"])
+    layers = {"candidates": ("none", counts)}
+    title, axes = "How often candidates are used", ("times used as a partner", "candidates")
+    data = {
+        "reuse": document["reuse"],
+        "n_half": int(np.searchsorted(np.cumsum(falling), len(judged) / 2)) + 1 if top else 0,
+        "n_alone": sum(one.get("n_without_partner", 0) for one in document["directions"]),
+        "drawing": histogram("reuse", title, *axes, edges, layers, names),
+        "partners": partners,
+    }
+    return Section("hubness", "Hubness", data)
+
+
+def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, np.ndarray]:
+    """Ticks, edges and counts of bins 0, 1, 2, ..., and ever wider from `SINGLE_USES` on."""
+    uses = np.array([int(one) for one in found], dtype=np.int64)
+    most = int(uses.max(initial=0))
+    limits = list(range(min(most + 1, SINGLE_USES) + 1))
+    while limits[-1] <= most:
+        limits.append(limits[-1] * WIDER)
+    counts, _ = np.histogram(uses, limits, weights=np.array(list(found.values())))
+    names = {
+        i + 0.5: f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
+        for i, (low, high) in enumerate(pairwise(limits))
+    }
+    return names, np.arange(len(limits), dtype=np.float64), counts.astype(np.int64)
+
+
 def subjects_and_classes(samples: Samples, judged: JudgedPairs) -> Section:
     """How classes and subjects take part in the pairs."""
-    head = ("samples", "anchors", "used as partner", "times used", "right", "accuracy")
     source = np.array([f"{one}: " for one in samples.ids], dtype=object)[samples.source]
     subject = np.where(samples.subject != "", source + samples.subject, "")
-    tables = []
-    for kind, names in (("class", samples.label), ("subject", subject)):
-        rows = [
-            (name, count(n), count(anchors), f"{count(used)} ({percent(used / n)})", count(uses),
-             count(right) if of else "–", percent(right / of if of else None))
-            for name, (n, anchors, used, uses, of, right) in coverage(names, judged)
-        ]  # fmt: skip
-        tables.append(Table(f"Per {kind}: anchors and partners", (kind, *head), rows))
-    return Section("coverage", "Coverage", {"tables": tables})
+    names = {"class": samples.label, "subject": subject}
+    groups = {kind: coverage(one, judged) for kind, one in names.items()}
+    return Section("coverage", "Coverage", {"groups": groups})
+
+
+def weights(bound: BoundDataset, judged: JudgedPairs) -> Section:
+    """How strongly pairs count in the loss."""
+    known = pseudo_rows(bound)["weight"].to_numpy().astype(np.float64)
+    edges, finite = _edges(known), np.isfinite(judged.weight)
+    layers = {"rows": ("none", np.histogram(known, edges)[0])}
+    groups = {
+        "all": known,
+        "right": judged.weight[judged.right & finite],
+        "wrong": judged.weight[judged.judged & ~judged.right & finite],
+    }
+    statistics = (len, np.min, np.median, np.mean, np.max)
+    data = {
+        "rules": dict.fromkeys(one.weight_rule for one in bound.info.binder),
+        "shared_by_partners": max(one.top_k for one in bound.info.binder) > 1,
+        "n_effective": known.sum() ** 2 / max(float((known**2).sum()), 1e-300),
+        "n_rows": len(known),
+        "drawing": histogram(
+            "weights", "Weights of pseudo-paired rows", "weight", "rows", edges, layers
+        ),
+        "groups": [
+            (name, *(f(one) for f in statistics)) for name, one in groups.items() if len(one)
+        ],
+    }
+    return Section("weights", "Weights", data)

@@ -17,6 +17,9 @@ from mmbind_data.reports.html import DOING
 from mmbind_data.store.bound import EVALUATION, BoundDataset
 from mmbind_data.store.dataset import Dataset, read_table
 
+MAX_CLASSES = 30
+OTHER = "all other labels"
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -101,7 +104,7 @@ class JudgedPairs:
     @property
     def first(self) -> np.ndarray:
         """The judged pairs of anchors with their first partners: bool, shape (n,)."""
-        return self.judged & (self.rank == 0)
+        return np.logical_and(self.judged, self.rank == 0)
 
 
 def read_samples(bound: BoundDataset) -> Samples:
@@ -206,7 +209,7 @@ def pseudo_rows(bound: BoundDataset) -> pa.Table:
     return bound.pairs().filter(pc.is_in(kinds, pa.array(["pseudo", "mean"])))
 
 
-def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int]]]:
+def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[Any, ...]]:
     """How a class, or a subject, takes part in the pairs.
 
     Parameters
@@ -217,9 +220,9 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int
 
     Returns
     -------
-    list of (name, numbers)
-        In the order of first appearance. Numbers: samples; of these anchors with a partner; used
-        as a partner; times used; first pairs judged; of these right.
+    list of tuple
+        In the order of first appearance: name; samples; of these anchors with a partner; used as a
+        partner; times used; first pairs judged; of these right.
     """
     n, first = len(names), judged.first
     uses = np.bincount(judged.partner, minlength=n)
@@ -232,12 +235,8 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int
         np.bincount(judged.anchor[first & judged.right], minlength=n),
     ]
     known, begin, group = np.unique(names.astype(str), return_index=True, return_inverse=True)
-    sums = [np.bincount(group, weights=one, minlength=len(known)) for one in columns]
-    return [
-        (str(known[one]), [int(column[one]) for column in sums])
-        for one in np.argsort(begin)
-        if known[one]
-    ]
+    sums = [np.bincount(group, weights=one, minlength=len(known)).astype(int) for one in columns]
+    return [(str(known[i]), *(one[i] for one in sums)) for i in np.argsort(begin) if known[i]]
 
 
 def label_pairs(
@@ -260,6 +259,50 @@ def label_pairs(
         if label and to:
             found.setdefault(label, {})[to] = int(n)
     return found
+
+
+def fold_classes(
+    confusion: Mapping[str, Mapping[str, int]], order: Sequence[str]
+) -> tuple[list[str], list[str], np.ndarray]:
+    """Make a confusion a matrix of at most `MAX_CLASSES` + 1 rows and columns.
+
+    Parameters
+    ----------
+    confusion : mapping of anchor's label to (partner's label to count)
+    order : sequence of str
+        All labels. If there are too many, those with the most wrong pairs stay, and the others are
+        added up.
+
+    Returns
+    -------
+    rows, columns : list of str
+    counts : ndarray, shape (rows, columns), int64
+    """
+    rows, columns = set(confusion), {label for inner in confusion.values() for label in inner}
+    if rows & columns:  # labels of one kind: they agree on the diagonal
+        rows = columns = rows | columns
+    wrong = dict.fromkeys(order, 0)
+    for label, inner in confusion.items():
+        for to, n in inner.items():
+            if to != label:
+                wrong[label] += n
+                wrong[to] += n
+
+    def fold(labels: set[str]) -> tuple[list[str], dict[str, int]]:
+        ordered = [one for one in order if one in labels]
+        kept = set(sorted(ordered, key=lambda one: -wrong[one])[:MAX_CLASSES])
+        names = [one for one in ordered if one in kept]
+        names += [OTHER] if len(names) < len(ordered) else []
+        place = {one: i for i, one in enumerate(names)}
+        return names, {one: place.get(one, len(names) - 1) for one in ordered}
+
+    row_names, row_of = fold(rows)
+    column_names, column_of = fold(columns)
+    counts = np.zeros((len(row_names), len(column_names)), dtype=np.int64)
+    for label, inner in confusion.items():
+        for to, n in inner.items():
+            counts[row_of[label], column_of[to]] += n
+    return row_names, column_names, counts
 
 
 def share(flags: np.ndarray) -> float | None:

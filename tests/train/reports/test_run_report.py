@@ -23,8 +23,8 @@ from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainCon
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store
 from mmbind_train.evaluation.evaluate import Result, evaluate
-from mmbind_train.reports.benchmark_report import write_results_report
-from mmbind_train.reports.run_report import embeddings, read_metrics, write_run_report
+from mmbind_train.reports.benchmark_report import report_results
+from mmbind_train.reports.run_report import embeddings, read_metrics, report_run
 from mmbind_train.training.logs import METRICS
 from mmbind_train.training.pretrain import train
 from mmbind_train.training.run_folder import load_run
@@ -51,7 +51,7 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
     document = tmp_path / "result.json"
     document.write_text(json.dumps({"ok": True, "result": judged.model_dump(mode="json")}))
     out = tmp_path / "run.html"
-    result = write_run_report(run, out, evaluation=document, store=world.T)
+    result = report_run(run, out, evaluation=document, store=world.T)
     page = read_html(out)
     info, _ = load_run(run)
     told = table_of(page, "Stages")
@@ -134,7 +134,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_results_are_told(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.html"
-    assert write_results_report(results, out)["n_scores"] == 8
+    assert report_results(results, out)["n_scores"] == 8
     page = read_html(out)
     splits = {row["row"]: row for row in table_of(page, "Accuracy in %, mean over seeds")}
     assert [splits["mmbind"][name] for name in "ab"] == ["63.0", "73.0"]
@@ -181,8 +181,8 @@ def test_a_browser_has_no_complaint(
 ) -> None:
     document = tmp_path / "result.json"
     document.write_text(judged.model_dump_json())
-    write_run_report(run, tmp_path / "run.html", evaluation=document, store=world.T)
-    write_results_report(results, tmp_path / "results.html")
+    report_run(run, tmp_path / "run.html", evaluation=document, store=world.T)
+    report_results(results, tmp_path / "results.html")
     for name in ("run", "results"):
         shown = browse(chromium, tmp_path / f"{name}.html", "--dump-dom")
         assert "CONSOLE" not in shown.stderr
@@ -192,12 +192,12 @@ def test_a_browser_has_no_complaint(
 def test_what_is_missing_is_told(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.html"
     with pytest.raises(FormatError, match="mmbind evaluate --json"):
-        write_run_report(run, out, evaluation=tmp_path / "none.json")
+        report_run(run, out, evaluation=tmp_path / "none.json")
     with pytest.raises(FormatError, match="output of mmbind benchmark"):
-        write_results_report(tmp_path, out)
+        report_results(tmp_path, out)
     with pytest.raises(OutputError, match="lies inside one"):
-        write_run_report(run, run / "x.html")
+        report_run(run, run / "x.html")
     assert not out.exists()
-    write_run_report(run, out)
+    report_run(run, out)
     with pytest.raises(OutputError, match="exists already"):
-        write_run_report(run, out)
+        report_run(run, out)
