@@ -289,9 +289,7 @@ def _group_colour(k: int, n: int) -> Any:
     return COLOURS[SERIES[k]] if n <= len(SERIES) else tuple(hsv_to_rgb((k / n, 0.75, 0.75)))
 
 
-def dot_plot(
-    key: str, title: str, x_name: str, rows: Sequence[tuple[str, float, float]]
-) -> Markup:
+def dot_plot(key: str, title: str, x_name: str, rows: Sequence[tuple[str, float, float]]) -> Markup:
     """Draw a point with its interval in each row.
 
     Parameters

@@ -19,6 +19,8 @@ from mmbind_data.store.dataset import Dataset, read_table
 
 MAX_CLASSES = 30
 OTHER = "all other labels"
+# Columns of a table of samples that stores may lack.
+OPTIONAL = "subject session trial placement environment raw_file raw_start raw_end t_start t_end"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class Samples:
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def facts(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Rows of the sample tables, by number; each table is read once."""
+        """Rows of the sample tables, by number; None for columns that a table lacks."""
         chosen = np.unique(np.asarray(numbers, dtype=np.int64))
         facts: dict[int, dict[str, Any]] = {}
         for code in np.unique(self.source[chosen]):
             mine = chosen[self.source[chosen] == code]
             rows = self.stores[code].samples().take(self.row[mine]).to_pylist()
-            facts |= dict(zip(mine.tolist(), rows, strict=True))
+            for number, row in zip(mine.tolist(), rows, strict=True):
+                facts[number] = dict.fromkeys(OPTIONAL.split()) | row
         return facts
 
 

@@ -60,7 +60,7 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
     for row, stage in zip(told, info.stages, strict=True):
         assert row["rows"] == ", ".join(f"{n:,} {kind}" for kind, n in stage.n_rows.items())
     metrics = read_metrics(run / METRICS)
-    (path, *_) = [one for one in page.all("path", "signal")]
+    path = page.all("g", "signal")[0].all("path")[0]
     points = metrics[info.stages[0].name]
     drawn = (path.attributes["d"] or "").replace("M", "").split("L")
     assert len(drawn) == len(points) > 2
@@ -82,7 +82,8 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
         assert row["modalities"] == " + ".join(one.modalities)
         assert number(row["accuracy"]) == pytest.approx(100 * one.accuracy, abs=0.1)
     assert result["n_mapped"] == 9
-    dots = [len(one.all("circle")) for one in page.all("svg") if one.all("circle")]
+    maps = [one for one in page.all("svg") if "Embeddings" in one.all("title")[0].text()]
+    dots = [sum(len(group.all("use")) for group in one.all("g", "points")) for one in maps]
     assert dots == [18] * 2  # two modalities of nine samples, by label and by modality
     assert "<run>" not in out.read_text()
 
@@ -141,8 +142,8 @@ def test_results_are_told(results: Path, tmp_path: Path) -> None:
     assert [splits["lower_bound"][name] for name in "ab"] == ["51.0", "61.0"]
     (difference,) = table_of(page, "Paired differences")
     assert difference["points"] == "+12.0"
-    assert len(page.all("circle")) == 2
-    assert "GENERATED DATA" in page.text()
+    assert len(page.all("g", "dot")) == 2
+    assert "GENERATED DATA" in page.words()
 
 
 def test_two_halves_are_pooled(results: Path, tmp_path: Path) -> None:
