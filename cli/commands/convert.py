@@ -22,8 +22,14 @@ from ..output import Report, Screen, notes, reported
 @click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
 @click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
 @click.option("--placement", "placements", callback=comma_list, help="Only these body positions.")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", callback=assignments,
-              help="A choice that the dataset offers; see datasets NAME.")  # fmt: skip
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=assignments,
+    help="A choice that the dataset offers; see datasets NAME.",
+)
 @click.option("--descriptor", type=click.Path(dir_okay=False), help="Own data: what NAME table is.")
 @click.option("--workers", default=1, show_default=True, help="Processes that read.")
 @click.option("--dry-run", is_flag=True, help="Say what would be read, write nothing.")
@@ -33,16 +39,12 @@ def command(
     name: str,
     raw: str,
     out: str,
-    preset: str,
-    subjects: list[str] | None,
-    modalities: list[str] | None,
-    placements: list[str] | None,
-    options: dict[str, str],
     descriptor: str | None,
     workers: int,
     dry_run: bool,
     overwrite: bool,
     screen: Screen,
+    **choice: Any,
 ) -> Report:
     """Convert the raw data of dataset NAME, a folder or zip RAW, to the store OUT.
 
@@ -53,16 +55,9 @@ def command(
     from mmbind_data.datasets.registry import check_document, read_document
 
     check_document(name, given=descriptor is not None)
-    choice: dict[str, Any] = {
-        "preset": preset,
-        "subjects": subjects,
-        "modalities": modalities,
-        "placements": placements,
-        "options": options,
-        "document": None if descriptor is None else read_document(Path(descriptor)),
-    }
+    choice["document"] = None if descriptor is None else read_document(Path(descriptor))
     if dry_run:
-        return _rehearse(name, raw, Path(out), choice, overwrite=overwrite)
+        return _preview(name, raw, Path(out), choice, overwrite=overwrite)
     with screen.progress(f"convert {name}") as progress:
         made = convert(
             name, raw, out, workers=workers, overwrite=overwrite, progress=progress, **choice
@@ -70,13 +65,12 @@ def command(
     return _report(made)
 
 
-def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
-    from mmbind_data.conversion.pipeline import unrecognised_notes
-    from mmbind_data.conversion.plan import check_request, plan_conversion, request_of
+def _preview(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:
+    from mmbind_data.conversion.plan import ConversionRequest, check_request, plan_conversion
     from mmbind_data.errors import printable
     from mmbind_data.io.atomic import check_output
 
-    request = request_of(**choice)
+    request = ConversionRequest(**choice)
     check_request(name, request)
     check_output(out, overwrite=overwrite, doing=f"convert {name}")
     plan = plan_conversion(name, raw, request)
@@ -88,8 +82,7 @@ def _rehearse(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwri
         "unrecognised": [printable(path) for path in plan.listing.unrecognised],
     }
     line = f"would read {len(plan.units)} raw units, {plan.n_bytes / 1e6:.1f} MB"
-    remarks = notes([*plan.listing.notes, *unrecognised_notes(plan.listing)])
-    return Report(result, [line], remarks)
+    return Report(result, [line], notes(plan.notes))
 
 
 def _report(made: Converted) -> Report:

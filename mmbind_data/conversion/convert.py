@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmbind_data.conversion.workers import processes_beside
 from mmbind_data.errors import UsageError
+from mmbind_data.io.process_pool import process_pool
 from mmbind_data.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ def convert(
     """Convert a raw dataset to a `mmbind-dataset` store.
 
     An interrupted conversion leaves a hidden folder beside the target; the same call resumes it.
-    Raw data that cannot be read leaves nothing.
-    The result does not depend on ``workers``, nor on whether the raw data is zipped.
+    Raw data that cannot be read leaves nothing. The result does not depend on ``workers``, nor on
+    whether the raw data is zipped.
 
     Parameters
     ----------
     name : str
-        Dataset id, see `mmbind_data.datasets.registry.list_datasets`.
+        Dataset id, see `list_datasets`; "table" for your own data.
     raw : path
         The raw distribution: a folder, or a zip.
     out : path
@@ -46,28 +47,44 @@ def convert(
     preset : str
         A preset of the dataset's descriptor.
     subjects : sequence of str, optional
-        Convert only these.
+        Convert only these; by default all.
     modalities : sequence of str, optional
         Convert only these; by default those of the preset that the raw data holds.
     placements : sequence of str, optional
-        Convert only what was worn there; by default what the preset says.
+        Convert only what was worn at these body positions; by default what the preset says.
     options : mapping of str to str, optional
-        Choices that the dataset's descriptor offers.
+        Choices that the dataset's descriptor offers; those left out keep their default.
     document : str, optional
-        Text of the user's own descriptor, for dataset "table".
+        Text of your own descriptor, for dataset "table".
     workers : int
         Processes that read and window; this one is among them, and writes at the end.
     overwrite : bool
-        Replace a store that stands at ``out``.
+        Replace a store at ``out``.
     progress : callable (done, total, text), optional
+        Called after each raw unit, and for each modality that is written.
 
     Returns
     -------
     Converted
+        Path and description of the store, and remarks.
 
     Raises
     ------
-    UsageError, RawLayoutError, OutputError
+    UsageError
+        An unknown dataset, preset, modality, subject, placement or option.
+    RawLayoutError
+        The raw data is missing, not recognised or broken.
+    OutputError
+        ``out`` exists or cannot be written, or a worker process died.
+
+    Examples
+    --------
+    >>> import mmbind_data as md
+    >>> made = md.convert(
+    ...     "utd-mhad", "raw/utd-mhad", "utd.zarr", modalities=["acc", "gyro"], workers=2
+    ... )  # doctest: +SKIP
+    >>> len(md.open("utd.zarr"))  # doctest: +SKIP
+    861
     """
     if workers < 1:
         raise UsageError(
@@ -75,21 +92,30 @@ def convert(
             problem="bad number",
             at="--workers",
             expected="1 or more",
-            got=str(workers),
+            got=workers,
         )
-    with processes_beside(workers - 1) as others:
-        # half a second of imports, while the first of them starts
+    others = workers - 1
+    with (
+        process_pool(others, cannot=f"convert {name}", option="--workers")
+        if others
+        else nullcontext()
+    ) as pool:
+        if pool is not None:
+            pool.warm_up("mmbind_data.conversion.spool")
+        # half a second of imports, while the first of the other processes starts
         from mmbind_data.conversion.pipeline import convert_dataset
-        from mmbind_data.conversion.plan import request_of
+        from mmbind_data.conversion.plan import ConversionRequest
 
-        request = request_of(
-            preset=preset,
-            subjects=subjects,
-            modalities=modalities,
-            placements=placements,
-            options=options,
-            document=document,
+        request = ConversionRequest(
+            preset, subjects, modalities, placements, options or {}, document
         )
         return convert_dataset(
-            name, raw, Path(out), request, others=others, overwrite=overwrite, progress=progress
+            name,
+            raw,
+            Path(out),
+            request,
+            pool=pool,
+            workers=workers,
+            overwrite=overwrite,
+            progress=progress,
         )

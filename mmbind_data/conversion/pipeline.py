@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,13 @@ from mmbind_data.conversion.plan import (
     check_request,
     plan_conversion,
 )
-from mmbind_data.conversion.spool import SUFFIX, UnitResult, UnitTask, read_spools
-from mmbind_data.conversion.workers import Others, convert_units
+from mmbind_data.conversion.spool import (
+    SUFFIX,
+    UnitResult,
+    UnitTask,
+    convert_unit,
+    read_spools,
+)
 from mmbind_data.datasets.reader import TABLE
 from mmbind_data.errors import MMBindError, RawLayoutError
 from mmbind_data.io.atomic import (
@@ -27,8 +33,8 @@ from mmbind_data.io.atomic import (
     staging_path,
 )
 from mmbind_data.io.digests import canonical_json, text_digest
+from mmbind_data.io.process_pool import ProcessPool, run_all
 from mmbind_data.progress import Progress
-from mmbind_data.raw.files import RawListing
 from mmbind_data.spec.store import DatasetInfo
 
 
@@ -49,7 +55,8 @@ def convert_dataset(
     out: Path,
     request: ConversionRequest,
     *,
-    others: Others | None = None,
+    pool: ProcessPool | None = None,
+    workers: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
@@ -57,19 +64,21 @@ def convert_dataset(
 
     Parameters
     ----------
-    others : Others, optional
-        Processes that read beside this one.
+    pool : ProcessPool, optional
+        Processes that read together with this one.
+    workers : int
+        Processes in all; also the parts of the store that are encoded at a time.
     """
     doing = f"convert {name}"
     check_request(name, request)
     check_output(out, overwrite=overwrite, doing=doing)
     plan = plan_conversion(name, raw, request)
-    staging, threads = staging_path(out), 1 + (others.count if others else 0)
+    staging = staging_path(out)
     with claimed(out, doing=doing):
         make_folder(staging / "units", doing=doing)
         try:
-            results = _convert_units(plan, staging / "units", others, progress)
-            info, notes = assemble(plan, results, staging / "store", progress, threads=threads)
+            results = _convert_units(plan, staging / "units", pool, workers, progress)
+            info, notes = assemble(plan, results, staging / "store", progress, threads=workers)
             commit(staging / "store", out, overwrite=overwrite, doing=doing)
         except BaseException as error:
             if isinstance(error, RawLayoutError):  # what is damaged has to be replaced first
@@ -77,20 +86,11 @@ def convert_dataset(
                 raise
             kept = _keep_units(staging)
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
-                raise failed(out, error, doing=doing, next_step=kept) from error
+                raise failed(out, error, doing=doing, fix=kept) from error
             raise
         discard(staging)
     n_resumed = sum(result.resumed for result in results)
-    notes = [*plan.listing.notes, *unrecognised_notes(plan.listing), *notes]
-    return Converted(out, info, len(results), n_resumed, tuple(notes))
-
-
-def unrecognised_notes(listing: RawListing) -> list[str]:
-    """A remark on raw files that no unit uses, if there are any."""
-    paths = listing.unrecognised
-    if not paths:
-        return []
-    return [f"{len(paths)} files are not part of the dataset and are left aside, e.g. {paths[0]}"]
+    return Converted(out, info, len(results), n_resumed, (*plan.notes, *notes))
 
 
 def _keep_units(staging: Path) -> str:
@@ -103,8 +103,24 @@ def _keep_units(staging: Path) -> str:
 
 
 def _convert_units(
-    plan: ConversionPlan, folder: Path, others: Others | None, progress: Progress | None
+    plan: ConversionPlan,
+    folder: Path,
+    pool: ProcessPool | None,
+    workers: int,
+    progress: Progress | None,
 ) -> list[UnitResult]:
+    tasks = _tasks(plan, folder)
+    sizes = [sum(file.size for file in unit.files.values()) for unit in plan.units]
+    order = large_first(sizes, workers) if pool else range(len(tasks))
+    results: dict[int, UnitResult] = {}
+    for index, result in run_all(pool, convert_unit, tasks, order):
+        results[index] = result
+        if progress:
+            progress(len(results), len(tasks), tasks[index].unit.key)
+    return [results[index] for index in range(len(tasks))]
+
+
+def _tasks(plan: ConversionPlan, folder: Path) -> list[UnitTask]:
     descriptor, preset = plan.descriptor, plan.preset
     config = {
         "dataset": descriptor.dataset_id,
@@ -117,7 +133,7 @@ def _convert_units(
     variant = f"{plan.preset_name} {canonical_json(changed)}" if changed else plan.preset_name
     earlier = read_spools(folder)
     run = str(len(list(folder.glob(f"*{SUFFIX}"))))
-    tasks = [
+    return [
         UnitTask(
             dataset=TABLE if plan.document else descriptor.dataset_id,
             dataset_id=descriptor.dataset_id,
@@ -136,9 +152,23 @@ def _convert_units(
         )
         for unit in plan.units
     ]
-    results: dict[int, UnitResult] = {}
-    for index, result in convert_units(tasks, others):
-        results[index] = result
-        if progress:
-            progress(len(results), len(tasks), tasks[index].unit.key)
-    return [results[index] for index in range(len(tasks))]
+
+
+def large_first(sizes: Sequence[int], workers: int) -> list[int]:
+    """Order in which to convert: a large unit begun last would leave the other workers idle.
+
+    Small units keep their place, because neighbours share the zip that they are read from.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Raw bytes of each unit.
+    workers : int
+
+    Examples
+    --------
+    >>> large_first([1, 1, 50, 1, 90], workers=2)
+    [4, 2, 0, 1, 3]
+    """
+    small = sum(sizes) / (16 * workers)
+    return sorted(range(len(sizes)), key=lambda index: -sizes[index] if sizes[index] > small else 0)

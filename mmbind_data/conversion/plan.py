@@ -37,47 +37,27 @@ class ConversionPlan:
         """Raw bytes to read, decompressed."""
         return sum(file.size for unit in self.units for file in unit.files.values())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user on what was found."""
+        paths = self.listing.unrecognised
+        text = f"{len(paths)} files are not part of the dataset and are left aside, e.g. "
+        return (*self.listing.notes, *(f"{text}{path}" for path in paths[:1]))
+
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """What of a raw dataset is asked for; None stands for all that the preset reads.
+    """What of a raw dataset is asked for; the fields are parameters of `convert`.
 
-    Attributes
-    ----------
-    preset : str
-        A preset of the dataset's descriptor.
-    subjects, modalities, placements : tuple of str, optional
-        Convert only these.
-    options : mapping of str to str
-        Choices that the descriptor offers; those left out keep their default.
-    document : str, optional
-        Text of the user's own descriptor, for dataset ``table``.
+    None, or no name at all, stands for everything that the preset reads.
     """
 
     preset: str = "default"
-    subjects: tuple[str, ...] | None = None
-    modalities: tuple[str, ...] | None = None
-    placements: tuple[str, ...] | None = None
+    subjects: Sequence[str] | None = None
+    modalities: Sequence[str] | None = None
+    placements: Sequence[str] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     document: str | None = None
-
-
-def request_of(
-    *,
-    preset: str = "default",
-    subjects: Sequence[str] | None = None,
-    modalities: Sequence[str] | None = None,
-    placements: Sequence[str] | None = None,
-    options: Mapping[str, str] | None = None,
-    document: str | None = None,
-) -> ConversionRequest:
-    """Build a request from what a caller has at hand; an empty choice stands for none."""
-
-    def frozen(names: Sequence[str] | None) -> tuple[str, ...] | None:
-        return tuple(names) if names else None
-
-    chosen = (frozen(subjects), frozen(modalities), frozen(placements))
-    return ConversionRequest(preset, *chosen, options or {}, document)
 
 
 def plan_conversion(
@@ -115,12 +95,11 @@ def plan_conversion(
     if not units:
         raise _nothing_asked_for(name, raw, listing, selected, chosen)
     _check_names(name, units)
-    changed = {key: value for key, value in options.items() if key in request.options}
     selection = Selection(
-        subjects=request.subjects or None,
+        subjects=tuple(request.subjects or ()) or None,
         modalities=chosen if request.modalities else None,
-        placements=request.placements or None,
-        options=changed,
+        placements=tuple(request.placements or ()) or None,
+        options={key: value for key, value in options.items() if key in request.options},
     )
     notes = [*listing.notes, *_narrowed_note(listing, units, request)]
     listing = replace(listing, notes=(*notes, *checksum_notes(descriptor, files)))

@@ -6,12 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -19,11 +15,8 @@ from rawdata import motionsense
 from rawdata.truth import Truth
 
 from mmbind_data.conversion import pipeline as module
-from mmbind_data.conversion import spool
 from mmbind_data.conversion.convert import convert
-from mmbind_data.conversion.plan import request_of
 from mmbind_data.conversion.spool import UnitResult, UnitTask, convert_unit, read_spools
-from mmbind_data.conversion.workers import Others
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.io.atomic import claimed, staging_path
 from mmbind_data.store.dataset import open_dataset
@@ -47,7 +40,7 @@ def fail_after(monkeypatch: pytest.MonkeyPatch, n: int, error: type[BaseExceptio
         calls.append(task.unit.key)
         return convert_unit(task)
 
-    monkeypatch.setattr(spool, "convert_unit", limited)
+    monkeypatch.setattr(module, "convert_unit", limited)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -258,32 +251,3 @@ def test_a_full_disk_keeps_what_is_done(
         with pytest.raises(OutputError, match=r"\.m\.zarr\.partial: run the same command"):
             convert("motionsense", motionsense_truth.root, out)
     assert convert("motionsense", motionsense_truth.root, out).n_resumed == 9
-
-
-def test_nobody_writes_any_more_after_a_failure(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the others have in hand when a file proves broken must not fill the folder again."""
-    out, begun, own = tmp_path / "m.zarr", threading.Event(), threading.get_ident()
-    written: list[UnitResult] = []
-
-    def slow_or_broken(task: UnitTask) -> UnitResult:
-        if threading.get_ident() == own:
-            assert begun.wait(10)
-            raise RawLayoutError(
-                cannot="convert", problem="broken", at="here", expected="it whole", got="a part"
-            )
-        begun.set()
-        time.sleep(0.3)
-        written.append(convert_unit(task))
-        return written[-1]
-
-    monkeypatch.setattr(spool, "convert_unit", slow_or_broken)
-    request = request_of(subjects=["1"])
-    with ThreadPoolExecutor(1) as threads, ThreadPoolExecutor(1) as pool:
-        others = Others(1, threads, cast("ProcessPoolExecutor", pool))
-        with pytest.raises(RawLayoutError, match="broken"):
-            module.convert_dataset("motionsense", motionsense_truth.root, out, request,
-                                   others=others)  # fmt: skip
-        assert len(written) == 1
-    assert list(tmp_path.iterdir()) == []

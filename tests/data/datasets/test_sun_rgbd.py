@@ -24,7 +24,7 @@ from rawdata.pictures import png
 from rawdata.truth import Truth
 from realraw import B3DO, KV2, sun_rgbd_together
 
-from mmbind_data.conversion.plan import check_request, request_of
+from mmbind_data.conversion.plan import ConversionRequest, check_request
 from mmbind_data.datasets import sun_rgbd, sun_rgbd_semseg
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError, UsageError
@@ -228,7 +228,7 @@ def test_seg_mat_alone_is_enough_for_semseg(truth: Truth) -> None:
 @pytest.mark.parametrize("size", ["9999x9999", "1000x320", "5x5", "0240x320", "240"])
 def test_sizes_that_would_fill_the_memory(size: str) -> None:
     with pytest.raises(UsageError, match=r"each from 10 to 999, got '"):
-        check_request("sun-rgbd", request_of(options={"size": size}))
+        check_request("sun-rgbd", ConversionRequest(options={"size": size}))
 
 
 def test_changed_lists_are_read_anew(truth: Truth) -> None:
