@@ -107,7 +107,8 @@ class JudgedPairs:
     @property
     def first(self) -> np.ndarray:
         """The judged pairs of anchors with their first partners: bool, shape (n,)."""
-        return np.logical_and(self.judged, self.rank == 0)
+        first: np.ndarray = self.judged & (self.rank == 0)
+        return first
 
 
 def read_samples(bound: BoundDataset) -> Samples:
