@@ -139,16 +139,24 @@ class PretrainingRun:
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
-        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
-        present = rows.present.sum(axis=0).tolist()
-        self.stages.append(
-            StageInfo(
-                name=name,
-                steps=steps,
-                n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
-                n_present=dict(zip(rows.modalities, present, strict=True)),
-                labels=labels,
-                final_loss=loss,
-                reading=windows.reading if windows else None,
-            )
-        )
+        self.stages.append(_describe(name, steps, rows, labels, loss, windows))
+
+
+def _describe(
+    name: str,
+    steps: int,
+    rows: TrainingSet,
+    labels: bool,
+    loss: float | None,
+    windows: WindowReader | None,
+) -> StageInfo:
+    kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+    return StageInfo(
+        name=name,
+        steps=steps,
+        n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+        n_present=dict(zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)),
+        labels=labels,
+        final_loss=loss,
+        reading=windows.reading if windows else None,
+    )
