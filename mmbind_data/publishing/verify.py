@@ -79,7 +79,7 @@ def verify(
     try:
         return list(_check_contents(root, depth, sources or {}, bundled=bundled))
     except (FormatError, IntegrityError) as error:
-        return [Finding("unreadable", "error", str(path), str(error), AGAIN)]
+        return [Finding("unreadable", str(path), str(error), AGAIN)]
 
 
 def _renamed(found: Finding, folder: str, path: str) -> Finding:
@@ -109,9 +109,9 @@ def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Fin
     listed = {entry.path: entry for entry in manifest.files}
     present = set(store_files(root, own))
     for name in sorted(listed.keys() - present):
-        yield Finding("file-missing", "error", name, "listed in the manifest, but not there", AGAIN)
+        yield Finding("file-missing", name, "listed in the manifest, but not there", AGAIN)
     for name in sorted(present - listed.keys()):
-        yield Finding("file-unknown", "error", name, "not listed in the manifest", "Remove it.")
+        yield Finding("file-unknown", name, "not listed in the manifest", "Remove it.")
     for name in sorted(present & listed.keys()):
         entry, size = listed[name], (root / name).stat().st_size
         if not deep and size == entry.bytes:
@@ -119,32 +119,32 @@ def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Fin
         same = file_digest(root / name) == entry.sha256
         if not same:
             text = f"its content differs from what the manifest says ({size} bytes)"
-            yield Finding("file-changed", "error", name, text, AGAIN)
+            yield Finding("file-changed", name, text, AGAIN)
         elif size != entry.bytes:
             text = f"it gives {name} {entry.bytes} bytes, but the file is intact with {size}"
-            yield Finding("manifest-changed", "error", own[0], text, AGAIN)
+            yield Finding("manifest-changed", own[0], text, AGAIN)
 
 
 def _read_manifest(root: Path, own: tuple[str, str]) -> Iterator[Finding | Manifest]:
     """The manifest, if it can be trusted; else which of the two documents cannot."""
     for name in own:
         if not (root / name).is_file():
-            yield Finding("file-missing", "error", name, "document missing", AGAIN)
+            yield Finding("file-missing", name, "document missing", AGAIN)
             return
     content, sums = ((root / name).read_bytes() for name in own)
     try:
         manifest = Manifest.model_validate_json(content)
     except ValueError as error:
-        yield Finding("manifest-changed", "error", own[0], fault_text(error), AGAIN)
+        yield Finding("manifest-changed", own[0], fault_text(error), AGAIN)
         return
     lines = manifest_lines(manifest.files).encode()
     whole = hashlib.sha256(lines).hexdigest() == manifest.tree_sha256
     # whichever of the two agrees with itself or with the digest is the intact one
     if not whole or content != manifest_text(manifest).encode():
-        yield Finding("manifest-changed", "error", own[0], "does not agree with itself", AGAIN)
+        yield Finding("manifest-changed", own[0], "does not agree with itself", AGAIN)
     elif sums != lines:
         text = f"does not say what {own[0]} says"
-        yield Finding("manifest-changed", "error", own[1], text, AGAIN)
+        yield Finding("manifest-changed", own[1], text, AGAIN)
     else:
         yield manifest
 
@@ -158,7 +158,7 @@ def _check_contents(
         bundle = read_bundle(root)
         if store.info.content_digest != bundle.content_digest:
             text = "the store is another one than the bundle's"
-            yield Finding("digest-differs", "error", bundle.store, text, AGAIN)
+            yield Finding("digest-differs", bundle.store, text, AGAIN)
     prefix = f"{place.relative_to(root).as_posix()}/" if bundled else ""
     if depth == "values":
         for found in validate(place, level="values", sources=sources):
@@ -179,7 +179,7 @@ def _check_source(
         store = bound.source(source_id)
     except (FormatError, IntegrityError) as error:
         fix = f"Give the right one: --source {source_id}=PATH"
-        yield Finding("source-differs", "error", source_id, str(error), fix)
+        yield Finding("source-differs", source_id, str(error), fix)
         return
     inside = store.path.is_relative_to(root)
     where = store.path.relative_to(root).as_posix() if inside else str(store.path)
@@ -191,5 +191,5 @@ def _check_source(
         named = named_uids(bound.pairs(), bound.info.modalities, source_id)
         if not found and source.sample_digest not in (None, sample_digest(store, named)):
             text = "the samples that rows name are not those that were published"
-            found.append(Finding("digest-differs", "error", PAIRS, text, AGAIN))
+            found.append(Finding("digest-differs", PAIRS, text, AGAIN))
     yield from (replace(one, where=f"{where}/{one.where}") for one in found)
