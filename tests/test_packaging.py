@@ -16,6 +16,7 @@ DOCUMENTS = (
     "mmbind_data/testing/template",
     "mmbind_data/reports/template",
     "mmbind_data/publishing/licence_texts",
+    "mmbind_data/publishing/template",
     "mmbind_train/benchmarks/protocols",
 )
 FOLDERS = {"mmbind_data.schemas": "schemas"}
