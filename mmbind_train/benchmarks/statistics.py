@@ -1,7 +1,4 @@
-"""From scores to a table: mean, spread, and paired differences with an interval. Pure.
-
-Source: shared/PROTOCOLS.md section 2, rule 4.
-"""
+"""From scores to a table: means, sample standard deviations, paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -15,11 +12,12 @@ from mmbind_train.benchmarks.protocol import REFERENCES
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-Place = tuple[str, int]  # split, seed
+ScoreKey = tuple[str, str, int, str]  # row, split, seed, condition
+PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
 
 class Score(Model):
-    """One evaluation; accuracy and macro-F1 lie between 0 and 1."""
+    """One evaluation; accuracy and macro-F1 are between 0 and 1."""
 
     row: str
     method: str
@@ -39,6 +37,11 @@ class Score(Model):
     finetune_steps: int
     finetune_cpu_s: float
     joules: float | None
+
+    @property
+    def key(self) -> ScoreKey:
+        """Row, split, seed and condition."""
+        return self.row, self.split, self.seed, self.condition
 
 
 class Summary(Model):
@@ -80,7 +83,7 @@ class Difference(Model):
 
 
 class Reached(Model):
-    """The least fine-tuning after which a row's mean accuracy is as asked; null: none."""
+    """The least fine-tuning with which a row's mean accuracy reaches a value; null: none."""
 
     row: str
     accuracy: float
@@ -91,8 +94,8 @@ class Reached(Model):
 
 def summarise(scores: Sequence[Score]) -> tuple[Summary, ...]:
     """Means and sample standard deviations of each row and condition, in order of appearance."""
-    places = dict.fromkeys((score.row, score.condition) for score in scores)
-    return tuple(_summary([s for s in scores if (s.row, s.condition) == at]) for at in places)
+    lines = dict.fromkeys((score.row, score.condition) for score in scores)
+    return tuple(_summary([s for s in scores if (s.row, s.condition) == line]) for line in lines)
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
@@ -121,7 +124,7 @@ def _summary(scores: Sequence[Score]) -> Summary:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; unknown from one value."""
+    """Sample standard deviation; None for fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -134,9 +137,9 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
     """Each row against one of them, or the best baseline of the same condition.
 
     The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
-    over the splits and seeds that all have: one whose hard cells failed is no better for it.
-    It is chosen on the same scores: the difference is rather too small than too large. Where the
-    baselines have no cell in common there is no best one, and no difference.
+    over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
+    It is chosen on the same scores, which makes the difference rather too small than too large.
+    Baselines that have no split and seed in common have no best one: no difference is given.
     """
     found = []
     for condition in dict.fromkeys(score.condition for score in scores):
@@ -155,8 +158,8 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
     return tuple(one for one in found if one is not None)
 
 
-def _best(baselines: Mapping[str, Mapping[Place, float]]) -> str | None:
-    """The baseline of highest mean over the cells that all have; of equal ones the last by name."""
+def _best(baselines: Mapping[str, Mapping[PairKey, float]]) -> str | None:
+    """The baseline of highest mean over what all have; of equal ones the last by name."""
     common = sorted(set.intersection(*map(set, baselines.values()))) if baselines else []
     if not common:
         return None
@@ -167,29 +170,35 @@ def difference(
     row: str,
     baseline: str,
     condition: str,
-    own: Mapping[Place, float],
-    other: Mapping[Place, float],
+    accuracy: Mapping[PairKey, float],
+    reference: Mapping[PairKey, float],
 ) -> Difference | None:
     """Mean of the differences over the splits and seeds that both have, and its interval."""
-    both = [at for at in own if at in other]
+    both = [pair for pair in accuracy if pair in reference]
     if not both:
         return None
-    values = np.array([own[at] - other[at] for at in both])
+    values = np.array([accuracy[pair] - reference[pair] for pair in both])
     splits = [split for split, _ in both]
     low, high = interval(values, splits)
     return Difference(
-        row=row, baseline=baseline, condition=condition, n=len(both), n_splits=len(set(splits)),
-        mean=float(values.mean()), low=low, high=high,
-    )  # fmt: skip
+        row=row,
+        baseline=baseline,
+        condition=condition,
+        n=len(both),
+        n_splits=len(set(splits)),
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+    )
 
 
 def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
-    """Percentile interval of a mean by a bootstrap of two levels: splits, then seeds within each.
+    """Percentile interval of a mean by a bootstrap at two levels: splits, then seeds within each.
 
-    The seeds of one split share the people of fine-tuning and test, so they are no independent
-    draws: a resample takes as many splits as there are, with replacement, and of each one taken
-    its seeds anew, with replacement. Where there is one split only the interval tells of seeds
-    alone, and nothing of other people. The same values give the same interval.
+    The seeds of one split share the people of fine-tuning and test, so they are not independent:
+    a resample draws as many splits as there are, with replacement, and for each of them draws its
+    seeds again, with replacement. With a single split the interval covers its seeds alone, not
+    other people. The same values give the same interval.
 
     Parameters
     ----------
@@ -222,7 +231,7 @@ def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] |
 
 
 def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:
-    """Fewest fine-tuning steps with which each row's mean accuracy is at least as asked."""
+    """Fewest fine-tuning steps with which each row's mean accuracy reaches each value."""
     found = []
     for row in dict.fromkeys(one.row for one in summaries):
         curve = sorted((s for s in summaries if s.row == row), key=lambda one: one.finetune_steps)
