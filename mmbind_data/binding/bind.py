@@ -54,7 +54,7 @@ def bind(
     *,
     shared: str | Sequence[str],
     options: BindOptions | None = None,
-    sources: Mapping[str, Path] | None = None,
+    sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BoundInfo:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmbind_data.binding.completion import original_rows
 from mmbind_data.errors import BindingError, UsageError, suggest
+from mmbind_data.io.locations import locate
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
 from mmbind_data.store.lineage import lineage_of, recordings_of
@@ -18,7 +19,7 @@ from mmbind_data.store.pair_table import PairTable, bound_rows, open_source
 
 
 def open_inputs(
-    inputs: Sequence[str | Path], sources: Mapping[str, Path] | None = None
+    inputs: Sequence[str | Path], sources: Mapping[str, str | Path] | None = None
 ) -> list[Dataset | BoundDataset]:
     """Open converted and bound stores.
 
@@ -35,9 +36,8 @@ def open_inputs(
             own = {one.source_id for one in store.info.sources}
             for name in own:
                 unused.pop(name, None)
-            store = replace(
-                store, overrides={name: at for name, at in (sources or {}).items() if name in own}
-            )
+            overrides = {name: locate(at) for name, at in (sources or {}).items() if name in own}
+            store = replace(store, overrides=overrides)
         opened.append(store)
     if unused:
         known = [one.source_id for store in opened if isinstance(store, BoundDataset)

@@ -75,7 +75,7 @@ def front_matter(facts: Facts) -> str:
     """Head of the card in YAML: what the hub's catalogue and viewer read."""
     from huggingface_hub import DatasetCardData
 
-    terms = {"license": hub_licence(facts.bundle.licence)}
+    terms: dict[str, Any] = {"license": hub_licence(facts.bundle.licence)}
     if facts.bundle.licence == CUSTOM:
         terms["license_name"] = f"{facts.bundle.mode}-terms-of-the-sources"
         terms["license_link"] = "LICENSES/BUNDLE.txt"

@@ -32,7 +32,7 @@ AGAIN = "Fetch or make it again."
 
 
 def verify(
-    path: str | Path, *, depth: Depth = "fast", sources: Mapping[str, Path] | None = None
+    path: str | Path, *, depth: Depth = "fast", sources: Mapping[str, str | Path] | None = None
 ) -> list[Finding]:
     """Find what differs from what the manifest and the digests say.
 
@@ -151,7 +151,7 @@ def _read_manifest(root: Path, own: tuple[str, str]) -> Manifest | Finding:
 
 
 def _check_contents(
-    root: Path, depth: Depth, sources: Mapping[str, Path], *, bundled: bool
+    root: Path, depth: Depth, sources: Mapping[str, str | Path], *, bundled: bool
 ) -> Iterator[Finding]:
     place = locate_store(root)
     store = open_store(place, sources=sources)
