@@ -149,8 +149,8 @@ def open_bound(
             got=DATASET_SPEC,
             fix="Make one with mmbind bind.",
         )
-    overrides = {name: locate(place) for name, place in (sources or {}).items()}
-    bound = BoundDataset(path, info, overrides)
+    places = {name: locate(place) for name, place in (sources or {}).items()}
+    bound = BoundDataset(path, info, places)
     known = [source.source_id for source in info.sources]
     for source_id in bound.overrides:
         if source_id not in known:
