@@ -23,20 +23,21 @@ OFFICIAL = "Compare the file with the official archive."
 
 
 def bad_file(
-    file: RawFile,
-    what: str,
-    expected: str,
-    got: str,
-    step: str = OFFICIAL,
+    file: RawFile, what: str, expected: str, got: object, step: str = OFFICIAL
 ) -> RawLayoutError:
     """Build the error of a raw file that is not what its dataset distributes."""
+    doing, place = f"read {file.path}", file.place
     return RawLayoutError(
-        cannot=f"read {file.path}",
-        problem=what,
-        at=file.place,
-        expected=expected,
-        got=got,
-        fix=step,
+        cannot=doing, problem=what, at=place, expected=expected, got=got, fix=step
+    )
+
+
+def bad_layout(
+    name: str, what: str, at: object, expected: str, got: object, step: str = ""
+) -> RawLayoutError:
+    """Build the error of raw data that cannot be converted, for reasons of more than one file."""
+    return RawLayoutError(
+        cannot=f"convert {name}", problem=what, at=at, expected=expected, got=got, fix=step
     )
 
 
@@ -257,7 +258,7 @@ def recognise(
     by_path : dict
         Canonical path -> file. Of several copies an unpacked one wins, then the first path.
     unknown : list of str
-        Scanned paths that were not recognised.
+        Scanned paths that were not recognised, without documents (see `is_document`).
     notes : list of str
         What was left aside as a copy, if anything.
 
@@ -272,7 +273,8 @@ def recognise(
     for file in sorted(files, key=lambda one: (one.member is not None, natural(one.path))):
         path = canonical(file.path)
         if path is None:
-            unknown.append(file.path)
+            if not is_document(file.path):
+                unknown.append(file.path)
         elif path in by_path:
             copies.append((by_path[path], file))
         else:
@@ -313,14 +315,7 @@ def nothing_found(name: str, files: Sequence[RawFile], expected: str, step: str)
     kind = "file" if len(files) == 1 else "files"
     got = f"{len(files)} {kind} such as {files[0].path}" if files else "no file"
     where = os.path.commonpath([file.container for file in files]) if files else "raw folder"
-    return RawLayoutError(
-        cannot=f"convert {name}",
-        problem="nothing that belongs to it",
-        at=where,
-        expected=expected,
-        got=got,
-        fix=step,
-    )
+    return bad_layout(name, "nothing that belongs to it", where, expected, got, step)
 
 
 def _unreadable(file: RawFile, error: OSError) -> RawLayoutError:
