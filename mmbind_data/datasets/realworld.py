@@ -32,9 +32,8 @@ from mmbind_data.spec.descriptor import Recording
 
 NAME = "realworld"
 SUBJECTS = range(1, 16)
-ACTIVITIES = tuple(
-    ["climbingdown", "climbingup", "jumping", "lying", "running", "sitting", "standing", "walking"]
-)
+STILL, MOVING = ("lying", "sitting", "standing"), ("jumping", "running", "walking")
+ACTIVITIES = ("climbingdown", "climbingup", *STILL, *MOVING)
 POSITIONS = ("chest", "forearm", "head", "shin", "thigh", "upperarm", "waist")
 # as far as known: the stairs have two parts more for three subjects, two files were never made
 MORE_PARTS = {"climbingdown": 6, "climbingup": 6}
