@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -50,15 +50,21 @@ class Report:
     echo_issues: bool = True
 
 
-def notes(texts: Sequence[str], code: str = "note") -> list[dict[str, str]]:
-    """Remarks that are no errors; one that begins with ``warning: `` is a warning."""
-    issues = []
-    for text in texts:
-        message = printable(text.removeprefix("warning: "))
-        severity = "warning" if text.startswith("warning: ") else "info"
-        issue = {"code": code, "severity": severity, "where": "", "message": message, "fix": ""}
-        issues.append(issue)
-    return issues
+def make_issue(code: str, severity: str, message: str) -> dict[str, str]:
+    """An entry of ``issues`` that is about the command as a whole."""
+    return {"code": code, "severity": severity, "where": "", "message": message, "fix": ""}
+
+
+def notes(texts: Iterable[str]) -> list[dict[str, str]]:
+    """Issues that are not errors; a text that begins with ``warning: `` is a warning."""
+    return [
+        make_issue(
+            "note",
+            "warning" if text.startswith("warning: ") else "info",
+            printable(text.removeprefix("warning: ")),
+        )
+        for text in texts
+    ]
 
 
 def reported(function: Callable[..., Report]) -> Callable[..., Report]:
@@ -104,8 +110,8 @@ def interrupted(*, as_json: bool) -> NoReturn:
 
 def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     """Print an error and end the process."""
-    issue = {"code": code, "severity": "error", "where": "", "message": message, "fix": ""}
     if as_json:
+        issue = make_issue(code, "error", message)
         _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
     click.secho(f"error: {message}", fg="red", err=True)
     sys.exit(exit_code)

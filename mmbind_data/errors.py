@@ -1,4 +1,4 @@
-"""Errors a user can meet, one class per remedy, and findings of a validator.
+"""Errors that a user can meet, one class per remedy, and the findings of a validator.
 
 Every message has one shape: what failed, where, what was expected, what was found, and the next
 step. The exceptions compose it from keyword arguments; the command line prints it and exits with
@@ -26,7 +26,9 @@ class MMBindError(Exception):
         What is wrong, in a few words.
     at : object
         Where: a path, an option, a key.
-    expected, got : str
+    expected : str
+    got : object
+        Of an OSError the reason is shown, as "No such file or directory".
     fix : str
         The next step, a sentence of its own.
 
@@ -44,13 +46,14 @@ class MMBindError(Exception):
     def __init__(
         self, *, cannot: str, problem: str, at: object, expected: str, got: object, fix: str = ""
     ) -> None:
-        # what a library says often ends with a full stop of its own
-        found = str(got).rstrip(". ")
+        reason = got.strerror if isinstance(got, OSError) else None
+        # messages of libraries often end with a full stop
+        found = str(reason or got).rstrip(". ")
         sentence = f"cannot {cannot}: {problem} at {at}: expected {expected}, got {found}."
         super().__init__(printable(f"{sentence} {fix}" if fix else sentence))
 
     def replaced(self, old: str, new: str) -> Self:
-        """The same error with a part of its sentence replaced, such as a temporary path."""
+        """Give the same error with a part of its sentence replaced, such as a temporary path."""
         return _restore(type(self), str(self).replace(old, new))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -58,7 +61,7 @@ class MMBindError(Exception):
 
 
 def _restore(kind: type[E], message: str) -> E:
-    """An error that crosses to another process keeps its sentence."""
+    """Make an error with a finished sentence, also in another process."""
     error = kind.__new__(kind)
     error.args = (message,)
     return error
@@ -86,7 +89,7 @@ class FormatError(MMBindError, ValueError):
 
 
 class OutputError(MMBindError, OSError):
-    """A place that cannot be written: it exists already, or is read-only."""
+    """An output that cannot be written: the path exists already, or is read-only."""
 
     exit_code = 4
     code = "output"
@@ -114,7 +117,7 @@ class LeakError(MMBindError, ValueError):
 
 
 class TrainingError(MMBindError, ArithmeticError):
-    """A training whose loss is no number any more."""
+    """A training whose loss is no longer finite."""
 
     exit_code = 3
     code = "training"
@@ -140,7 +143,7 @@ def printable(text: str) -> str:
     >>> printable("a" + chr(27) + "]0;b" + chr(10))
     'a\\x1b]0;b\\n'
     """
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ PARTIAL = 7
 @click.option("--data", type=click.Path(path_type=Path), help="Raw folders or zips, by dataset id.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results.")
 @click.option("--work", type=click.Path(path_type=Path),
-              help="Finished cells; protocols may share it.  [default: OUT/work]")  # fmt: skip
+              help="Finished jobs; protocols may share it.  [default: OUT/work]")  # fmt: skip
 @click.option("--methods", callback=comma_list, help="Only these rows, by name or method.")
 @click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
 @click.option("--splits", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
@@ -45,19 +45,19 @@ def command(
 ) -> Report:  # fmt: skip
     """Run PROTOCOL, a name from --list or a JSON file, from raw data to a table.
 
-    The same command goes on where it was interrupted, and repeats only what a change touches.
+    The same command resumes where it was interrupted, and repeats only what a change affects.
     """
     if listing:
         return _list()
     if protocol is None or out is None:
-        message = "give a PROTOCOL and -o OUT; mmbind benchmark --list tells the protocols"
+        message = "give a PROTOCOL and -o OUT; mmbind benchmark --list names the protocols"
         raise click.UsageError(message)
     from mmbind_train.benchmarks.plan import BenchmarkRequest
     from mmbind_train.benchmarks.run import benchmark, plan_benchmark
 
     request = BenchmarkRequest(protocol=protocol, **chosen)
     if dry_run:
-        return _outlook(plan_benchmark(request, out, work=work, jobs=jobs))
+        return _preview(plan_benchmark(request, out, work=work, jobs=jobs))
     words = shlex.join(["mmbind", *sys.argv[1:]])
     with screen.progress(f"benchmark {Path(protocol).stem}") as progress:
         results = benchmark(request, out, work=work, jobs=jobs, command=words, progress=progress)
@@ -72,23 +72,23 @@ def _list() -> Report:
     return Report(titles, [f"{name:{width}}  {title}" for name, title in titles.items()])
 
 
-def _outlook(outlook: BenchmarkPreview) -> Report:
+def _preview(preview: BenchmarkPreview) -> Report:
     result = {
-        "protocol": outlook.protocol.name,
-        "cells": outlook.n_cells,
-        "done": outlook.n_done,
-        "seconds": outlook.seconds,
-        "exact": outlook.exact,
-        "missing": outlook.missing,
+        "protocol": preview.protocol.name,
+        "cells": preview.n_jobs,
+        "done": preview.n_done,
+        "seconds": preview.seconds,
+        "exact": preview.exact,
+        "missing": preview.missing,
     }
     from mmbind_data.progress import duration
 
-    counts = ", ".join(f"{count} {kind}" for kind, count in outlook.n_cells.items())
-    left = "unknown before cells of each kind were measured"
-    if outlook.seconds is not None:
-        left = f"about {duration(outlook.seconds)}"
-    lines = [outlook.protocol.title, f"cells: {counts}; {outlook.n_done} done", f"time: {left}"]
-    return Report(result, lines, notes([f"warning: {outlook.missing}"] if outlook.missing else []))
+    counts = ", ".join(f"{count} {kind}" for kind, count in preview.n_jobs.items())
+    left = "unknown before jobs of each kind were measured"
+    if preview.seconds is not None:
+        left = f"about {duration(preview.seconds)}"
+    lines = [preview.protocol.title, f"jobs: {counts}; {preview.n_done} done", f"time: {left}"]
+    return Report(result, lines, notes([f"warning: {preview.missing}"] if preview.missing else []))
 
 
 def _report(out: Path, results: Results) -> Report:

@@ -91,7 +91,7 @@ def command(
 def _rehearse(
     opened: Sequence[Dataset | BoundDataset], shared: tuple[str, ...], options: BindOptions
 ) -> Report:
-    from mmbind_data.binding.checks import check_binding
+    from mmbind_data.binding.bind import check_binding
 
     counts = check_binding(opened, shared, options)
     line = " and ".join(f"{count} samples of {name}" for name, count in counts.items())

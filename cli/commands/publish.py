@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..options import source_paths
-from ..output import Report, Screen, notes, reported
+from ..output import Report, Screen, make_issue, notes, reported
 
 if TYPE_CHECKING:
     from mmbind_data.publishing.publish import PublicationPreview
@@ -43,47 +42,38 @@ def command(
 
     The strictest source decides whether its data may be in it. This is not legal advice.
     """
-    from mmbind_data.publishing.publish import plan_bundle, preview_publication, publish
-    from mmbind_data.publishing.remote import is_address, publish_remote
+    from mmbind_data.publishing.publish import preview_publication, publish
     from mmbind_data.publishing.rights import DISCLAIMER
-    from mmbind_data.store.bound import open_bound
 
-    opened = open_bound(bound, sources=source_paths(sources))
+    chosen |= {"sources": source_paths(sources), "permissions": permissions, "overwrite": overwrite}
     if dry_run:
-        options = {"permissions": permissions, "overwrite": overwrite, **chosen}
-        place = None if is_address(bundle) else Path(bundle)
-        return _rehearsed(
-            bundle, preview_publication(opened, place, **options), overwrite=overwrite
-        )
-    plan = plan_bundle(opened, permissions=permissions, **chosen)
+        return _preview(bundle, preview_publication(bound, bundle, **chosen))
     with screen.progress("publish") as progress:
-        send = publish_remote if is_address(bundle) else publish
-        info = send(plan, bundle, overwrite=overwrite, progress=progress)
-    told = [DISCLAIMER]
-    if plan.mode == "index-only":
-        told.append("It holds pairs and no data. Others attach their own with mmbind hydrate; "
-                    "its README.md has the commands. Why: publish --dry-run.")  # fmt: skip
-    return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes(told))
+        info = publish(bound, bundle, progress=progress, **chosen)
+    remarks = [DISCLAIMER]
+    if info.mode == "index-only":
+        remarks.append(
+            "It holds pairs and no data. Others attach their own with mmbind hydrate; its "
+            "README.md has the commands. Why: publish --dry-run."
+        )
+    return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes(remarks))
 
 
-def _rehearsed(bundle: str, found: PublicationPreview, *, overwrite: bool) -> Report:
-    from mmbind_data.publishing.remote import is_address, rehearse_remote
+def _preview(bundle: str, found: PublicationPreview) -> Report:
     from mmbind_data.publishing.rights import decision_document, licence_summary
 
     result: dict[str, Any] = {"decision": decision_document(found.decision), "bundle": None}
     lines = licence_summary(found.decision)
-    if found.plan is None:
-        issue = {"code": "licence", "severity": "error", "where": "", "fix": "",
-                 "message": found.refusal or ""}  # fmt: skip
+    if found.bundle is None:
+        issue = make_issue("licence", "error", found.refusal)
         return Report(result, lines, [issue], exit_code=REFUSED)
-    result["bundle"] = _result(bundle, found.plan.bundle)
-    lines = [f"would publish to {bundle}: {_line(found.plan.bundle)}", *lines]
-    if is_address(bundle):
-        files = rehearse_remote(found.plan, bundle, overwrite=overwrite)
-        result["files"] = [{"path": one.path, "bytes": one.bytes} for one in files]
-        total = sum(one.bytes for one in files)
-        lines += [f"would send {len(files)} files, {total} bytes:"]
-        lines += [f"  {one.bytes:>12}  {one.path}" for one in files]
+    result["bundle"] = _result(bundle, found.bundle)
+    lines = [f"would publish to {bundle}: {_line(found.bundle)}", *lines]
+    if found.files:
+        result["files"] = [{"path": file.path, "bytes": file.bytes} for file in found.files]
+        total = sum(file.bytes for file in found.files)
+        lines += [f"would send {len(found.files)} files, {total} bytes:"]
+        lines += [f"  {file.bytes:>12}  {file.path}" for file in found.files]
     return Report(result, lines)
 
 

@@ -24,7 +24,7 @@ from mmbind_data.binding.bind import bind
 from mmbind_data.conversion.convert import convert
 from mmbind_data.errors import IntegrityError, MMBindError, UsageError
 from mmbind_data.publishing.hydrate import hydrate
-from mmbind_data.publishing.publish import plan_bundle, publish
+from mmbind_data.publishing.publish import publish
 from mmbind_data.publishing.verify import verify
 from mmbind_data.spec.store import SourceInfo
 from mmbind_data.store.bound import open_bound
@@ -106,9 +106,8 @@ def build(document: Path, data: Path, out: Path) -> dict[str, Any]:
     bound = open_bound(home / "bound.zarr")
     with timed(seconds, "publish"):
         permissions = [document.parent / name for name in declared.publish.permissions]
-        plan = plan_bundle(bound, mode=declared.publish.mode, permissions=permissions,
-                           name=declared.name)  # fmt: skip
-        published = publish(plan, bundle)
+        how = declared.publish.mode
+        published = publish(bound, bundle, mode=how, permissions=permissions, name=declared.name)
     with timed(seconds, "hydrate"):
         local = _move(stores, bound.info.sources, away / "archive")
         hydrated = hydrate(bundle, work, local)

@@ -1,51 +1,35 @@
-"""Bind datasets: embed what two of them share, match both ways, go on with the next one."""
+"""Bind datasets: find partners for what two of them share, and go on with the next one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from mmbind_data.binding.by_label import with_label_map
-from mmbind_data.binding.by_sensor import (
-    MEASURED,
-    has_shared,
-)
-from mmbind_data.binding.checks import check_request
 from mmbind_data.binding.completion import (
     candidates,
-    complete_groups,
+    complete_sides,
     concatenate,
     refuse_means,
     shares,
     stack_sources,
-    whole_groups,
 )
-from mmbind_data.binding.evaluation import BindingStep, report_pairing
-from mmbind_data.binding.inputs import open_inputs
-from mmbind_data.binding.matching import match_sides
-from mmbind_data.binding.options import BindOptions, recipe_of
+from mmbind_data.binding.evaluation import pairing_warnings, report_pairing
+from mmbind_data.binding.inputs import check_request, open_inputs, pairing_method
+from mmbind_data.binding.options import BindOptions
+from mmbind_data.binding.pairing import BindingStep
 from mmbind_data.binding.writing import describe_bound, write_bound
-from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.matching.match import normalise_weights
 from mmbind_data.progress import Progress
-from mmbind_data.spec.store import LABEL, LOCATION, TIME, BinderInfo, BoundInfo
+from mmbind_data.spec.store import LABEL, BinderInfo, BoundInfo
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
-from mmbind_data.store.pair_table import INCOMPLETE, MEAN, PSEUDO, PairTable, pairs_table
-
-# Two bindings whose distributions of similarity differ by more (Kolmogorov-Smirnov) are reported.
-FAR_APART = 0.3
-_METRICS: Mapping[str, Literal["cosine", "time", "location"]] = {
-    LABEL: "cosine",
-    TIME: "time",
-    LOCATION: "location",
-}
+from mmbind_data.store.pair_table import MEAN, PSEUDO, PairTable, pairs_table
 
 
 def bind(
@@ -54,7 +38,7 @@ def bind(
     *,
     shared: str | Sequence[str],
     options: BindOptions | None = None,
-    sources: Mapping[str, Path] | None = None,
+    sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BoundInfo:
@@ -75,7 +59,7 @@ def bind(
         A modality that both sides carry, or ``label``; of several, one for each binding.
     options : BindOptions, optional
     sources : mapping of source id to path, optional
-        Where the sources of bound inputs lie now.
+        Current locations of the sources of bound inputs.
     overwrite : bool
     progress : callable (done, total, text), optional
 
@@ -101,30 +85,18 @@ def bind(
     options = options or BindOptions()
     check_output(out, overwrite=overwrite, doing="bind", inputs=inputs)
     opened = open_inputs(inputs, sources)
-    sides, chosen = check_request(opened, shared, options.derive)
-    options = with_label_map(options, sides, chosen)
-    total, hops, embedded = sides[0], [], []
+    sides, chosen, options = check_request(opened, shared, options)
+    rows, steps = sides[0], list[BindingStep]()
     for side, name in zip(sides[1:], chosen, strict=True):
-        total, hop, found = join(total, side, name, options, progress)
-        total = _weighted(total, options, len(total.shared) - 1, several=_several(hop, options))
-        hops.append(hop)
-        embedded.append(found)
-    _check_label_models(opened, hops, embedded)
-    report = report_pairing(hops)
-    binder = [
-        one for store in opened if isinstance(store, BoundDataset) for one in store.info.binder
-    ]
-    parents = [
-        store.info.content_digest if isinstance(store, BoundDataset) else None for store in opened
-    ]
-    for number, (hop, found) in enumerate(zip(hops, embedded, strict=True)):
-        parent = parents[number + 1] or (parents[0] if number == 0 else None)
-        binder.append(_binder(hop, found, options, parent))
+        rows, step = join(rows, side, name, options, progress)
+        rows = _weighted(rows, options, several=step.several)
+        steps.append(step)
+    binder = _binders(opened, steps, options)
+    report = report_pairing(steps)
     with staged(out, overwrite=overwrite, doing="bind") as folder:
-        table = pairs_table(total)
-        warnings = [*_heterogeneity(hops), *_approximate(embedded)]
-        info = describe_bound(out, total, binder, report, table, warnings)
-        write_bound(folder, info, table, embedded, report)
+        table = pairs_table(rows)
+        info = describe_bound(out, rows, binder, report, table, pairing_warnings(steps))
+        write_bound(folder, info, table, [step.embedded for step in steps], report)
     return info
 
 
@@ -133,170 +105,140 @@ def join(
     second: PairTable,
     shared: str,
     options: BindOptions,
-    progress: Progress | None,
-) -> tuple[PairTable, BindingStep, Embedded]:
+    progress: Progress | None = None,
+) -> tuple[PairTable, BindingStep]:
     """Bind two sets of rows by what they share.
 
     Returns
     -------
     PairTable
-        Completed rows of the first, completed rows of the second, then what stays as it was.
+        Completed rows of the first, completed rows of the second, then rows that stay as they were.
     BindingStep
-        Both sides' candidates and their partners.
-    Embedded
+        The candidates of both sides, and their partners.
+
+    Raises
+    ------
+    BindingError
+        No sample found a partner.
     """
+    method = pairing_method(shared)
     first, second = stack_sources(first, second)
-    shares = (*first.shared, *second.shared, shared)
-    hop = len(shares) - 1
-    chosen = [candidates(one, has_shared(one, shared, options.derive)) for one in (first, second)]
-    sides = first.take(chosen[0]), second.take(chosen[1])
     refuse_means((first, second), mean=options.mean, top_k=options.rule.top_k)
-    matches, embedded, kind = match_sides(sides, shared, options, progress)
-    if all((match.partner < 0).all() for match in matches):
-        place = " and ".join(str(source.store.path) for source in first.sources)
+    chosen_a, chosen_b = (
+        candidates(rows, method.carries(rows, shared, options)) for rows in (first, second)
+    )
+    step = method.pair((first.take(chosen_a), second.take(chosen_b)), shared, options, progress)
+    if all((match.partner < 0).all() for match in step.matches):
         raise BindingError(
             cannot="bind",
             problem="no sample found a partner",
-            at=place,
+            at=first.place,
             expected="one pair or more",
             got="none",
             fix="Loosen --min-similarity, --match, --group-by or --window.",
         )
-    modalities = list(dict.fromkeys((*first.given, *second.given)))
-    parts, kept = [], []
-    for rows, other, match, numbers, others in (
-        (first, second, matches[0], chosen[0], chosen[1]),
-        (second, first, matches[1], chosen[1], chosen[0]),
-    ):
-        made, anchor = complete_groups(
-            rows, numbers, other, others, match, modalities, hop, mean=options.mean
-        )
-        more = _n_given(made, modalities) > _n_given(rows, modalities)[numbers][anchor]
-        gained = np.bincount(anchor, more, minlength=len(numbers)) > 0
-        # an original always gets its pseudo-paired row; one that is bound already must gain
-        fresh = rows.kind[numbers] == INCOMPLETE
-        parts.append(made.take((fresh | gained)[anchor]))
-        replaced = whole_groups(rows, numbers[~fresh & gained])
-        kept.append(rows.take(np.setdiff1d(np.arange(len(rows)), replaced)))
-    # later inputs count their hops behind those of the first
-    moved = kept[1].hop + len(first.shared) * (kept[1].kind != INCOMPLETE)
-    kept[1] = replace(kept[1], hop=moved.astype(np.int16))
-    bound = [rows.take(rows.kind != INCOMPLETE) for rows in kept]
-    originals = [rows.take(rows.kind == INCOMPLETE) for rows in kept]
-    total = concatenate([*parts, *bound, *originals], modalities, shares)
-    return (
-        total,
-        BindingStep(shared, sides, matches, kind, options.label_map if shared == LABEL else {}),
-        embedded,
+    total = complete_sides(
+        (first, second), (chosen_a, chosen_b), step.matches, shared, mean=options.mean
     )
+    return total, step
 
 
-def _n_given(rows: PairTable, modalities: Sequence[str]) -> np.ndarray:
-    return np.asarray(np.sum([rows.carries(name) for name in modalities], axis=0))
+def check_binding(
+    opened: Sequence[Dataset | BoundDataset], shared: str | Sequence[str], options: BindOptions
+) -> dict[str, int]:
+    """Refuse what `bind` refuses, as far as no sample need be compared for it.
+
+    Parameters
+    ----------
+    opened : sequence of Dataset or BoundDataset
+    shared : str or sequence of str
+    options : BindOptions
+
+    Returns
+    -------
+    dict of str to int
+        By the ids of an input's sources: how many samples carry what its binding shares.
+
+    Raises
+    ------
+    UsageError, BindingError
+        See `bind`.
+    """
+    sides, chosen, options = check_request(opened, shared, options)
+    earlier, gains = sides[0], np.zeros(len(sides[0]), dtype=bool)
+    for side, name in zip(sides[1:], chosen, strict=True):
+        method = pairing_method(name)
+        first, second = stack_sources(earlier, side)
+        refuse_means((first, second), mean=options.mean, top_k=options.rule.top_k)
+        own, theirs = (method.carries(rows, name, options) for rows in (first, second))
+        most = own | gains if method.completes else own
+        compared = first.take(candidates(first, most)), second.take(candidates(second, theirs))
+        method.check(compared, name, options, bool((most == own).all()))
+        earlier = concatenate([first, second], list({**first.given, **second.given}), (name,))
+        gains = np.concatenate([gains | own, theirs])
+    return {
+        " + ".join(source.source_id for source in side.sources): int(
+            pairing_method(name).carries(side, name, options).sum()
+        )
+        for side, name in zip(sides, [chosen[0], *chosen], strict=True)
+    }
 
 
-def _several(hop: BindingStep, options: BindOptions) -> bool:
-    """Whether an anchor has several partners: labels, times and places give it one."""
-    return hop.kind not in ("text", TIME, LOCATION) and options.rule.top_k > 1
-
-
-def _weighted(rows: PairTable, options: BindOptions, hop: int, *, several: bool) -> PairTable:
-    """Give the rows of one hop their loss weights; those of others keep theirs, originals 1.
+def _weighted(rows: PairTable, options: BindOptions, *, several: bool) -> PairTable:
+    """Give the rows of the last binding their loss weights; others keep theirs, originals have 1.
 
     Several partners of an anchor share 1; rows of one partner each are weighted by the rule.
     """
-    weight = rows.weight.copy()
-    pseudo = np.flatnonzero((rows.kind == PSEUDO) & (rows.hop == hop))
+    weight, last = rows.weight.copy(), rows.hop == len(rows.shared) - 1
+    pseudo = np.flatnonzero((rows.kind == PSEUDO) & last)
     if several:
         weight[pseudo] = shares(rows, pseudo, options.temperature)
     else:
         weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
-    means = np.flatnonzero((rows.kind == MEAN) & (rows.hop == hop))
+    means = np.flatnonzero((rows.kind == MEAN) & last)
     weight[means] = shares(rows, means, options.temperature)
     return replace(rows, weight=weight)
 
 
+def _binders(
+    opened: Sequence[Dataset | BoundDataset], steps: Sequence[BindingStep], options: BindOptions
+) -> list[BinderInfo]:
+    """How all partners were found: by the bindings of the inputs, then by these steps."""
+    parents = [store.info if isinstance(store, BoundDataset) else None for store in opened]
+    earlier = [one for info in parents if info for one in info.binder]
+    found = []
+    for number, step in enumerate(steps):
+        parent = parents[number + 1] or (parents[0] if number == 0 else None)
+        binder = BinderInfo(
+            **step.recorded(),
+            parent_digest=parent.content_digest if parent else None,
+            weight_rule="shares" if step.several else options.weight_rule,
+            seed=options.seed,
+        )
+        found.append(binder)
+    _check_label_models(opened, found)
+    return [*earlier, *found]
+
+
 def _check_label_models(
-    opened: Sequence[Dataset | BoundDataset],
-    hops: Sequence[BindingStep],
-    embedded: Sequence[Embedded],
+    opened: Sequence[Dataset | BoundDataset], found: Sequence[BinderInfo]
 ) -> None:
     """Refuse to go on with another sentence model: its similarities mean something else."""
+    labels = [one.embedding for one in found if one.shared == LABEL]
     for store in opened:
         for one in store.info.binder if isinstance(store, BoundDataset) else ():
-            for hop, found in zip(hops, embedded, strict=True):
-                before, now = (config.get("sha256") or config.get("model")
-                               for config in (one.embedding, found.config))  # fmt: skip
-                if hop.shared == one.shared == LABEL and before != now:
+            before = one.embedding if one.shared == LABEL else None
+            for now in labels:
+                if before and _model(before) != _model(now):
                     raise BindingError(
                         cannot="bind",
                         problem="labels were compared by another model",
                         at=store.path,
-                        expected=f"--label-model {one.embedding.get('model')}",
-                        got=str(found.config.get("model")),
+                        expected=f"--label-model {before.get('model')}",
+                        got=now.get("model"),
                         fix="Take that one, or bind anew.",
                     )
 
 
-def _binder(
-    hop: BindingStep, embedded: Embedded, options: BindOptions, parent: str | None
-) -> BinderInfo:
-    sensor = hop.kind not in ("text", TIME, LOCATION)
-    other = "paper" if hop.shared == LABEL else hop.shared
-    grouped = {"group_by": options.group_by} if options.group_by and hop.kind != "text" else {}
-    return BinderInfo(
-        shared=hop.shared,
-        recipe=recipe_of(options) if sensor else other,
-        embedding={name: value for name, value in embedded.config.items() if name not in MEASURED},
-        metric=options.rule.metric if sensor else _METRICS[hop.shared],
-        match=options.rule.match if sensor else "best",
-        top_k=options.rule.top_k if sensor else 1,
-        options=options.told(hop.kind) if sensor else grouped,
-        parent_digest=parent,
-        weight_rule="shares" if _several(hop, options) else options.weight_rule,
-        seed=options.seed,
-    )
-
-
-def _heterogeneity(hops: Sequence[BindingStep]) -> list[str]:
-    """Say which later source resembles the others much less than the first two resemble each other.
-
-    Notes
-    -----
-    Source: MMBind paper, section 6.3.3: more paired data helps only as far as it is alike.
-    """
-    found = []
-    reference = np.sort(_similarities(hops[0]))
-    for hop in hops[1:]:
-        own = np.sort(_similarities(hop))
-        if hop.shared != hops[0].shared or not len(own) or not len(reference):
-            continue
-        both = np.concatenate([reference, own])
-        shares = [np.searchsorted(one, both, side="right") / len(one) for one in (reference, own)]
-        distance = float(np.abs(shares[0] - shares[1]).max())
-        if distance > FAR_APART and np.median(own) < np.median(reference):
-            names = sorted({hop.sides[1].sources[code].source_id
-                            for code in np.unique(hop.sides[1].anchor[:, 0])})  # fmt: skip
-            found.append(
-                f"{', '.join(names)} resembles the others much less (median similarity "
-                f"{np.median(own):.3f}, first two {np.median(reference):.3f}, distance of the "
-                f"distributions {distance:.2f}): binding it may not help"
-            )
-    return found
-
-
-def _approximate(embedded: Sequence[Embedded]) -> list[str]:
-    """Say that partners come from an approximate index, and what it missed."""
-    return [
-        f"partners are approximate: the {one.config['index']} index found "
-        f"{one.config['index_recall_best']:.1%} of the most similar samples and "
-        f"{one.config['index_recall_listed']:.1%} of the candidates, judged on "
-        f"{one.config['index_rows_judged']} samples; --index exact finds all"
-        for one in embedded
-        if "index" in one.config
-    ]
-
-
-def _similarities(hop: BindingStep) -> np.ndarray:
-    values = np.concatenate([match.similarity.ravel() for match in hop.matches])
-    return np.asarray(values[np.isfinite(values)])
+def _model(embedding: Mapping[str, Any]) -> object:
+    return embedding.get("sha256") or embedding.get("model")

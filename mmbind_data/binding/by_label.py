@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from string import Formatter
-from typing import Any
 
 import numpy as np
 
 from mmbind_data.binding.options import BindOptions
+from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides
 from mmbind_data.embedding.sentences import (
     check_label_map,
     check_template,
@@ -18,80 +18,66 @@ from mmbind_data.embedding.sentences import (
     packaged_model,
 )
 from mmbind_data.embedding.vectors import Embedded
-from mmbind_data.errors import BindingError, UsageError
-from mmbind_data.matching.candidates import Matches
+from mmbind_data.errors import BindingError
 from mmbind_data.matching.match import best_matches, spread_ties
+from mmbind_data.progress import Progress
 from mmbind_data.spec.label_synonyms import with_synonyms
 from mmbind_data.spec.store import LABEL
 from mmbind_data.store.pair_table import PairTable
 
 
-def with_label_map(
-    options: BindOptions, sides: Sequence[PairTable], shared: Sequence[str]
-) -> BindOptions:
+def with_label_map(options: BindOptions, sides: Sequence[PairTable]) -> BindOptions:
     """Options for binding by label, checked against the labels and columns of all inputs.
-
-    Parameters
-    ----------
-    options : BindOptions
-    sides : sequence of PairTable
-        Of each input.
-    shared : sequence of str
-        At each binding. Without the label among them, options are as they were.
 
     Returns
     -------
     BindOptions
-        Whose label map also holds what is known of the labels at hand.
+        Its label map also holds the known synonyms among the labels at hand.
 
     Raises
     ------
     UsageError
-        A template or a label map that names what no input has, or a map where no label is shared.
+        A template or a label map that names what no input has.
     """
-    if LABEL not in shared:
-        if options.label_map:
-            raise UsageError(
-                cannot="bind",
-                problem="a label map that is of no use",
-                at="--label-map",
-                expected="none where no label is shared",
-                got=f"--shared {', '.join(dict.fromkeys(shared))}",
-            )
-        return options
     stores = [source.store for side in sides for source in side.sources]
     columns = {name for store in stores for name in store.samples().column_names}
     check_template(options.label_text, columns)
-    labels = {text for side in sides for text in side.texts("label") if text}
+    labels = {text for side in sides for text in side.texts(LABEL) if text}
     check_label_map(options.label_map, labels)
     return replace(options, label_map=with_synonyms(options.label_map, labels))
 
 
-def match_labels(
-    sides: tuple[PairTable, PairTable], options: BindOptions
-) -> tuple[tuple[Matches, Matches], Embedded]:
-    """Match label texts, then deal out the samples behind equal texts evenly."""
+def pair_by_label(
+    sides: Sides, shared: str, options: BindOptions, progress: Progress | None = None
+) -> BindingStep:
+    """Match label texts, then distribute the samples of equal texts evenly.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.1.
+    """
+    del progress
     texts, groups = texts_of(sides, options)
     model = packaged_model(options.label_model)
     embedded = embed_labels([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}
     if options.label_map:
         config["label_map"] = dict(options.label_map)
-    if model != options.label_model:  # the package's name says more than that of its folder
+    if model != options.label_model:  # a package is known by its own name, not by its folder's
         config["model"] = options.label_model
-    embedded = Embedded(embedded.vectors, config)
-    n_first = len(texts[0])
-    to_b, to_a = best_matches(embedded.vectors[:n_first], embedded.vectors[n_first:])
+    n = len(texts[0])
+    to_b, to_a = best_matches(embedded.vectors[:n], embedded.vectors[n:])
     rng = np.random.default_rng(options.seed)
-    return (
+    matches = (
         spread_ties(groups[0], groups[1], to_b, rng),
         spread_ties(groups[1], groups[0], to_a, rng),
-    ), embedded
+    )
+    settings = {"recipe": "paper", "metric": "cosine", "match": "best"}
+    embedded = Embedded(embedded.vectors, config)
+    return BindingStep(shared, sides, matches, embedded, settings, options.label_map)
 
 
-def texts_of(
-    sides: tuple[PairTable, PairTable], options: BindOptions
-) -> tuple[list[list[str]], list[np.ndarray]]:
+def texts_of(sides: Sides, options: BindOptions) -> tuple[list[list[str]], list[np.ndarray]]:
     """The texts that are compared.
 
     Returns
@@ -104,60 +90,55 @@ def texts_of(
     Raises
     ------
     BindingError
-        All samples have the same text, or the template says nothing of one.
+        All samples have the same text, or the template gives an empty text for one.
     """
     texts, groups = [], []
     for side in sides:
-        filled = [
-            fill_template(
-                options.label_text,
-                {**row, "label": options.label_map.get(row["label"], row["label"])},
-            )
-            for row in anchor_facts(side)
-        ]
-        _check_texts(filled, side, options.label_text)
-        unique, group = np.unique(filled, return_inverse=True)
+        unique, group = np.unique(_filled(side, options), return_inverse=True)
         texts.append([str(text) for text in unique])
         groups.append(group)
     if all(len(unique) == 1 for unique in texts):
-        place = " and ".join(str(source.store.path) for source in sides[0].sources)
         raise BindingError(
             cannot="bind",
             problem="every sample has the same text",
-            at=place,
+            at=sides[0].place,
             expected="several labels on a side",
             got=" and ".join(repr(unique[0]) for unique in texts),
-            fix="Any partner would do: bind by a sensor, or tell more with --label-text.",
+            fix="Any partner would do: bind by a sensor, or add columns with --label-text.",
         )
     return texts, groups
 
 
-def _check_texts(filled: Sequence[str], side: PairTable, template: str) -> None:
-    """Refuse samples without a text: they would be partners because nothing is known of them."""
+def _filled(side: PairTable, options: BindOptions) -> list[str]:
+    """The template, filled with the facts of each sample; none may be empty."""
+    named = [name for _, name, _, _ in Formatter().parse(options.label_text) if name]
+    columns = {name: side.values(name).tolist() for name in named if name != LABEL}
+    columns[LABEL] = [options.label_map.get(one, one) for one in side.values("label_text").tolist()]
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    filled = [fill_template(options.label_text, row) for row in rows]
+    # samples of which nothing is known would be partners of each other
     empty = np.array([not text.strip(" ,") for text in filled], dtype=bool)
-    if not empty.any():
-        return
-    codes = np.unique(side.anchor[empty, 0])
-    place = " and ".join(str(side.sources[code].store.path) for code in codes)
-    columns = " or ".join(
-        dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name)
-    )
-    raise BindingError(
-        cannot="bind",
-        problem="samples of which --label-text says nothing",
-        at=place,
-        expected=f"a value of {columns}",
-        got=f"none in {int(empty.sum())} of {len(side)} samples",
-        fix="Add what is known of all: --label-text '{label}, ...'.",
-    )
+    if empty.any():
+        codes = np.unique(side.anchor[empty, 0])
+        raise BindingError(
+            cannot="bind",
+            problem="samples of which --label-text says nothing",
+            at=" and ".join(str(side.sources[code].store.path) for code in codes),
+            expected=f"a value of {' or '.join(dict.fromkeys(named))}",
+            got=f"none in {int(empty.sum())} of {len(side)} samples",
+            fix="Add what is known of all: --label-text '{label}, ...'.",
+        )
+    return filled
 
 
-def anchor_facts(side: PairTable) -> list[dict[str, Any]]:
-    """Each anchor's row of its store's sample table, its label as ``label``."""
-    facts: list[dict[str, Any]] = [{} for _ in range(len(side))]
-    for code, source in enumerate(side.sources):
-        mine = np.flatnonzero(side.anchor[:, 0] == code)
-        table = source.store.samples().take(side.anchor[mine, 1])
-        for place, row in zip(mine.tolist(), table.to_pylist(), strict=True):
-            facts[place] = {**row, "label": row["label_text"]}
-    return facts
+def _has_label(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
+    del options
+    return rows.carries(shared)
+
+
+def _check_texts(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    del shared, exact
+    texts_of(sides, options)
+
+
+BY_LABEL = PairingMethod(carries=_has_label, check=_check_texts, pair=pair_by_label)

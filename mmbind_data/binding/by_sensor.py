@@ -1,4 +1,4 @@
-"""Find partners for the samples of two datasets: by a sensor, label, time or location."""
+"""Find partners by a sensor that both sides have: embed its samples and match the embeddings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.binding.by_time_and_place import locations_of, match_groups
-from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions
+from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions, recorded_settings
+from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides, match_groups
 from mmbind_data.embedding.autoencoder import embed_autoencoder
 from mmbind_data.embedding.contrastive import embed_contrastive
 from mmbind_data.embedding.vectors import Embedded, embed_file, embed_raw, embed_with
@@ -24,18 +24,23 @@ from mmbind_data.signal.derived import derive, find_derivation
 from mmbind_data.signal.windows import stretch
 from mmbind_data.spec.comparison import why_incomparable
 from mmbind_data.spec.descriptor import Modality
-from mmbind_data.spec.store import LOCATION, TIME
 from mmbind_data.store.dataset import Dataset
 from mmbind_data.store.pair_table import PairTable
 
-# figures that vary with machine and threads stay out of digests
-MEASURED = ("final_loss", "mean", "std")
+
+def pair_by_sensor(
+    sides: Sides, shared: str, options: BindOptions, progress: Progress | None = None
+) -> BindingStep:
+    """Load the shared modality of both sides and find partners: see `match_sensor`."""
+    values, modality = shared_values(sides, shared, options.derive)
+    matches, embedded = match_sensor(values, modality, sides, options, progress)
+    return BindingStep(shared, sides, matches, embedded, recorded_settings(options, modality.kind))
 
 
 def match_sensor(
     values: np.ndarray,
     modality: Modality,
-    sides: tuple[PairTable, PairTable],
+    sides: Sides,
     options: BindOptions,
     progress: Progress | None = None,
 ) -> tuple[tuple[Matches, Matches], Embedded]:
@@ -197,15 +202,27 @@ def _embed(
     return train(values, modality, steps=options.steps, seed=options.seed, progress=progress)
 
 
-def has_shared(rows: PairTable, shared: str, derivations: Sequence[str]) -> np.ndarray:
-    """Which rows have what is shared, or something that it can be derived from: bool, (n,)."""
-    if shared == TIME:
-        return np.ones(len(rows), dtype=bool)
-    if shared == LOCATION:
-        return np.asarray(np.isfinite(locations_of(rows)[0]).all(axis=1))
+def check_sensor(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    """Refuse options that the samples of a sensor cannot follow; see `PairingMethod.check`.
+
+    Raises
+    ------
+    UsageError, BindingError
+    """
+    found = [source.store.info.modalities.get(shared) for source in sides[0].sources]
+    kind = next((one.kind for one in found if one), "inertial")  # else a derived motion
+    n = len(sides[0]), len(sides[1])
+    resolve_options(options, kind, n)
+    match_groups(sides if exact else (sides[1], sides[1]), options.group_by)
+    if isinstance(options.embed, Path):
+        embed_file(options.embed, sum(n) if exact else None)
+
+
+def has_sensor(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
+    """Which rows have a modality, or something that it can be derived from: bool, shape (n,)."""
     has = rows.carries(shared)
-    for code, source in enumerate(rows.sources):
-        origin = _origin(source.store, shared, derivations)
+    for code, source in enumerate(rows.sources if options.derive else ()):
+        origin = _origin(source.store, shared, options.derive)
         if origin and origin[0] in rows.given:
             has = has | (rows.given[origin[0]][:, 0] == code)
     return has
@@ -337,3 +354,6 @@ def check_comparable(held: Sequence[tuple[Dataset, Modality]], shared: str) -> N
                 got=reason,
                 fix=step,
             )
+
+
+BY_SENSOR = PairingMethod(has_sensor, check_sensor, pair_by_sensor, completes=True)

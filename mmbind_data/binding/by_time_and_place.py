@@ -1,83 +1,29 @@
-"""Find partners by the occasion: samples that were taken at the same time, or in the same place."""
+"""Find partners by the time or the place at which samples were taken."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mmbind_data.binding.by_label import anchor_facts
 from mmbind_data.binding.options import BindOptions
-from mmbind_data.errors import BindingError, UsageError, suggest
+from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides, match_groups
+from mmbind_data.embedding.vectors import Embedded
+from mmbind_data.errors import BindingError
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.time_and_place import match_places, match_times
+from mmbind_data.progress import Progress
 from mmbind_data.store.pair_table import PairTable
 
 # columns that say where a sample was taken: on the globe in degrees, or on a plane in metres
 PLACE_COLUMNS = (("lat", "lon"), ("x", "y"))
 
 
-def match_groups(
-    sides: tuple[PairTable, PairTable], column: str | None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Codes of a metadata column, equal for equal values of both sides; unknown equals nothing.
-
-    Raises
-    ------
-    UsageError
-        No such column in one of the sources, one without any value, or the label's.
-    """
-    if column is None:
-        return None, None
-    step = "The label itself can be shared: --shared label."
-    if column in ("label", "label_text"):
-        raise UsageError(
-            cannot="bind",
-            problem="labels are not read here",
-            at="--group-by",
-            expected="another column",
-            got=repr(column),
-            fix=step,
-        )
-    codes: dict[str, int] = {}
-    found = []
-    for number, side in enumerate(sides):
-        facts = anchor_facts(side)
-        for row in facts:
-            if column not in row:
-                expected = f"a column of all sample tables, such as {', '.join(sorted(row))}"
-                raise UsageError(
-                    cannot="bind",
-                    problem="no such column",
-                    at="--group-by",
-                    expected=expected,
-                    got=repr(column),
-                    fix=suggest(column, row),
-                )
-        values = [row[column] for row in facts]
-        if all(value is None for value in values):
-            place = ", ".join(str(source.store.path) for source in side.sources)
-            raise UsageError(
-                cannot="bind",
-                problem=f"no sample has a {column}",
-                at=place,
-                expected="a column with values",
-                got=f"--group-by {column}",
-            )
-        unknown = -1 - number
-        found.append(
-            np.array([
-                unknown if value is None else codes.setdefault(str(value), len(codes))
-                for value in values
-            ])
-        )  # fmt: skip
-    return found[0], found[1]
-
-
-def match_by_time(
-    sides: tuple[PairTable, PairTable], options: BindOptions
-) -> tuple[Matches, Matches]:
+def pair_by_time(
+    sides: Sides, shared: str, options: BindOptions, progress: Progress | None = None
+) -> BindingStep:
     """Partners that were recorded at the same time.
 
     Raises
@@ -85,67 +31,61 @@ def match_by_time(
     BindingError
         A store does not know when its samples were taken.
     """
-    groups = match_groups(sides, options.group_by)
-    spans = [_times(side, options) for side in sides]
-    return match_times(
-        *spans[0], *spans[1], window_s=options.window_s, group_a=groups[0], group_b=groups[1]
-    )
+    del progress
+    group_a, group_b = match_groups(sides, options.group_by)
+    (start_a, end_a), (start_b, end_b) = (_times(side, options) for side in sides)
+    matches = match_times(
+        start_a, end_a, start_b, end_b,
+        window_s=options.window_s, group_a=group_a, group_b=group_b,
+    )  # fmt: skip
+    return _step(shared, sides, matches, options, {"window_s": options.window_s})
 
 
 def _times(side: PairTable, options: BindOptions) -> tuple[np.ndarray, np.ndarray]:
     """Seconds at which samples begin and end: of the epoch, or of their recording in a group."""
-    facts = anchor_facts(side)
-    place = ", ".join(str(source.store.path) for source in side.sources)
-    known = all(row.get("t_start") is not None for row in facts)
-    absolute = all(row.get("start_ms") not in (None, "") for row in facts)
+    start, end, begin = (side.values(name).tolist() for name in ("t_start", "t_end", "start_ms"))
+    known = None not in start
+    absolute = not {None, ""} & set(begin)
     if not known or not (absolute or options.group_by):
-        got = "none" if not known else "times that count from the begin of each recording"
-        step = "" if not known else "Say what recordings have in common: --group-by COLUMN."
         raise BindingError(
             cannot="bind by time",
             problem="unknown times",
-            at=place,
+            at=side.place,
             expected="when each sample was taken",
-            got=got,
-            fix=step,
+            got="times that count from the begin of each recording" if known else "none",
+            fix="Say what recordings have in common: --group-by COLUMN." if known else "",
         )
-    begin = np.array([float(row["start_ms"]) / 1e3 if absolute else 0.0 for row in facts])
-    start = begin + np.array([row["t_start"] for row in facts])
-    return start, begin + np.array([row["t_end"] for row in facts])
+    zero = np.array([float(one) / 1e3 for one in begin]) if absolute else np.zeros(len(side))
+    return zero + np.array(start), zero + np.array(end)
 
 
-def match_by_location(
-    sides: tuple[PairTable, PairTable], options: BindOptions
-) -> tuple[tuple[Matches, Matches], tuple[str, str]]:
+def pair_by_location(
+    sides: Sides, shared: str, options: BindOptions, progress: Progress | None = None
+) -> BindingStep:
     """Partners that were recorded nearest by.
-
-    Returns
-    -------
-    (Matches, Matches)
-    (str, str)
-        The columns that told the places.
 
     Raises
     ------
     BindingError
-        A place that is none, or degrees on one side and metres on the other.
+        A location that is not a number, or degrees on one side and metres on the other.
     """
-    groups = match_groups(sides, options.group_by)
-    (place_a, one), (place_b, other) = (locations_of(side) for side in sides)
-    if one != other:
-        stores = " and ".join(str(source.store.path) for source in sides[0].sources)
+    del progress
+    group_a, group_b = match_groups(sides, options.group_by)
+    (place_a, columns), (place_b, others) = (locations_of(side) for side in sides)
+    if columns != others:
         raise BindingError(
             cannot="bind by location",
             problem="places of two sorts",
-            at=stores,
+            at=sides[0].place,
             expected="the same two columns in both",
-            got=f"{', '.join(one)} and {', '.join(other)}",
+            got=f"{', '.join(columns)} and {', '.join(others)}",
         )
-    found = match_places(
-        place_a, place_b, radius_m=options.window_m, plane=one == PLACE_COLUMNS[1],
-        group_a=groups[0], group_b=groups[1],
+    matches = match_places(
+        place_a, place_b, radius_m=options.window_m, plane=columns == PLACE_COLUMNS[1],
+        group_a=group_a, group_b=group_b,
     )  # fmt: skip
-    return found, one
+    config = {"window_m": options.window_m, "columns": list(columns)}
+    return _step(shared, sides, matches, options, config)
 
 
 def locations_of(side: PairTable) -> tuple[np.ndarray, tuple[str, str]]:
@@ -154,35 +94,72 @@ def locations_of(side: PairTable) -> tuple[np.ndarray, tuple[str, str]]:
     Returns
     -------
     ndarray, shape (n, 2), float64
-        NaN where a sample's place is unknown.
+        NaN where a sample's location is unknown.
     (str, str)
         ``lat, lon`` (degrees) if any sample has both, else ``x, y`` (metres).
 
     Raises
     ------
     BindingError
-        A text that is no number.
+        A text that is not a number.
     """
-    facts = anchor_facts(side)
     for columns in PLACE_COLUMNS:
-        places = np.array([[_number(row, name) for name in columns] for row in facts])
-        if np.isfinite(places.reshape(-1, 2)).all(axis=1).any():
+        places = np.stack([_numbers(side, name) for name in columns], axis=1)
+        if np.isfinite(places).all(axis=1).any():
             break
-    return places.reshape(-1, 2), columns
+    return places, columns
 
 
-def _number(row: dict[str, Any], column: str) -> float:
-    """Value of a column that may be text, NaN where it is missing."""
-    value = row.get(column)
-    if value in (None, ""):
-        return math.nan
-    try:
-        return float(value)
-    except ValueError as error:
-        raise BindingError(
-            cannot="bind by location",
-            problem="no number",
-            at=f"column {column}, sample {row['uid']}",
-            expected="degrees (lat, lon) or metres (x, y)",
-            got=repr(value),
-        ) from error
+def _numbers(side: PairTable, column: str) -> np.ndarray:
+    """Values of a column that may hold text, NaN where one is missing."""
+    numbers = np.full(len(side), math.nan)
+    for row, value in enumerate(side.values(column).tolist()):
+        try:
+            numbers[row] = math.nan if value in (None, "") else float(value)
+        except ValueError as error:
+            raise BindingError(
+                cannot="bind by location",
+                problem="no number",
+                at=f"column {column}, sample {side.anchor_uid[row]}",
+                expected="degrees (lat, lon) or metres (x, y)",
+                got=repr(value),
+            ) from error
+    return numbers
+
+
+def _step(
+    shared: str,
+    sides: Sides,
+    matches: tuple[Matches, Matches],
+    options: BindOptions,
+    config: Mapping[str, Any],
+) -> BindingStep:
+    grouped = {"group_by": options.group_by} if options.group_by else {}
+    settings = {"recipe": shared, "metric": shared, "match": "best", "options": grouped}
+    nothing = np.empty((0, 0), dtype=np.float32)
+    embedded = Embedded(nothing, {"name": shared, **config})
+    return BindingStep(shared, sides, matches, embedded, settings)
+
+
+def _always(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
+    del shared, options
+    return np.ones(len(rows), dtype=bool)
+
+
+def _has_location(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
+    del shared, options
+    return np.asarray(np.isfinite(locations_of(rows)[0]).all(axis=1))
+
+
+def _check_times(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    del exact
+    pair_by_time(sides, shared, options)
+
+
+def _check_locations(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    del exact
+    pair_by_location(sides, shared, options)
+
+
+BY_TIME = PairingMethod(carries=_always, check=_check_times, pair=pair_by_time)
+BY_LOCATION = PairingMethod(_has_location, check=_check_locations, pair=pair_by_location)

@@ -64,40 +64,6 @@ def stack_sources(first: PairTable, second: PairTable) -> tuple[PairTable, PairT
     )
 
 
-def complete(
-    anchors: PairTable, partners: PairTable, matches: Matches, modalities: Sequence[str], hop: int
-) -> PairTable:
-    """Anchors completed by their partners: what an anchor has itself is never replaced.
-
-    Parameters
-    ----------
-    anchors : PairTable, n of them
-    partners : PairTable
-        What ``matches.partner`` counts; of the same sources as the anchors.
-    matches : Matches, shape (n, k)
-        A partner of -1 gives no row.
-    modalities : sequence of str
-        Of both.
-    hop : int
-
-    Returns
-    -------
-    PairTable
-        Anchor by anchor, rank by rank; the similarity is the smallest of all bindings so far.
-
-    Notes
-    -----
-    Source: MMBind paper, section 5.1.2: X_Ap = (m_1^j, m_s^j, m_2^p_j, a_jp_j).
-    """
-    index, rank = np.nonzero(matches.partner >= 0)
-    partner = matches.partner[index, rank]
-    made = complete_rows(
-        anchors.take(index), partners.take(partner), matches.similarity[index, rank], modalities
-    )
-    kind, hops = np.full(len(index), PSEUDO, dtype=np.int8), np.full(len(index), hop, np.int16)
-    return replace(made, kind=kind, hop=hops, rank=rank.astype(np.int16))
-
-
 def complete_rows(
     own: PairTable, other: PairTable, similarity: np.ndarray, modalities: Sequence[str]
 ) -> PairTable:
@@ -247,6 +213,63 @@ def complete_groups(
         made, kind=kind, rank=ranks.astype(np.int16),
         hop=np.full(len(anchor), hop, dtype=np.int16),
     ), anchor  # fmt: skip
+
+
+def complete_sides(
+    sides: tuple[PairTable, PairTable],
+    chosen: tuple[np.ndarray, np.ndarray],
+    matches: tuple[Matches, Matches],
+    shared: str,
+    *,
+    mean: bool,
+) -> PairTable:
+    """The rows of two sides after a binding.
+
+    Parameters
+    ----------
+    sides : two PairTable
+        Of the same sources.
+    chosen : two ndarrays of int, shapes (n_a,), (n_b,)
+        Rows of each side that were compared.
+    matches : two Matches
+        Of the chosen rows of the first side in those of the second, and the reverse.
+    shared : str
+    mean : bool
+        The partners of a row are to be averaged.
+
+    Returns
+    -------
+    PairTable
+        Completed rows of the first, completed rows of the second, then rows that stay as they were.
+    """
+    names = (*sides[0].shared, *sides[1].shared, shared)
+    modalities = list(dict.fromkeys((*sides[0].given, *sides[1].given)))
+    parts, remaining = [], []
+    for turn in (0, 1):
+        rows, anchors = sides[turn], chosen[turn]
+        completed, anchor = complete_groups(
+            rows, anchors, sides[1 - turn], chosen[1 - turn], matches[turn], modalities,
+            len(names) - 1, mean=mean,
+        )  # fmt: skip
+        more = _n_given(completed, modalities) > _n_given(rows, modalities)[anchors][anchor]
+        gained = np.bincount(anchor, more, minlength=len(anchors)) > 0
+        # an original always gets its pseudo-paired row; one that is bound already must gain
+        fresh = rows.kind[anchors] == INCOMPLETE
+        parts.append(completed.take((fresh | gained)[anchor]))
+        replaced = whole_groups(rows, anchors[~fresh & gained])
+        remaining.append(rows.take(np.setdiff1d(np.arange(len(rows)), replaced)))
+    # hops of the second side are counted after those of the first
+    second = remaining[1]
+    moved = second.hop + len(sides[0].shared) * (second.kind != INCOMPLETE)
+    remaining[1] = replace(second, hop=moved.astype(np.int16))
+    bound = [rows.take(rows.kind != INCOMPLETE) for rows in remaining]
+    originals = [rows.take(rows.kind == INCOMPLETE) for rows in remaining]
+    return concatenate([*parts, *bound, *originals], modalities, names)
+
+
+def _n_given(rows: PairTable, modalities: Sequence[str]) -> np.ndarray:
+    """Number of modalities of each row, shape (n,)."""
+    return np.asarray(np.sum([rows.carries(name) for name in modalities], axis=0))
 
 
 def _group_start(chosen: np.ndarray, rows: PairTable) -> np.ndarray:

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mmbind_data.binding.pairing import BindingStep
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.spec.label_synonyms import canonical_label
 from mmbind_data.store.pair_table import PairTable
 
 N_BINS = 200  # of 0.01 each
-
-
-@dataclass(frozen=True)
-class BindingStep:
-    """One binding: what was shared, both sides' candidates, the partners of each, its kind.
-
-    ``wording`` are labels that were given other words before they were compared.
-    """
-
-    shared: str
-    sides: tuple[PairTable, PairTable]
-    matches: tuple[Matches, Matches]
-    kind: str
-    wording: Mapping[str, str] = field(default_factory=dict)
-
-    def labels(self, side: PairTable) -> np.ndarray:
-        """Label text of each row of a side, in the words that were compared, or are known."""
-        found = side.texts("label").tolist()
-        said = {text: canonical_label(text, self.wording) for text in set(found)}
-        return np.array([said[text] for text in found], dtype=object)
+# Two bindings whose distributions of similarity differ by more (Kolmogorov-Smirnov) are reported.
+FAR_APART = 0.3
 
 
 @dataclass(frozen=True)
@@ -162,3 +144,53 @@ def _named(side: PairTable) -> str:
     """Ids of the sources whose samples are the side's anchors."""
     codes = np.unique(side.anchor[:, 0])
     return " + ".join(side.sources[code].source_id for code in codes)
+
+
+def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
+    """What a user should look at: sources that differ, and partners that are approximate."""
+    return [*_heterogeneity(steps), *_approximate(steps)]
+
+
+def _heterogeneity(steps: Sequence[BindingStep]) -> list[str]:
+    """Say which later source resembles the others much less than the first two resemble each other.
+
+    Notes
+    -----
+    Source: MMBind paper, section 6.3.3: more paired data helps only as far as it is alike.
+    """
+    found = []
+    reference = np.sort(_similarities(steps[0]))
+    for hop in steps[1:]:
+        own = np.sort(_similarities(hop))
+        if hop.shared != steps[0].shared or not len(own) or not len(reference):
+            continue
+        both = np.concatenate([reference, own])
+        shares = [np.searchsorted(one, both, side="right") / len(one) for one in (reference, own)]
+        distance = float(np.abs(shares[0] - shares[1]).max())
+        if distance > FAR_APART and np.median(own) < np.median(reference):
+            names = sorted({hop.sides[1].sources[code].source_id
+                            for code in np.unique(hop.sides[1].anchor[:, 0])})  # fmt: skip
+            found.append(
+                f"{', '.join(names)} resembles the others much less (median similarity "
+                f"{np.median(own):.3f}, first two {np.median(reference):.3f}, distance of the "
+                f"distributions {distance:.2f}): binding it may not help"
+            )
+    return found
+
+
+def _approximate(steps: Sequence[BindingStep]) -> list[str]:
+    """Say that partners come from an approximate index, and what it missed."""
+    configs = [step.embedded.config for step in steps]
+    return [
+        f"partners are approximate: the {config['index']} index found "
+        f"{config['index_recall_best']:.1%} of the most similar samples and "
+        f"{config['index_recall_listed']:.1%} of the candidates, judged on "
+        f"{config['index_rows_judged']} samples; --index exact finds all"
+        for config in configs
+        if "index" in config
+    ]
+
+
+def _similarities(hop: BindingStep) -> np.ndarray:
+    values = np.concatenate([match.similarity.ravel() for match in hop.matches])
+    return np.asarray(values[np.isfinite(values)])

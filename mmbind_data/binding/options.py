@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from mmbind_data.embedding.sentences import DEFAULT_LABEL_MODEL
 from mmbind_data.embedding.vectors import EmbedFunction
 from mmbind_data.matching.dtw import Elastic
 from mmbind_data.matching.rule import MatchRule
+from mmbind_data.spec.store import LOCATION, TIME, BinderInfo
 
 WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
 Embed = Literal["autoencoder", "raw", "contrastive"] | Path | EmbedFunction
@@ -97,37 +99,117 @@ class BindOptions:
         """Whether candidates of this modality kind are compared by dynamic time warping."""
         return self.rerank == "dtw" or (self.rerank == "auto" and kind in WARPED_KINDS)
 
-    def told(self, kind: str) -> dict[str, Any]:
-        """What a bound store remembers of the matching, for a sensor of this kind."""
-        told = {f"rule_{name}": value for name, value in asdict(self.rule).items()}
-        del told["rule_match"], told["rule_metric"], told["rule_top_k"]
-        if self.warps(kind):
-            told |= {"rerank": "dtw", "candidates": self.candidates}
-            told |= {f"elastic_{name}": value for name, value in asdict(self.elastic).items()}
-        if self.group_by:
-            told["group_by"] = self.group_by
-        if self.derive:
-            told["derive"] = list(self.derive)
-        if self.rule.top_k > 1:
-            told["temperature"] = self.temperature
-        if self.index != "exact":
-            told["index"] = self.index
-        if self.mean:
-            told["mean"] = True
-        return {name: value for name, value in told.items() if value is not None}
-
 
 DEFAULT = BindOptions()
 # MMBind paper, section 5.1: the autoencoder's cosine, one best partner
 PAPER = BindOptions(embed="autoencoder", rerank="none", rule=MatchRule())
 RECIPES: Mapping[str, BindOptions] = {"default": DEFAULT, "paper": PAPER}
+# settings that a recipe leaves open
+FREE = (
+    "label_model", "label_text", "label_map", "weight_rule", "temperature", "seed", "window_s",
+    "window_m",
+)  # fmt: skip
+TRAINED = ("autoencoder", "contrastive")
+# command-line option -> attribute of `BindOptions`
+_WORDS = {
+    "--match": "rule.match", "--metric": "rule.metric", "--top-k": "rule.top_k",
+    "--rerank": "rerank",
+    "--candidates": "candidates", "--min-similarity": "rule.min_similarity",
+    "--max-reuse": "rule.max_reuse", "--pca": "rule.pca", "--group-by": "group_by",
+    "--temperature": "temperature", "--index": "index", "--label-text": "label_text",
+    "--steps": "steps", "--weights": "weight_rule", "--seed": "seed",
+}  # fmt: skip
 
 
 def recipe_of(options: BindOptions) -> str:
     """The recipe that options follow in all that decides who is paired, or ``custom``."""
-    for name, recipe in RECIPES.items():
-        same = ("label_model", "label_text", "label_map", "weight_rule", "temperature", "seed")
-        changed = {key: getattr(options, key) for key in (*same, "window_s", "window_m")}
-        if replace(recipe, **changed) == options:
-            return name
-    return "custom"
+    free = {name: getattr(options, name) for name in FREE}
+    same = [name for name, recipe in RECIPES.items() if replace(recipe, **free) == options]
+    return same[0] if same else "custom"
+
+
+def recorded_settings(options: BindOptions, kind: str) -> dict[str, Any]:
+    """What a bound store records of the options, for a sensor of this modality kind.
+
+    `restored_options` is the inverse.
+
+    Returns
+    -------
+    dict
+        The fields recipe, metric, match, top_k and options of a `BinderInfo`.
+    """
+    recorded = {f"rule_{name}": value for name, value in asdict(options.rule).items()}
+    rule = {name: recorded.pop(f"rule_{name}") for name in ("metric", "match", "top_k")}
+    if options.warps(kind):
+        recorded |= {"rerank": "dtw", "candidates": options.candidates}
+        recorded |= {f"elastic_{name}": value for name, value in asdict(options.elastic).items()}
+    recorded |= {
+        "group_by": options.group_by or None,
+        "derive": list(options.derive) or None,
+        "temperature": options.temperature if options.rule.top_k > 1 else None,
+        "index": options.index if options.index != "exact" else None,
+        "mean": options.mean or None,
+    }
+    given = {name: value for name, value in recorded.items() if value is not None}
+    return {"recipe": recipe_of(options), **rule, "options": given}
+
+
+def restored_options(binder: BinderInfo) -> BindOptions:
+    """The options that a binding was made with, as far as a bound store records them.
+
+    An embedding by a function, whose code is not recorded, becomes a path to a file.
+    """
+    recorded: dict[str, Any] = dict(binder.options)
+    embedding: dict[str, Any] = dict(binder.embedding)
+    found: dict[str, Any] = {"seed": binder.seed}
+    if binder.top_k == 1:  # several partners of an anchor share its weight instead
+        found["weight_rule"] = binder.weight_rule
+    found |= {name: recorded[name] for name in ("temperature", "group_by") if name in recorded}
+    found |= {name: embedding[name] for name in ("label_text", "label_map") if name in embedding}
+    if binder.recipe != "custom":
+        return replace(RECIPES.get(binder.recipe, DEFAULT), **found)
+
+    def part(kind: type[MatchRule | Elastic], prefix: str) -> dict[str, Any]:
+        names = {prefix + one.name: one.name for one in fields(kind)}
+        return {names[key]: value for key, value in recorded.items() if key in names}
+
+    name = embedding.get("name")
+    rule: dict[str, Any] = {"match": binder.match, "metric": binder.metric, "top_k": binder.top_k}
+    return replace(
+        DEFAULT,
+        embed=name if name in ("raw", *TRAINED) else Path(embedding.get("file", "PATH.npy")),
+        rerank="auto" if "rerank" in recorded else "none",
+        candidates=recorded.get("candidates", DEFAULT.candidates),
+        index=recorded.get("index", DEFAULT.index),
+        elastic=Elastic(**part(Elastic, "elastic_")),
+        rule=MatchRule(**rule, **part(MatchRule, "rule_")),
+        mean=bool(recorded.get("mean")),
+        derive=tuple(recorded.get("derive", ())),
+        steps=embedding.get("steps", DEFAULT.steps) if name in TRAINED else DEFAULT.steps,
+        **found,
+    )
+
+
+def command_words(binder: BinderInfo) -> dict[str, str]:
+    """Options of ``mmbind bind`` that repeat a binding, by name.
+
+    Shared modalities, derivations and files of label maps are those of a whole request, and left
+    out.
+    """
+    options, usual = restored_options(binder), RECIPES.get(binder.recipe, DEFAULT)
+    embedding, words = binder.embedding, {}
+    if binder.metric in (TIME, LOCATION):
+        words["--window"] = str(embedding.get("window_s", embedding.get("window_m")))
+    elif "label_text" in embedding:
+        words["--label-model"] = str(embedding.get("model"))
+    elif usual != DEFAULT:
+        words["--recipe"] = binder.recipe
+    if options.embed != usual.embed:
+        words["--embed"] = str(options.embed)
+    for word, name in _WORDS.items():
+        value, default = (attrgetter(name)(one) for one in (options, usual))
+        if word == "--top-k" and options.mean:
+            word, default = "--mean", None
+        if value is not None and value != default:
+            words[word] = str(value)
+    return words

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from mmbind_data.binding.evaluation import PairingReport
-from mmbind_data.datasets.registry import list_datasets
+from mmbind_data.binding.rebuild import source_commands
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.io.locations import relative_link
-from mmbind_data.spec.store import BinderInfo, BoundInfo, DatasetInfo, SourceInfo
+from mmbind_data.spec.store import BinderInfo, BoundInfo, SourceInfo
 from mmbind_data.store.bound import ENCODER, EVALUATION, PAIRS, SOURCES
 from mmbind_data.store.dataset import META, PROVENANCE
 from mmbind_data.store.pair_table import KINDS, PairTable, Source, bound_digest
@@ -68,37 +67,8 @@ def source_info(source: Source, out: Path) -> SourceInfo:
         partition=info.partition,
         licence=info.licence,
         path=relative_link(source.store.path, out),
-        convert=rebuild_command(info),
+        convert=str(source_commands(info)),
     )
-
-
-def rebuild_command(info: DatasetInfo) -> str:
-    """The commands that make a source store from raw data."""
-    target = f"{info.dataset_id}.zarr"
-    if info.dataset_id in list_datasets():
-        command = f"mmbind convert {info.dataset_id} RAW {target}"
-    else:  # a user's own tables, or a package that is not installed here
-        command = f"mmbind convert table RAW {target} --descriptor {info.dataset_id}.json"
-    if info.preset != "default":
-        command += f" --preset {info.preset}"
-    if info.selection.subjects is not None:
-        command += f" --subjects {','.join(info.selection.subjects)}"
-    if info.selection.modalities is not None:
-        command += f" --modalities {','.join(info.selection.modalities)}"
-    if info.selection.placements is not None:
-        command += f" --placement {','.join(info.selection.placements)}"
-    for name, value in info.selection.options.items():
-        command += f" --set {shlex.quote(f'{name}={value}')}"
-    part = info.partition
-    if part is None:
-        return command
-    command += f" && mmbind partition {target} {shlex.quote(f'{part.node}.zarr')}"
-    if part.subjects is not None:
-        command += f" --subjects {','.join(part.subjects)}"
-    command += f" --modalities {','.join(part.modalities)}"
-    for column, values in (part.where or {}).items():
-        command += "".join(f" --where {shlex.quote(f'{column}={value}')}" for value in values)
-    return command + (" --labels none" if part.labels == "none" else "")
 
 
 def write_bound(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmbind_data.progress import Progress
+from mmbind_data.publishing.rights import Mode
 from mmbind_data.spec.store import BoundInfo, SourceInfo
 from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, PAIRS, SOURCES, BoundDataset
 from mmbind_data.store.dataset import META, PROVENANCE, Dataset, read_table
@@ -21,7 +22,6 @@ from mmbind_data.store.partitioning import cut
 from mmbind_data.store.writer import finish_store, write_store, write_table
 from mmbind_data.store.zarr_format import group_node
 
-Mode = Literal["self-contained", "index-only"]
 PARTNERS = f"{EVALUATION}/partners.parquet"
 JUDGEMENT = f"{EVALUATION}/pairing.json"
 LABELS = ("anchor_label", "partner_label")

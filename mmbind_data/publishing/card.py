@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmbind_data.binding.options import TRAINED
 from mmbind_data.publishing.commands import (
-    TRAINED,
     bind_commands,
     convert_commands,
     local_names,

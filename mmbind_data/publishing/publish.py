@@ -1,13 +1,15 @@
 """Publish a bound store: a folder with card, catalogue entry, credits, sums, report and store.
 
-The sources' rights come first: they decide whether the bundle may hold their data.
+The rights of the sources are examined first: they decide whether the bundle may hold their data.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -16,37 +18,48 @@ from typing import Any
 
 from mmbind_data.errors import IntegrityError, LicenceError, UsageError
 from mmbind_data.io.atomic import check_output, staged
-from mmbind_data.io.digests import BUNDLE_OWN, write_manifest
+from mmbind_data.io.digests import BUNDLE_OWN, file_entry, write_manifest
+from mmbind_data.io.locations import locate
 from mmbind_data.progress import Progress
-from mmbind_data.publishing.bundle_store import Mode, local_name, write_json, write_published
+from mmbind_data.publishing.bundle_store import local_name, write_json, write_published
 from mmbind_data.publishing.card import card
 from mmbind_data.publishing.commands import label_maps
 from mmbind_data.publishing.credits import citations, licence_texts
 from mmbind_data.publishing.croissant import croissant
-from mmbind_data.publishing.facts import SAMPLES_TABLE, STORE, Facts, gather_facts, samples_table
+from mmbind_data.publishing.facts import SAMPLES_TABLE, STORE, gather_facts, samples_table
 from mmbind_data.publishing.rights import (
     Decision,
+    Mode,
     RequestedMode,
     choose_mode,
     decide,
     read_permissions,
 )
+from mmbind_data.publishing.upload import (
+    check_destination,
+    is_address,
+    open_destination,
+    upload,
+)
+from mmbind_data.publishing.upload_hub import HubRepository
+from mmbind_data.publishing.verify import verify
 from mmbind_data.publishing.versioning import choose_version
 from mmbind_data.reports.bound_report import write_report
-from mmbind_data.spec.bundle import BundleInfo, BundleSource
-from mmbind_data.store.bound import BoundDataset
+from mmbind_data.spec.bundle import BundleInfo, BundleSource, ManifestEntry
+from mmbind_data.store.bound import BoundDataset, open_bound
 from mmbind_data.store.pair_table import bound_digest
 from mmbind_data.store.root import BUNDLE
 from mmbind_data.store.validation import validate
 from mmbind_data.store.writer import write_table
 
+DOING = "publish"
 PERMISSIONS, LICENSES = "PERMISSIONS", "LICENSES"
 NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
 @dataclass(frozen=True)
 class PublicationPlan:
-    """What is going to be published, all refusals behind it.
+    """What will be published, decided before anything is written.
 
     Attributes
     ----------
@@ -70,36 +83,28 @@ class PublicationPlan:
 
 @dataclass(frozen=True)
 class PublicationPreview:
-    """What publishing would do: the decision on rights, and the plan or why there is none."""
+    """What publishing would do.
+
+    Attributes
+    ----------
+    decision : Decision
+        On the rights of the sources.
+    bundle : BundleInfo or None
+        None if the rights do not allow it; then ``refusal`` says why.
+    refusal : str
+    files : tuple of ManifestEntry
+        What would be sent, if the target is an address.
+    """
 
     decision: Decision
-    plan: PublicationPlan | None
-    refusal: str | None
+    bundle: BundleInfo | None
+    refusal: str = ""
+    files: tuple[ManifestEntry, ...] = ()
 
 
-def preview_publication(
-    bound: BoundDataset, out: str | Path | None, *, permissions: Sequence[str | Path] = (),
-    overwrite: bool = False, **chosen: Any,
-) -> PublicationPreview:  # fmt: skip
-    """Decide all, write nothing; options are those of `plan_bundle`; ``out`` is None for no folder.
-
-    Raises
-    ------
-    UsageError, FormatError, IntegrityError, OutputError
-        A refusal by the sources' rights is told in the result instead.
-    """
-    decision = decide(bound.info.sources, [one for one, _ in read_permissions(permissions)])
-    try:
-        plan = plan_bundle(bound, permissions=permissions, **chosen)
-    except LicenceError as error:
-        return PublicationPreview(decision, None, str(error))
-    if out is not None:
-        check_publication(plan, Path(out), overwrite=overwrite)
-    return PublicationPreview(decision, plan, None)
-
-
-def plan_bundle(
-    bound: BoundDataset,
+def publish(
+    bound: str | Path | BoundDataset,
+    bundle: str | Path,
     *,
     mode: RequestedMode = "auto",
     permissions: Sequence[str | Path] = (),
@@ -107,71 +112,36 @@ def plan_bundle(
     previous: str | Path | None = None,
     name: str | None = None,
     published: str | None = None,
-) -> PublicationPlan:
-    """Decide what is published, before anything is written.
-
-    Parameters
-    ----------
-    bound : BoundDataset
-    mode : {"auto", "self-contained", "index-only", "linked"}
-    permissions : sequence of path
-        See `permissions.read_permissions`.
-    data_version : str, optional
-    previous : path, optional
-        See `data_version.choose_version`.
-    name : str, optional
-        The bundle's name: lower-case letters, digits, hyphens.
-    published : str, optional
-        Date for the catalogue entry, YYYY-MM-DD.
-
-    Raises
-    ------
-    LicenceError
-        The sources' rights do not allow the mode.
-    UsageError
-        A bad name, date, version or permission.
-    """
-    given = read_permissions(permissions)
-    decision = decide(bound.info.sources, [one for one, _ in given])
-    chosen = choose_mode(decision, mode)
-    own = "-".join([*dict.fromkeys(source.dataset_id for source in bound.info.sources), "by",
-                    *dict.fromkeys(bound.info.shared)]).replace("_", "-")  # fmt: skip
-    if name is not None and not re.fullmatch(NAME, name):
-        expected = "a word of a-z, 0-9 and -"
-        raise UsageError(
-            cannot="publish", problem="bad name", at="--name", expected=expected, got=repr(name)
-        )
-    if published is not None and not _is_day(published):
-        expected = "a day, YYYY-MM-DD"
-        raise UsageError(
-            cannot="publish",
-            problem="bad date",
-            at="--date",
-            expected=expected,
-            got=repr(published),
-        )
-    files = tuple(dict.fromkeys(path for _, path in given))
-    bundle = _describe(bound, decision, chosen, name or own,
-                       choose_version(bound, data_version, previous), given)  # fmt: skip
-    return PublicationPlan(bound, decision, chosen, bundle, files, published)
-
-
-def publish(
-    plan: PublicationPlan,
-    out: str | Path,
-    *,
+    sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BundleInfo:
-    """Write a bundle into a new folder; it appears whole or not at all.
+    """Publish a bound store as a bundle, within the rights of its sources.
+
+    A folder appears complete or not at all. For an address the bundle is built in a temporary
+    folder, verified, sent, and compared with what is there.
 
     Parameters
     ----------
-    plan : PublicationPlan
-        See `plan_bundle`.
-    out : path
+    bound : path or BoundDataset
+    bundle : path or str
+        A folder, ``s3://bucket/prefix`` or ``hf://datasets/owner/name``.
+    mode : {"auto", "self-contained", "index-only", "linked"}
+        auto: self-contained if the rights allow it, else index-only. linked is always refused.
+    permissions : sequence of path
+        Files with permissions of owners of the sources; see `rights.read_permissions`.
+    data_version : str, optional
+        MAJOR.MINOR.PATCH; by default 1.0.0, or the lowest that may follow ``previous``.
+    previous : path, optional
+        The bundle that this one follows.
+    name : str, optional
+        Name of the bundle: lower-case letters, digits, hyphens.
+    published : str, optional
+        Date for the catalogue entry, YYYY-MM-DD.
+    sources : mapping of source id to path, optional
+        Where sources are now, if ``bound`` is a path.
     overwrite : bool
-        A bundle may stand there.
+        Replace a bundle.
     progress : callable (done, total, text), optional
 
     Returns
@@ -180,117 +150,207 @@ def publish(
 
     Raises
     ------
+    LicenceError
+        The rights of the sources do not allow the mode.
+    UsageError
+        A bad name, date, version, permission or address.
     IntegrityError
-        The bound store or a source is damaged.
-    FormatError, OutputError
+        The bound store or a source is damaged, or what arrived is not what was sent.
+    FormatError
+        A store cannot be opened.
+    OutputError
+        The target exists already, or cannot be written.
+
+    Examples
+    --------
+    >>> import mmbind_data as md
+    >>> md.publish("bound.zarr", "bundle").mode  # doctest: +SKIP
+    'index-only'
     """
-    out = Path(out)
-    check_publication(plan, out, overwrite=overwrite)
-    with staged(out, overwrite=overwrite, doing="publish", replaces="bundle") as folder:
-        write_bundle(plan, folder, progress)
+    plan = _plan(
+        _opened(bound, sources),
+        permissions,
+        mode=mode,
+        data_version=data_version,
+        previous=previous,
+        name=name,
+        published=published,
+    )
+    if is_address(bundle):
+        place = open_destination(str(bundle))
+        check_destination(place, overwrite=overwrite)
+        with _built(plan, progress) as (folder, entries):
+            upload(folder, entries, place, overwrite=overwrite, progress=progress)
+    else:
+        _check_folder(plan, Path(bundle), overwrite=overwrite)
+        with staged(Path(bundle), overwrite=overwrite, doing=DOING, replaces="bundle") as folder:
+            _write_bundle(plan, folder, progress)
     return plan.bundle
 
 
-def check_publication(plan: PublicationPlan, out: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is taken, and a store that is damaged.
+def preview_publication(
+    bound: str | Path | BoundDataset,
+    bundle: str | Path,
+    *,
+    permissions: Sequence[str | Path] = (),
+    sources: Mapping[str, str | Path] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> PublicationPreview:
+    """Check and decide everything that `publish` does, with the same parameters; write nothing.
+
+    A bucket is asked whether the prefix is free; the hub is not asked.
 
     Raises
     ------
-    OutputError, FormatError, IntegrityError
+    UsageError, FormatError, IntegrityError, OutputError
+        As `publish`, but a refusal by the rights of the sources is part of the result.
     """
-    bound = plan.bound
-    stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
-    check_output(out, overwrite=overwrite, doing="publish", inputs=stores, replaces="bundle")
-    check_store(plan)
+    opened = _opened(bound, sources)
+    decision = decide(opened.info.sources, [given for given, _ in read_permissions(permissions)])
+    try:
+        plan = _plan(opened, permissions, **options)
+    except LicenceError as error:
+        return PublicationPreview(decision, None, str(error))
+    if not is_address(bundle):
+        _check_folder(plan, Path(bundle), overwrite=overwrite)
+        return PublicationPreview(decision, plan.bundle)
+    place = open_destination(str(bundle))
+    if not isinstance(place, HubRepository):
+        check_destination(place, overwrite=overwrite)
+    with _built(plan, None) as (_, entries):
+        return PublicationPreview(decision, plan.bundle, files=entries)
 
 
-def check_store(plan: PublicationPlan) -> None:
-    """Refuse a store that is damaged.
-
-    Raises
-    ------
-    FormatError, IntegrityError
-    """
-    bound = plan.bound
-    problems = validate(bound.path, level="values", sources=bound.overrides)
-    errors = [one for one in problems if one.severity == "error"]
-    if errors:
-        found = f"{errors[0].code}: {errors[0].message}"
-        raise IntegrityError(
-            cannot="publish",
-            problem="the bound store is not valid",
-            at=f"{bound.path} {errors[0].where}",
-            expected="no problem",
-            got=found,
-            fix=errors[0].fix,
-        )
+def _opened(
+    bound: str | Path | BoundDataset, sources: Mapping[str, str | Path] | None
+) -> BoundDataset:
+    if isinstance(bound, BoundDataset):
+        return bound
+    places = {name: locate(path) for name, path in (sources or {}).items()}
+    return open_bound(bound, sources=places)
 
 
-def write_bundle(plan: PublicationPlan, folder: Path, progress: Progress | None = None) -> Facts:
-    """Write all files of a bundle into an empty folder; a target other than a folder sends these.
-
-    Parameters
-    ----------
-    plan : PublicationPlan
-    folder : Path
-    progress : callable (done, total, text), optional
-
-    Returns
-    -------
-    Facts
-        What its documents tell.
-    """
-    bound, bundle = plan.bound, plan.bundle
-    write_published(folder / STORE, bound, plan.mode, encoder=bundle.encoder, progress=progress)
-    facts = gather_facts(folder, bundle, plan.decision, bound)
-    write_table(folder / SAMPLES_TABLE, samples_table(facts))
-    write_json(folder / BUNDLE, bundle.model_dump(mode="json"))
-    _write_text(folder / "README.md", card(facts))
-    write_json(folder / "croissant.json", croissant(facts, published=plan.published))
-    _write_text(folder / "CITATION.bib", citations(facts))
-    for name, text in licence_texts(facts).items():
-        _write_text(folder / LICENSES / name, text)
-    for path in plan.permissions:
-        (folder / PERMISSIONS).mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / PERMISSIONS / path.name)
-    for file, wordings in label_maps(bound.info).items():
-        write_json(folder / file, wordings)
-    write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
-    write_manifest(folder, own=BUNDLE_OWN)
-    return facts
-
-
-def _describe(
-    bound: BoundDataset, decision: Decision, mode: Mode, name: str, data_version: str,
-    given: Sequence[tuple[object, Path]],
-) -> BundleInfo:  # fmt: skip
+def _plan(
+    bound: BoundDataset,
+    permissions: Sequence[str | Path],
+    *,
+    mode: RequestedMode = "auto",
+    data_version: str | None = None,
+    previous: str | Path | None = None,
+    name: str | None = None,
+    published: str | None = None,
+) -> PublicationPlan:
+    """Decide what is published; for the parameters see `publish`."""
+    given = read_permissions(permissions)
     info = bound.info
-    paths = {id(one): f"{PERMISSIONS}/{path.name}" for one, path in given}
-    return BundleInfo(
+    decision = decide(info.sources, [permission for permission, _ in given])
+    chosen = choose_mode(decision, mode)
+    datasets = dict.fromkeys(source.dataset_id for source in info.sources)
+    default = "-".join([*datasets, "by", *dict.fromkeys(info.shared)]).replace("_", "-")
+    if name is not None and not re.fullmatch(NAME, name):
+        raise _bad_option("bad name", "--name", "a word of a-z, 0-9 and -", name)
+    if published is not None and not _is_day(published):
+        raise _bad_option("bad date", "--date", "a day, YYYY-MM-DD", published)
+    paths = {id(permission): f"{PERMISSIONS}/{path.name}" for permission, path in given}
+    files = tuple(dict.fromkeys(path for _, path in given))
+    bundle = BundleInfo(
         tool_version=version("mmbind"),
-        data_version=data_version,
-        name=name,
-        mode=mode,
+        data_version=choose_version(bound, data_version, previous),
+        name=name or default,
+        mode=chosen,
         store=STORE,
         content_digest=bound_digest(info.shared, info.binder, info.sources, bound.pairs()),
         licence=decision.licence,
         share_alike=decision.share_alike,
         non_commercial=decision.non_commercial,
         attribution=decision.attribution,
-        # it saw every source: whoever may not have one of them may not have it either
-        encoder=decision.free,
+        encoder=decision.free,  # it was trained on every source
         sources=tuple(
             BundleSource(
-                source_id=one.source_id,
-                dataset_id=one.dataset_id,
-                dataset_version=one.dataset_version,
-                licence=one.licence,
+                source_id=source.source_id,
+                dataset_id=source.dataset_id,
+                dataset_version=source.dataset_version,
+                licence=source.licence,
                 verdict=rights.verdict,
                 permission=paths.get(id(rights.permission)),
             )
-            for one, rights in zip(info.sources, decision.rights, strict=True)
+            for source, rights in zip(info.sources, decision.rights, strict=True)
         ),
     )
+    return PublicationPlan(bound, decision, chosen, bundle, files, published)
+
+
+def _bad_option(problem: str, option: str, expected: str, got: str) -> UsageError:
+    return UsageError(cannot=DOING, problem=problem, at=option, expected=expected, got=repr(got))
+
+
+def _check_folder(plan: PublicationPlan, out: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is taken, and a store that is damaged."""
+    bound = plan.bound
+    stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
+    check_output(out, overwrite=overwrite, doing=DOING, inputs=stores, replaces="bundle")
+    _check_store(bound)
+
+
+def _check_store(bound: BoundDataset) -> None:
+    """Refuse a store that is damaged."""
+    for found in validate(bound.path, level="values", sources=bound.overrides):
+        if found.severity == "error":
+            raise IntegrityError(
+                cannot=DOING,
+                problem="the bound store is not valid",
+                at=f"{bound.path} {found.where}",
+                expected="no problem",
+                got=f"{found.code}: {found.message}",
+                fix=found.fix,
+            )
+
+
+@contextmanager
+def _built(
+    plan: PublicationPlan, progress: Progress | None
+) -> Iterator[tuple[Path, tuple[ManifestEntry, ...]]]:
+    """A bundle in a temporary folder, and all of its files."""
+    _check_store(plan.bound)
+    with tempfile.TemporaryDirectory(prefix="mmbind-publish-") as text:
+        folder = Path(text)
+        entries = _write_bundle(plan, folder, progress)
+        for found in verify(folder, depth="deep"):
+            raise IntegrityError(
+                cannot=DOING,
+                problem="the bundle was damaged on this disk",
+                at=f"{folder}/{found.where}",
+                expected="what was written",
+                got=found.message,
+                fix="Run the same command again.",
+            )
+        yield folder, entries
+
+
+def _write_bundle(
+    plan: PublicationPlan, folder: Path, progress: Progress | None
+) -> tuple[ManifestEntry, ...]:
+    """Write all files of a bundle into an empty folder."""
+    bound, bundle = plan.bound, plan.bundle
+    write_published(folder / STORE, bound, plan.mode, encoder=bundle.encoder, progress=progress)
+    facts = gather_facts(folder, bundle, plan.decision, bound)
+    write_table(folder / SAMPLES_TABLE, samples_table(facts))
+    write_json(folder / BUNDLE, bundle.model_dump(mode="json"))
+    write_json(folder / "croissant.json", croissant(facts, published=plan.published))
+    texts = {"README.md": card(facts), "CITATION.bib": citations(facts)}
+    texts |= {f"{LICENSES}/{name}": text for name, text in licence_texts(facts).items()}
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    for path in plan.permissions:
+        (folder / PERMISSIONS).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PERMISSIONS / path.name)
+    for name, synonyms in label_maps(bound.info).items():
+        write_json(folder / name, synonyms)
+    write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
+    manifest = write_manifest(folder, own=BUNDLE_OWN)
+    return (*manifest.files, *(file_entry(folder, name) for name in BUNDLE_OWN))
 
 
 def _is_day(text: str) -> bool:
@@ -307,8 +367,3 @@ def _without_paths(bound: BoundDataset) -> BoundDataset:
     places = {one.source_id: bound.source(one.source_id).path for one in sources}
     info = bound.info.model_copy(update={"sources": sources})
     return replace(bound, info=info, overrides=places)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")

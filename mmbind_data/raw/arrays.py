@@ -1,4 +1,4 @@
-"""Read arrays of raw files: MATLAB and NumPy, checked before they are believed."""
+"""Read arrays of raw files: MATLAB and NumPy, checked against what is expected of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from typing import IO, Any
 import numpy as np
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile, bad_file, read_content
+from mmbind_data.raw.files import RawFile, bad_file
 from mmbind_data.raw.zips import check_size
+
+MAT_HEADER, MAT_TAG = 128, 8
+MAT_HEAD = 4096  # bytes; name, type and shape of a variable take some hundred at most
+COMPRESSED = 15  # miCOMPRESSED
+NPY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+# classes of scipy.io.whosmat that are no numbers, as NumPy's kinds
+MAT_KINDS = {"cell": "O", "struct": "V", "object": "V", "function": "V", "char": "U"}
+
+Check = Callable[[Sequence[int], np.dtype[Any] | None], None]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """An array that a file must hold; None stands for a free size, of at least one."""
+    """An array that a file must hold; None is a free size, of at least one."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -47,46 +60,43 @@ def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.nd
     Returns
     -------
     ndarray of the variable's shape, in the file's dtype
-    """
-    from scipy.io.matlab import MatReadError
 
-    content = file.read()
-    if not content:
-        raise bad_file(file, "empty file", f"a MAT file with {variable}", "0 bytes")
-    check = partial(_check_declared, file, variable)
-    try:
-        found = load_mat(content, variable.name, check, file.place)
-    except NoSuchArrayError as error:
-        raise bad_file(file, "another variable", str(variable), str(error)) from error
-    except NotImplementedError as error:
-        raise bad_file(file, "another MAT version", "MATLAB 5 format", str(error)) from error
-    except RawLayoutError:
-        raise  # it is a ValueError too, and already says what is wrong
-    # scipy reports broken bytes by whatever its parser trips over
-    except (
-        MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError,
-        OverflowError, MemoryError, zlib.error, struct.error,
-    ) as error:  # fmt: skip
-        got = f"{len(content)} bytes that cannot be parsed ({error})"
-        raise bad_file(file, "broken file", "a whole MAT file", got) from error
-    return check_array(file, found, variable, finite=finite)
+    Raises
+    ------
+    RawLayoutError
+        The file is empty or broken, or holds another array.
+    """
+    return _read(file, variable, _load_mat, "a whole MAT file of version 5 to 7", finite=finite)
 
 
 def read_npy(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:
-    """Load the array of an .npy file, or the entry ``variable.name`` of an .npz file."""
-    content = read_content(file)
-    check = partial(_check_declared, file, variable)
+    """Load the array of an .npy file, or the entry ``variable.name`` of an .npz file.
+
+    Parameters and the result are those of `read_mat`.
+    """
+    return _read(file, variable, _load_npy, "a whole NumPy file", finite=finite)
+
+
+def _read(
+    file: RawFile, variable: Variable, load: Callable[..., object], kind: str, *, finite: bool
+) -> np.ndarray:
+    """Decode a file by `_load_mat` or `_load_npy` and make sure that it holds the variable."""
+    content = file.read()
+    if not content:
+        raise bad_file(file, "empty file", f"{kind} with {variable}", "0 bytes")
     try:
-        loaded = load_npy(content, variable.name, check, file.place)
-    except NoSuchArrayError as error:
-        raise bad_file(file, "another array", str(variable), str(error)) from error
+        found = load(content, variable.name, partial(_check_declared, file, variable), file.place)
     except RawLayoutError:
         raise
-    # what NumPy and zipfile trip over in broken bytes
+    except _NoSuchArrayError as error:
+        raise bad_file(file, "another variable", str(variable), error) from error
+    except NotImplementedError as error:
+        raise bad_file(file, "another version of the format", kind, error) from error
+    # SciPy, NumPy and zipfile raise errors of many kinds for broken bytes
     except Exception as error:
         got = f"{len(content)} bytes that cannot be parsed ({error})"
-        raise bad_file(file, "broken file", f"a NumPy file with {variable}", got) from error
-    return check_array(file, loaded, variable, finite=finite)
+        raise bad_file(file, "broken file", f"{kind} with {variable}", got) from error
+    return check_array(file, found, variable, finite=finite)
 
 
 def read_floats(file: RawFile, n_columns: int, dtype: str = "<f8") -> np.ndarray:
@@ -107,7 +117,13 @@ def read_floats(file: RawFile, n_columns: int, dtype: str = "<f8") -> np.ndarray
 def check_array(
     file: RawFile, values: object, variable: Variable, *, finite: bool = True
 ) -> np.ndarray:
-    """Make sure that a decoded object is the array that was announced."""
+    """Make sure that a decoded object is the expected array.
+
+    Raises
+    ------
+    RawLayoutError
+        Another type or shape, or a value that is not finite.
+    """
     if not isinstance(values, np.ndarray):
         got = f"{variable.name} of type {getattr(values, 'dtype', type(values).__name__)}"
         raise bad_file(file, "another type", str(variable), got)
@@ -132,45 +148,15 @@ def _check_declared(
         raise bad_file(file, "another shape", str(variable), " x ".join(map(str, shape)))
 
 
-MAT_HEADER, MAT_TAG = 128, 8
-MAT_HEAD = 4096  # bytes; name, type and shape of a variable take some hundred at most
-COMPRESSED = 15  # miCOMPRESSED
-NPY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-# classes of scipy.io.whosmat that are no numbers, as NumPy's kinds
-MAT_KINDS = {"cell": "O", "struct": "V", "object": "V", "function": "V", "char": "U"}
-
-Check = Callable[[Sequence[int], np.dtype[Any] | None], None]
-
-
-class NoSuchArrayError(LookupError):
+class _NoSuchArrayError(LookupError):
     """The file has no array of that name; the message lists those that it has."""
 
 
-def load_npy(content: bytes, name: str, check: Check, place: str) -> np.ndarray:
+def _load_npy(content: bytes, name: str, check: Check, place: str) -> np.ndarray:
     """Load an .npy file, or one array of an .npz file.
 
-    Parameters
-    ----------
-    content : bytes
-    name : str
-        Of the array in an .npz file.
-    check : callable
-        Takes the declared shape and dtype, and raises if the array is not the expected one.
-    place : str
-        Where the bytes are from, for messages.
-
-    Raises
-    ------
-    NoSuchArrayError
-        The .npz file has no such array.
-    RawLayoutError
-        The array would be far larger than raw data is.
-    Exception
-        Whatever NumPy and zipfile trip over in broken bytes.
+    ``check`` gets the declared shape and dtype, and raises if the array is not the expected one;
+    ``place`` is where the bytes are from, for messages. Broken bytes raise errors of any kind.
     """
     if not content.startswith(b"PK"):
         return _read_npy(io.BytesIO(content), len(content), check)
@@ -178,7 +164,7 @@ def load_npy(content: bytes, name: str, check: Check, place: str) -> np.ndarray:
         entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         entry = entries.get(name.removesuffix(".npy"))
         if entry is None:
-            raise NoSuchArrayError(", ".join(entries) or "no array")
+            raise _NoSuchArrayError(", ".join(entries) or "no array")
         check_size(entry.file_size, entry.compress_size, f"{place}:{entry.filename}")
         with archive.open(entry) as stream:
             return _read_npy(stream, entry.file_size, check)
@@ -199,16 +185,11 @@ def _read_npy(stream: IO[bytes], size: int, check: Check) -> np.ndarray:
     return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
-def load_mat(content: bytes, name: str, check: Check, place: str) -> object:
+def _load_mat(content: bytes, name: str, check: Check, place: str) -> object:
     """Load one variable of a MATLAB file up to version 7; the others stay packed.
 
-    Parameters and errors are those of `load_npy`; the dtype of numbers is not declared, and broken
-    bytes make whatever SciPy trips over.
-
-    Raises
-    ------
-    NotImplementedError
-        The file is of version 7.3, which is HDF5.
+    As `_load_npy`, but the dtype of numbers is not declared. NotImplementedError is raised for
+    version 7.3, which is HDF5.
     """
     import scipy.io
     from scipy.io.matlab import matfile_version
@@ -220,7 +201,7 @@ def load_mat(content: bytes, name: str, check: Check, place: str) -> object:
     declared = scipy.io.whosmat(io.BytesIO(heads))
     names = [one for one, *_ in declared]
     if name not in names:
-        raise NoSuchArrayError(", ".join(names) or "no variable")
+        raise _NoSuchArrayError(", ".join(names) or "no variable")
     index = names.index(name)
     _, shape, kind = declared[index]
     check(shape, np.dtype(MAT_KINDS[kind]) if kind in MAT_KINDS else None)
@@ -252,7 +233,7 @@ def _elements(content: bytes) -> list[tuple[int, slice]]:
 
 
 def _only_heads(content: bytes, elements: Sequence[tuple[int, slice]]) -> bytes:
-    """The MAT file with no more of each element than the name, the type and the shape."""
+    """The MAT file with the name, the type and the shape of each element alone."""
     tag = _tag(content)
     heads = [content[:MAT_HEADER]]
     for kind, part in elements:
@@ -265,7 +246,7 @@ def _only_heads(content: bytes, elements: Sequence[tuple[int, slice]]) -> bytes:
 
 
 def _inflated(content: bytes, element: tuple[int, slice], place: str) -> bytes:
-    """An element as it is uncompressed, of the size that its tag declares."""
+    """An element without compression, of the size that its tag declares."""
     tag = _tag(content)
     kind, part = element
     packed = content[part]

@@ -1,7 +1,7 @@
-"""Raw files wherever they lie: in a folder, in zips inside a folder, or in one zip.
+"""Raw files wherever they are: in a folder, in zips inside a folder, or in one zip.
 
-Readers see one flat list of `RawFile` and never learn how the user keeps the data. What a reader
-finds it returns as `Unit`s: the raw files that are converted at one go.
+Readers see one flat list of `RawFile` and never learn how the user keeps the data. They return what
+they find as `Unit`s: the raw files that are converted together.
 """
 
 from __future__ import annotations
@@ -11,53 +11,27 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from isal import isal_zlib
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.zips import AGAIN, BLOCK_BYTES, Span, is_junk, list_members, read_member
+from mmbind_data.raw.zips import (
+    BLOCK_BYTES,
+    DOWNLOAD_AGAIN,
+    Span,
+    is_junk,
+    list_members,
+    read_member,
+)
 
 STREAMED_BYTES = 32 << 20
 OFFICIAL = "Compare the file with the official archive."
 
 
-def bad_file(
-    file: RawFile, what: str, expected: str, got: object, step: str = OFFICIAL
-) -> RawLayoutError:
-    """Build the error of a raw file that is not what its dataset distributes."""
-    doing, place = f"read {file.path}", file.place
-    return RawLayoutError(
-        cannot=doing, problem=what, at=place, expected=expected, got=got, fix=step
-    )
-
-
-def bad_layout(
-    name: str, what: str, at: object, expected: str, got: object, step: str = ""
-) -> RawLayoutError:
-    """Build the error of raw data that cannot be converted, for reasons of more than one file."""
-    return RawLayoutError(
-        cannot=f"convert {name}", problem=what, at=at, expected=expected, got=got, fix=step
-    )
-
-
-def read_content(file: RawFile) -> bytes:
-    """Bytes of a file that must not be empty."""
-    content = file.read()
-    if not content:
-        raise bad_file(file, "empty file", "data", "0 bytes")
-    return content
-
-
-def is_streamed(file: RawFile) -> bool:
-    """Whether a raw file is hashed and parsed block by block, and not held in memory.
-
-    Small files are read once for both; of a large one the memory costs more than to read it again.
-    """
-    return file.content is None and file.span is None and file.size >= STREAMED_BYTES
-
-
 NOT_FOLLOWED = " (link, not followed)"
+_error = partial(RawLayoutError, cannot="read raw data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +72,10 @@ class RawFile:
                 return read_member(self.container, self.nest, self.span, self.place)
             return self.container.read_bytes()
         except OSError as error:
-            raise _unreadable(self, error) from error
+            raise self._unreadable(error) from error
 
     def checksum(self) -> int:
-        """CRC-32 of the bytes: of a zip's member as its directory tells, otherwise of the file.
+        """CRC-32 of the bytes: of a zip's member from its directory, otherwise of the file.
 
         Raises
         ------
@@ -116,17 +90,57 @@ class RawFile:
                 while block := stream.read(BLOCK_BYTES):
                     crc = isal_zlib.crc32(block, crc)
         except OSError as error:
-            raise _unreadable(self, error) from error
+            raise self._unreadable(error) from error
         return crc
+
+    def _unreadable(self, error: OSError) -> RawLayoutError:
+        what, expected = "broken file", "a readable file"
+        return _error(problem=what, at=self.place, expected=expected, got=error, fix=DOWNLOAD_AGAIN)
+
+
+def bad_file(
+    file: RawFile, problem: str, expected: str, got: object, fix: str = OFFICIAL
+) -> RawLayoutError:
+    """Build the error of a raw file that is not what its dataset distributes."""
+    cannot, place = f"read {file.path}", file.place
+    return RawLayoutError(
+        cannot=cannot, problem=problem, at=place, expected=expected, got=got, fix=fix
+    )
+
+
+def bad_layout(
+    name: str, problem: str, at: object, expected: str, got: object, fix: str = ""
+) -> RawLayoutError:
+    """Build the error of raw data that cannot be converted, for reasons of more than one file."""
+    cannot = f"convert {name}"
+    return RawLayoutError(
+        cannot=cannot, problem=problem, at=at, expected=expected, got=got, fix=fix
+    )
+
+
+def read_content(file: RawFile) -> bytes:
+    """Bytes of a file that must not be empty."""
+    content = file.read()
+    if not content:
+        raise bad_file(file, "empty file", "data", "0 bytes")
+    return content
+
+
+def is_streamed(file: RawFile) -> bool:
+    """Whether a raw file is hashed and parsed block by block, and not held in memory.
+
+    Small files are read once for both; of a large one the memory costs more than a second reading.
+    """
+    return file.content is None and file.span is None and file.size >= STREAMED_BYTES
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is converted at one go: one recording's raw files, by the role they play.
+    """The raw files of one recording, which are converted together, by the role they play.
 
-    ``fields`` holds what the names alone tell: "subject", "label", "trial", ...
+    ``fields`` holds what the names of the files say: "subject", "label", "trial", ...
     ``needed_for`` names the modalities that a role is read for; a role not in it is always read.
-    ``placements`` are the body positions whose recordings a reader takes out of these files, where
+    ``placements`` are the body positions whose recordings a reader takes out of these files, if
     they hold several.
     """
 
@@ -155,7 +169,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class RawListing:
-    """What a reader made of the files: units in store order, and what it left aside.
+    """The files as a reader understands them: units in store order, and what it left aside.
 
     ``modalities`` are those that at least one unit can give; ``unrecognised`` are files that no
     unit uses and that do not belong to the dataset as it is known.
@@ -164,7 +178,7 @@ class RawListing:
     units: tuple[Unit, ...]
     unrecognised: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    modalities: tuple[str, ...] = field(default=())
+    modalities: tuple[str, ...] = ()
 
 
 def scan(raw: Path) -> list[RawFile]:
@@ -180,38 +194,22 @@ def scan(raw: Path) -> list[RawFile]:
     RawLayoutError
         ``raw`` is missing, neither folder nor zip, holds no file, or holds a broken zip.
     """
-    # resolved: "." and links have no telling name of their own
+    # resolved, because "." has no name and that of a link says nothing
     root = raw.resolve()
-    if not root.exists():
-        raise RawLayoutError(
-            cannot="read raw data",
-            problem="nothing",
-            at=raw,
-            expected="a folder or a .zip file",
-            got="no such path",
-        )
     if root.is_file():
         files = list(_members(root, root.name))
     elif root.is_dir():
         files = [found for path in _walk(root) for found in _open(path, root)]
     else:
-        what, expected = "neither folder nor zip", "a folder or a .zip file"
-        raise RawLayoutError(
-            cannot="read raw data", problem=what, at=raw, expected=expected, got=_special(root)
-        )
+        got = _special(root) if root.exists() else "no such path"
+        expected = "a folder or a .zip file"
+        raise _error(problem="neither folder nor zip", at=raw, expected=expected, got=got)
     if all(file.path.endswith(NOT_FOLLOWED) for file in files):
-        got, step = "no file", "Give the folder or zip that holds the data."
+        got, fix = "no file", "Give the folder or zip that holds the data."
         if files:
             got = f"only links that are not followed, such as {files[0].place}"
-            step = "Links are followed inside the folder only: give the folder they lead to."
-        raise RawLayoutError(
-            cannot="read raw data",
-            problem="nothing",
-            at=raw,
-            expected="raw files",
-            got=got,
-            fix=step,
-        )
+            fix = "Links are followed inside the folder only: give the folder they lead to."
+        raise _error(problem="nothing", at=raw, expected="raw files", got=got, fix=fix)
     return sorted(files, key=lambda file: natural(file.path))
 
 
@@ -288,20 +286,15 @@ def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:
     for used, left in copies:
         # only copies are read for it, and of those in zips the checksum is known
         if used.size != left.size or used.checksum() != left.checksum():
-            raise RawLayoutError(
-                cannot="read raw data",
-                problem=f"two different copies of {used.path}",
-                at=used.place,
-                expected="one copy, or equal ones",
-                got=f"another content at {left.place}",
-                fix="Remove the wrong one.",
-            )
+            what, got = f"two different copies of {used.path}", f"another content at {left.place}"
+            expected, fix = "one copy, or equal ones", "Remove the wrong one."
+            raise _error(problem=what, at=used.place, expected=expected, got=got, fix=fix)
     used, left = copies[0]
     return [f"copies left aside: {len(copies)}, e.g. {left.place} (used: {used.place})"]
 
 
 def is_document(path: str) -> bool:
-    """Tell a readme, licence or paper, which every dataset may carry, from data.
+    """Whether a file is a readme, licence or paper, which every dataset may hold beside its data.
 
     >>> is_document("raw/README.md"), is_document("raw/sub_1.csv")
     (True, False)
@@ -310,42 +303,24 @@ def is_document(path: str) -> bool:
     return name.endswith((".md", ".pdf", ".rst")) or name.startswith(("readme", "licen", "source."))
 
 
-def nothing_found(name: str, files: Sequence[RawFile], expected: str, step: str) -> RawLayoutError:
+def nothing_found(name: str, files: Sequence[RawFile], expected: str, fix: str) -> RawLayoutError:
     """Build the error of a reader that recognised none of the files."""
     kind = "file" if len(files) == 1 else "files"
     got = f"{len(files)} {kind} such as {files[0].path}" if files else "no file"
-    where = os.path.commonpath([file.container for file in files]) if files else "raw folder"
-    return bad_layout(name, "nothing that belongs to it", where, expected, got, step)
-
-
-def _unreadable(file: RawFile, error: OSError) -> RawLayoutError:
-    got = error.strerror or str(error)
-    return RawLayoutError(
-        cannot="read raw data",
-        problem="broken file",
-        at=file.place,
-        expected="a readable file",
-        got=got,
-        fix=AGAIN,
-    )
+    at = os.path.commonpath([file.container for file in files]) if files else "raw folder"
+    return bad_layout(name, "nothing that belongs to it", at, expected, got, fix)
 
 
 def _special(path: Path) -> str:
-    """Name what is neither folder nor file."""
-    mode = path.stat().st_mode
+    """Name the kind of a path that is neither folder nor file."""
     kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
+    return kinds.get(stat.S_IFMT(path.stat().st_mode), "a device")
 
 
 def _walk(root: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
-        raise RawLayoutError(
-            cannot="read raw data",
-            problem="closed folder",
-            at=error.filename,
-            expected="a readable one",
-            got=str(error),
-        ) from error
+        what, at = "closed folder", error.filename
+        raise _error(problem=what, at=at, expected="a readable one", got=error) from error
 
     for folder, subfolders, names in os.walk(root, onerror=fail, followlinks=False):
         subfolders[:] = sorted(name for name in subfolders if not is_junk(name))

@@ -12,7 +12,7 @@ from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.files import RawFile, bad_file, read_content
 from mmbind_data.raw.zips import BOMB_BYTES
 
-MAX_PIXELS = BOMB_BYTES // 3  # in RGB as many bytes as a zip's member may make of little
+MAX_PIXELS = BOMB_BYTES // 3  # in RGB as many bytes as a strongly deflated member of a zip may have
 
 
 # modes of 16-bit grey: Pillow names it I;16 or, in older releases, I
@@ -43,12 +43,11 @@ def read_image(
     too_large = f"at most {MAX_PIXELS // 1_000_000} million pixels"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # told by us
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
             image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
         with image:
             if image.width * image.height > MAX_PIXELS:
-                got = f"{image.height} x {image.width}"
-                raise bad_file(file, "huge image", too_large, got)
+                raise bad_file(file, "huge image", too_large, f"{image.height} x {image.width}")
             image.load()
             mode, values = image.mode, np.asarray(image)
     except RawLayoutError:

@@ -18,13 +18,17 @@ import pyarrow.csv as pa_csv
 
 from mmbind_data.raw.files import OFFICIAL, RawFile, bad_file, is_streamed, read_content
 
-# one block per megabyte is the fastest of those tried; quotes and null words do not occur
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20  # the fastest of those tried
 NULLS = ["", "NaN", "nan", "NAN"]
+NUMBERS = {"double": "a number", "int64": "a whole number"}
+CELLS = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+VALUE = re.compile(r"CSV column #(\d+): Row #(\d+): CSV conversion error to (\w+): (.*)", re.DOTALL)
+NO_ROWS = ("Empty CSV", "Could not skip initial")
+MAX_VALUE = 60  # characters of a cell that are shown
 
 
 def header_cells(file: RawFile, line: bytes, separator: str) -> list[str]:
-    """Cells of a table's first line, as its bytes."""
+    """Split the first line of a table into its cells."""
     text = line.strip(b"\r\n").decode("utf-8-sig", errors="replace")
     try:
         return next(csv.reader([text], delimiter=separator), [])
@@ -73,30 +77,20 @@ def read_csv(
     check_once(file, columns, header)
     types = {name: pa.int64() if name in integers else pa.float64() for name in columns}
     types |= dict.fromkeys(text, pa.string())
-    options = pa_csv.ConvertOptions(
-        include_columns=list(columns),
-        column_types=types,
-        null_values=NULLS if missing else [],
-        strings_can_be_null=False,
-    )
-    table = _parse(file, source, quoted, options, separator, None, skip)
-    return {
-        name: table.column(name).to_numpy()
-        if name in text
-        else _column(file, table, name, missing=missing, header=skip + 1)
-        for name in columns
-    }
+    nulls = NULLS if missing else []
+    with source:
+        return _decode(file, source, types, nulls, quoted=quoted, separator=separator, skip=skip)
 
 
 def check_once(
     file: RawFile, wanted: Sequence[str], names: Sequence[str], step: str = OFFICIAL
 ) -> None:
-    """Refuse a table in which a wanted column stands twice: no name tells them apart."""
+    """Refuse a table in which a wanted column occurs twice: its name would be ambiguous."""
     for name in wanted:
-        places = [place for place, one in enumerate(names, 1) if one == name]
+        places = [place for place, other in enumerate(names, 1) if other == name]
         if len(places) > 1:
             got = f"it as columns {', '.join(map(str, places))}"
-            what = f"column {name or '(no name)'} stands {len(places)} times"
+            what = f"column {name or '(no name)'} occurs {len(places)} times"
             raise bad_file(file, what, "each wanted column once", got, step)
 
 
@@ -134,58 +128,65 @@ def read_rows(
     """
     _, source, quoted = _open_text(file, f"rows of {n_columns} numbers")
     names = [str(position) for position in range(n_columns)]
-    types = {str(one): pa.string() if one in text else pa.float64() for one in columns}
-    options = pa_csv.ConvertOptions(
-        include_columns=list(types),
-        column_types=types,
-        null_values=[""] if missing else [],  # NaN is parsed as a number
-        strings_can_be_null=False,
-    )
-    table = _parse(file, source, quoted, options, separator, names, skip)
-    return {
-        one: np.array(table.column(str(one)).to_pylist(), dtype=object)
-        if one in text
-        else _column(file, table, str(one), missing=missing, header=skip)
-        for one in columns
-    }
+    types = {str(place): pa.string() if place in text else pa.float64() for place in columns}
+    nulls = [""] if missing else []  # NaN is parsed as a number
+    with source:
+        found = _decode(
+            file, source, types, nulls, quoted=quoted, separator=separator, skip=skip, names=names
+        )
+    return {int(name): values for name, values in found.items()}
 
 
 def _open_text(file: RawFile, expected: str) -> tuple[bytes, Any, bool]:
-    """Begin of a text table, the whole as a source to parse, and whether it holds quotes."""
+    """The first block of a text table, a source of the whole, and whether it holds quotes."""
     if is_streamed(file):
         with suppress(OSError), file.container.open("rb") as stream:
             blocks = iter(lambda: stream.read(BLOCK_BYTES), b"")
             start = next(blocks)
             quoted = b'"' in start or any(b'"' in block for block in blocks)
             return start, pa.OSFile(str(file.container)), quoted
-    content = file.read()  # tells what is wrong with a file that could not be opened
+    content = file.read()  # raises an error that says why a file could not be opened
     if not content or content.isspace():
         raise bad_file(file, "empty file", expected, f"{len(content)} bytes")
     return content[:BLOCK_BYTES], pa.BufferReader(content), b'"' in content
 
 
-def _parse(
+def _decode(
     file: RawFile,
     source: Any,
+    types: dict[str, Any],
+    nulls: list[str],
+    *,
     quoted: bool,
-    options: Any,
     separator: str,
-    names: list[str] | None,
-    skip: int = 0,
-) -> Any:
+    skip: int,
+    names: list[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Parse the columns of ``types``; where there are ``nulls``, numbers may be missing."""
     # no threads: workers are processes
     read = pa_csv.ReadOptions(
         use_threads=False, block_size=BLOCK_BYTES, column_names=names, skip_rows=skip
     )
     parse = pa_csv.ParseOptions(delimiter=separator, quote_char='"' if quoted else False)
+    options = pa_csv.ConvertOptions(
+        include_columns=list(types),
+        column_types=types,
+        null_values=nulls,
+        strings_can_be_null=False,
+    )
     try:
-        with source:
-            table = pa_csv.read_csv(source, read, parse, options)
+        table = pa_csv.read_csv(source, read, parse, options)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise bad_file(file, *table_fault(str(error), BLOCK_BYTES)) from error
+        raise bad_file(file, *_arrow_fault(str(error))) from error
     if table.num_rows == 0:
         raise bad_file(file, "no rows", "at least one row of numbers", "none")
-    return table
+    header = skip + (names is None)
+    return {
+        name: np.array(table.column(name).to_pylist(), dtype=object)
+        if kind == pa.string()
+        else _column(file, table, name, missing=bool(nulls), header=header)
+        for name, kind in types.items()
+    }
 
 
 def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int) -> np.ndarray:
@@ -197,12 +198,12 @@ def _column(file: RawFile, table: Any, name: str, *, missing: bool, header: int)
     if not missing and not (finite := np.isfinite(values)).all():
         row = int(np.argmin(finite))
         what = f"column {name or '(no name)'} on line {row + header + 1}"
-        raise bad_file(file, what, "a number", f"{values[row]}")
+        raise bad_file(file, what, "a number", values[row])
     return values
 
 
 def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) -> np.ndarray:
-    """Decode lines of numbers between blanks or tabs; blank lines may stand at the end only.
+    """Decode lines of numbers between blanks or tabs; blank lines are allowed at the end only.
 
     Returns shape (n_rows, n_columns), float64, all finite. ``content`` is the text, where it is
     not the file's own bytes.
@@ -218,7 +219,7 @@ def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) ->
     try:
         values = np.array(rows).astype(np.float64)
     except ValueError as error:
-        odd = (f"{cell} on line {i}" for i, row in enumerate(rows, 1) for cell in _odd(row))
+        odd = (f"{cell} on line {i}" for i, row in enumerate(rows, 1) for cell in _no_numbers(row))
         got = next(odd, "something else")
         raise bad_file(file, "no number", f"rows of {n_columns} numbers", got) from error
     if not np.isfinite(values).all():
@@ -228,7 +229,7 @@ def read_numbers(file: RawFile, n_columns: int, content: bytes | None = None) ->
     return values
 
 
-def _odd(cells: Sequence[bytes]) -> Iterator[str]:
+def _no_numbers(cells: Sequence[bytes]) -> Iterator[str]:
     """Cells that are no numbers, as a message shows them."""
     for cell in cells:
         try:
@@ -243,36 +244,27 @@ def read_json(file: RawFile) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise bad_file(file, "broken JSON", "a JSON document", str(error)) from error
+        raise bad_file(file, "broken JSON", "a JSON document", error) from error
 
 
-NUMBERS = {"double": "a number", "int64": "a whole number"}
-CELLS = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
-VALUE = re.compile(r"CSV column #(\d+): Row #(\d+): CSV conversion error to (\w+): (.*)", re.DOTALL)
-NO_ROWS = ("Empty CSV", "Could not skip initial")
-MAX_VALUE = 60  # characters of a cell that are shown
-
-
-def table_fault(text: str, block_bytes: int) -> tuple[str, str, str]:
-    """Tell what, what was expected and what was found from the text of an Arrow error.
+def _arrow_fault(text: str) -> tuple[str, str, str]:
+    """What is wrong, what was expected and what was found, from the text of an Arrow error.
 
     Rows are counted from 1 with the header, blank lines left out.
-
-    >>> table_fault("CSV parse error: Row #3: Expected 4 columns, got 2: 7,8", 1 << 20)
-    ('unreadable row', '4 cells in every row', '2 in row 3')
     """
+    what = "unreadable row"
     if match := CELLS.search(text):
         row, expected, got = match.groups()
-        return "unreadable row", f"{expected} cells in every row", f"{got} in row {row}"
+        return what, f"{expected} cells in every row", f"{got} in row {row}"
     if match := VALUE.search(text):
         column, row, kind, rest = match.groups()
         expected = f"{NUMBERS[kind]} in every cell" if kind in NUMBERS else "text in UTF-8"
         value = re.fullmatch(r"invalid value '(.*)'", rest, re.DOTALL)
         cell = "other bytes" if value is None else repr(value[1][:MAX_VALUE])
         cell = "nothing" if cell == "''" else cell
-        return "unreadable row", expected, f"{cell} in row {row}, column {int(column) + 1}"
+        return what, expected, f"{cell} in row {row}, column {int(column) + 1}"
     if any(words in text for words in NO_ROWS):
         return "no rows", "at least one row of numbers", "none"
     if "straddling" in text:
-        return "unreadable row", f"lines of at most {block_bytes >> 20} MiB", "a longer one"
-    return "unreadable row", "a table of cells", " ".join(text.split())[:200]
+        return what, f"lines of at most {BLOCK_BYTES >> 20} MiB", "a longer one"
+    return what, "a table of cells", " ".join(text.split())[:200]

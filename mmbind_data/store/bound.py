@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbind_data.errors import FormatError, suggest
-from mmbind_data.io.locations import resolve_link
+from mmbind_data.io.locations import locate, resolve_link
 from mmbind_data.spec.store import BOUND_SPEC, DATASET_SPEC, BoundInfo, DatasetInfo, SourceInfo
 from mmbind_data.store.dataset import Dataset, open_dataset, read_table
 from mmbind_data.store.root import ROOT, locate_store, read_info
@@ -121,7 +121,9 @@ class BoundDataset:
         return type(self), (self.path, self.info, self.overrides)  # another process reads anew
 
 
-def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -> BoundDataset:
+def open_bound(
+    path: str | Path, *, sources: Mapping[str, str | Path] | None = None
+) -> BoundDataset:
     """Open a bound store.
 
     Parameters
@@ -147,7 +149,8 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
             got=DATASET_SPEC,
             fix="Make one with mmbind bind.",
         )
-    bound = BoundDataset(path, info, dict(sources or {}))
+    places = {name: locate(place) for name, place in (sources or {}).items()}
+    bound = BoundDataset(path, info, places)
     known = [source.source_id for source in info.sources]
     for source_id in bound.overrides:
         if source_id not in known:
@@ -163,7 +166,7 @@ def open_bound(path: str | Path, *, sources: Mapping[str, Path] | None = None) -
 
 
 def open_store(
-    path: str | Path, *, sources: Mapping[str, Path] | None = None
+    path: str | Path, *, sources: Mapping[str, str | Path] | None = None
 ) -> Dataset | BoundDataset:
     """Open a store of either kind, or that of a bundle."""
     path = locate_store(path)

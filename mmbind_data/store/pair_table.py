@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,29 +97,47 @@ class PairTable:
     def column(self, name: str) -> np.ndarray:
         """A coded column of the anchors' stores, int32; codes of different stores differ."""
         codes = np.full(len(self), -1, dtype=np.int32)
-        for code, source in enumerate(self.sources):
-            mine = self.anchor[:, 0] == code
-            codes[mine] = source.store.column(name)[self.anchor[mine, 1]]
+        for mine, rows, source in self._by_source():
+            codes[mine] = source.store.column(name)[rows]
         return codes
 
     def texts(self, name: str) -> np.ndarray:
-        """Texts of a coded column of the anchors, empty where unknown."""
+        """Texts of a coded column of the anchors, empty where unknown: objects, shape (n,)."""
         texts = np.full(len(self), "", dtype=object)
-        codes = self.column(name)
-        for code, source in enumerate(self.sources):
-            mine = self.anchor[:, 0] == code
+        for mine, rows, source in self._by_source():
             names = np.array([*source.store.names(name), ""], dtype=object)
-            texts[mine] = names[codes[mine]]
+            texts[mine] = names[source.store.column(name)[rows]]
         return texts
+
+    def values(self, name: str) -> np.ndarray:
+        """A column of the anchors' sample tables: objects, shape (n,), None where unknown."""
+        values = np.full(len(self), None, dtype=object)
+        for mine, rows, source in self._by_source():
+            table = source.store.samples()
+            if name in table.column_names:
+                known = table[name].take(pa.array(rows)).to_pylist()
+                values[mine] = np.array(known, dtype=object)
+        return values
 
     @property
     def anchor_uid(self) -> np.ndarray:
-        """Uid of each row's anchor."""
+        """Uid of each row's anchor: objects, shape (n,)."""
         uids = np.empty(len(self), dtype=object)
-        for code, source in enumerate(self.sources):
-            mine = self.anchor[:, 0] == code
-            uids[mine] = source.uid[self.anchor[mine, 1]]
+        for mine, rows, source in self._by_source():
+            uids[mine] = source.uid[rows]
         return uids
+
+    @property
+    def place(self) -> str:
+        """Paths of the stores, for messages."""
+        return " and ".join(str(source.store.path) for source in self.sources)
+
+    def _by_source(self) -> Iterator[tuple[np.ndarray, np.ndarray, Source]]:
+        """Rows of each source's anchors, and the rows of the source that are these anchors."""
+        for code, source in enumerate(self.sources):
+            mine = np.flatnonzero(self.anchor[:, 0] == code)
+            if len(mine):
+                yield mine, self.anchor[mine, 1], source
 
 
 def open_source(store: Dataset, source_id: str) -> Source:

@@ -1,4 +1,4 @@
-"""The part of a protocol that says how partners are found: `BindOptions` as a document."""
+"""The part of a protocol that sets how partners are found: `BindOptions` as a document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANDOM_DIM = 32
 
 
 class BindSettings(Model):
-    """Options of `mmbind bind`; what is null is as the recipe has it."""
+    """Options of `mmbind bind`; null means the recipe's value."""
 
     recipe: Literal["default", "paper"] | None = None
     embed: Literal["autoencoder", "raw", "contrastive", "random"] | None = Field(
@@ -44,14 +44,14 @@ class BindSettings(Model):
     temperature: float | None = Field(default=None, gt=0)
 
     def given(self) -> dict[str, Any]:
-        """What is set."""
+        """The options that are not null."""
         given: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         return given
 
 
 @dataclass(frozen=True)
 class RandomEmbedding:
-    """Vectors without any relation to the samples: the nearest of them is a partner by lot."""
+    """Vectors without any relation to the samples: their nearest neighbours are random partners."""
 
     seed: int
 
@@ -65,7 +65,7 @@ class RandomEmbedding:
 def bind_options(common: BindSettings, row: BindSettings, seed: int) -> BindOptions:
     """Options of a binding: those of the recipe, the protocol, the row, in this order."""
     chosen: dict[str, Any] = common.given()
-    if row.recipe:  # begins anew; of labels a recipe says nothing
+    if row.recipe:  # it replaces the protocol's settings, except those of labels
         chosen = {name: value for name, value in chosen.items() if name in LABELS}
     chosen |= row.given()
     options = RECIPES[chosen.pop("recipe", "default")]
@@ -78,22 +78,22 @@ def bind_options(common: BindSettings, row: BindSettings, seed: int) -> BindOpti
 
 
 def changed_settings(common: BindSettings, row: BindSettings) -> list[str]:
-    """In what a row's binding departs from the protocol's, as names of settings.
+    """Settings in which a row's binding differs from the protocol's.
 
-    What another recipe decides is told as ``recipe``. What the protocol sets besides, and a row
-    that names a recipe does not take over, is told by its own name, too.
+    What follows from another recipe is named ``recipe``. Settings of the protocol that a row with
+    a recipe does not take over are named as well.
     """
-    own, base = bind_options(common, row, 0), bind_options(common, BindSettings(), 0)
+    changed, base = bind_options(common, row, 0), bind_options(common, BindSettings(), 0)
     names = (common.recipe or "default", row.recipe or common.recipe or "default")
     first, second = (RECIPES[name] for name in names)
     found = ["recipe"] if names[0] != names[1] else []
     for name in {**common.given(), **row.given()}:
         decided = name not in row.given() and _setting(first, name) != _setting(second, name)
-        if name != "recipe" and not decided and _setting(own, name) != _setting(base, name):
+        if name != "recipe" and not decided and _setting(changed, name) != _setting(base, name):
             found.append(name)
     return found
 
 
 def _setting(options: BindOptions, name: str) -> object:
-    """What options say under the name that it has in a protocol; of the recipe, nothing."""
+    """The value that options have for a setting of a protocol; None for the recipe."""
     return getattr(options.rule if name in RULE else options, name, None)

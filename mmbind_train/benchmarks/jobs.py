@@ -1,8 +1,8 @@
-"""The cells of a benchmark: one binding, one pre-training or one evaluation each.
+"""The jobs of a benchmark: one binding, one pre-training or one evaluation each.
 
-A cell is named by all that it depends on. What is done stays on disk under that name, so an
-interrupted benchmark goes on, a changed protocol repeats what changed, and rows that share a
-binding or a pre-training share the work.
+A job's key depends on everything that its result depends on. Finished jobs stay on disk under
+their keys: an interrupted benchmark resumes, a changed protocol repeats only what changed, and
+rows that share a binding or a pre-training share the work.
 """
 
 from __future__ import annotations
@@ -11,29 +11,22 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
-from mmbind_data.spec.label_synonyms import canonical_label, synonym_map
-from mmbind_data.store.bound import open_bound
-from mmbind_data.store.dataset import open_dataset
+from mmbind_train.benchmarks.pairing_accuracy import PAIRED, judge_pairs
 from mmbind_train.config import EvaluateConfig, TrainConfig
 from mmbind_train.evaluation.evaluate import evaluate
 from mmbind_train.training.pretrain import train
 
-PAIRED: tuple[Literal["pseudo", "mean"], ...] = ("pseudo", "mean")
+POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
-class BindJob:
+class BindTask:
     """Bind stores; ``labelled`` are converted stores whose labels judge the pairs afterwards."""
 
     inputs: tuple[Path, ...]
@@ -43,7 +36,7 @@ class BindJob:
 
 
 @dataclass(frozen=True)
-class TrainJob:
+class TrainTask:
     """Pre-train a method on a store."""
 
     data: Path
@@ -52,7 +45,7 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
-class ScoreJob:
+class ScoreTask:
     """Fine-tune a run and test it."""
 
     run: Path
@@ -70,34 +63,34 @@ class Job:
     Attributes
     ----------
     key : str
-        Digest of the job, of the contents that it reads, and of the code.
-    job : BindJob, TrainJob or ScoreJob
+        Digest of the task, of the contents that it reads, and of the code.
+    task : BindTask, TrainTask or ScoreTask
     out : Path
-        What is written; beside it lies the record.
+        The result; the record lies beside it.
     needs : tuple of str
-        Keys of cells that come first.
+        Keys of jobs that must be done before.
     title : str
-        For people.
+        Shown to people.
     """
 
     key: str
-    job: BindJob | TrainJob | ScoreJob
+    task: BindTask | TrainTask | ScoreTask
     out: Path
     needs: tuple[str, ...]
     title: str
 
     @property
     def kind(self) -> str:
-        """What sort of work, for estimates of time."""
-        if isinstance(self.job, BindJob):
-            return f"bind {self.job.options.embed}"
-        length = self.job.config.budget.model_dump_json(include={"steps", "epochs"})
-        what = f"train {self.job.method}" if isinstance(self.job, TrainJob) else "score"
+        """Kind of work, for estimates of time."""
+        if isinstance(self.task, BindTask):
+            return f"bind {self.task.options.embed}"
+        length = self.task.config.budget.model_dump_json(include={"steps", "epochs"})
+        what = f"train {self.task.method}" if isinstance(self.task, TrainTask) else "score"
         return f"{what} {length}"
 
     @property
     def record(self) -> Path:
-        """JSON with what the cell found and how long it took; it exists if and only if done."""
+        """JSON file with the outcome and the time spent; it exists if and only if done."""
         return self.out.parent / f"{self.key}.json"
 
     @property
@@ -106,27 +99,33 @@ class Job:
         return self.record.exists() and self.out.exists()
 
 
-def run_job(cell: Job) -> None:
-    """Do a cell's work and write its record last."""
+def run_job(job: Job) -> None:
+    """Do a job's work and write its record last."""
     begin, cpu, joules = time.monotonic(), time.process_time(), read_joules()
-    found = _do(cell)
-    # beside other cells nobody can tell whose energy it is
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(job.task, BindTask):
+        found = _bind(job.task, job.out)
+    elif isinstance(job.task, TrainTask):
+        found = _train(job.task, job.out)
+    else:
+        found = _score(job.task, job.out)
+    # the counter is the machine's: with other processes at work the energy cannot be attributed
     spent = None if multiprocessing.parent_process() else read_joules()
     record = {
-        "kind": cell.kind,
-        "title": cell.title,
+        "kind": job.kind,
+        "title": job.title,
         "seconds": time.monotonic() - begin,
-        # what an interrupted call spent on the training that this one went on with counts, too
+        # the time that interrupted calls spent on a resumed training counts as well
         "cpu_seconds": time.process_time() - cpu + found.get("earlier_cpu_s", 0.0),
         "joules": None if joules is None or spent is None else max(0.0, spent - joules),
         "found": found,
     }
-    write_atomically(cell.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_atomically(job.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def read_record(cell: Job) -> dict[str, Any]:
-    """The record of a finished cell."""
-    document: dict[str, Any] = json.loads(cell.record.read_text())
+def read_record(job: Job) -> dict[str, Any]:
+    """The record of a finished job."""
+    document: dict[str, Any] = json.loads(job.record.read_text())
     return document
 
 
@@ -138,32 +137,42 @@ def write_atomically(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _do(cell: Job) -> dict[str, Any]:
-    job = cell.job
-    cell.out.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(job, BindJob):
-        # an interrupted cell may have left its store without a record
-        info = bind(job.inputs, cell.out, shared=job.shared, options=job.options, overwrite=True)
-        pairs = sum(info.n_rows.get(kind, 0) for kind in PAIRED)
-        return {"pairs": pairs, **judge_pairs(cell.out, job.labelled)}
-    if isinstance(job, TrainJob):
-        earlier: list[float] = []
-        run = train(
-            job.data, cell.out, method=job.method, config=job.config, overwrite=True,
-            tell_earlier=earlier.append,
-        )  # fmt: skip
-        return {
-            "steps": run.steps,
-            "rows": run.n_rows,
-            "final_loss": run.final_loss,
-            "earlier_cpu_s": sum(earlier),
-        }
+def _bind(task: BindTask, out: Path) -> dict[str, Any]:
+    # an interrupted job may have left its store without a record
+    info = bind(task.inputs, out, shared=task.shared, options=task.options, overwrite=True)
+    pairs = sum(n for kind, n in info.n_rows.items() if kind in PAIRED)
+    return {"pairs": pairs, "pairing_accuracy": judge_pairs(out, task.labelled)}
+
+
+def _train(task: TrainTask, out: Path) -> dict[str, Any]:
+    earlier: list[float] = []
+    run = train(
+        task.data,
+        out,
+        method=task.method,
+        config=task.config,
+        overwrite=True,
+        tell_earlier=earlier.append,
+    )
+    return {
+        "steps": run.steps,
+        "rows": run.n_rows,
+        "final_loss": run.final_loss,
+        "earlier_cpu_s": sum(earlier),
+    }
+
+
+def _score(task: ScoreTask, out: Path) -> dict[str, Any]:
     result = evaluate(
-        job.run, job.finetune, job.held_out, config=job.config,
-        paper_statistic=job.paper_statistic, every_subset=job.every_subset,
-    )  # fmt: skip
+        task.run,
+        task.finetune,
+        task.held_out,
+        config=task.config,
+        paper_statistic=task.paper_statistic,
+        every_subset=task.every_subset,
+    )
     (one,) = result.per_seed
-    write_atomically(cell.out, result.model_dump_json(indent=1) + "\n")
+    write_atomically(out, result.model_dump_json(indent=1) + "\n")
     return {
         **one.model_dump(mode="json"),
         "n_test": result.n_test,
@@ -172,67 +181,11 @@ def _do(cell: Job) -> dict[str, Any]:
     }
 
 
-def judge_pairs(bound: Path, labelled: tuple[Path, ...]) -> dict[str, float | None]:
-    """Pairing accuracy by the labels of the converted stores, which no node and no method sees.
-
-    Parameters
-    ----------
-    bound : path
-    labelled : tuple of path
-        Stores that the nodes were cut from.
-
-    Returns
-    -------
-    dict
-        ``pairing_accuracy``: share of pseudo-paired rows whose samples all have one label, best
-        partners alone; None where the stores have no label in common. Labels are read in the
-        words that the bindings compared, or that are known, as `mmbind bind` judges its pairs.
-    """
-    opened = open_bound(bound)
-    wordings = synonym_map(*opened.info.binder)
-    label: dict[str, str | None] = {}
-    known = []
-    for path in labelled:
-        samples = open_dataset(path).samples()
-        texts = [
-            text and canonical_label(text, wordings) for text in samples["label_text"].to_pylist()
-        ]
-        label |= dict(zip(samples["uid"].to_pylist(), texts, strict=True))
-        known.append({text for text in texts if text})
-    if not can_agree(known):
-        return {"pairing_accuracy": None}
-    table = opened.pairs()
-    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
-    table = table.filter(pc.equal(table["rank"], 0))
-    columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
-    right = [same_label(row, label) for row in zip(*columns, strict=True)]
-    return {"pairing_accuracy": sum(right) / len(right) if right else None}
-
-
-def can_agree(known: Sequence[set[str]]) -> bool:
-    """Whether samples of one label can be found at all, by the labels of each store.
-
-    >>> can_agree([{"walk"}]), can_agree([{"walk"}, {"walking"}, {"walk"}])
-    (True, True)
-    >>> can_agree([{"walk"}, {"walking"}])
-    False
-    """
-    return len(known) == 1 or any(one & other for one, other in combinations(known, 2))
-
-
-def same_label(uids: tuple[str | None, ...], label: Mapping[str, str | None]) -> bool:
-    """Whether the samples of one row were given one label."""
-    texts = {label.get(uid) for uid in uids if uid is not None}
-    return len(texts) == 1 and None not in texts
-
-
-POWERCAP = Path("/sys/class/powercap")
-
-
 def read_joules(root: Path = POWERCAP) -> float | None:
-    """Counter of all packages together in J, or None where the machine tells nothing.
+    """Energy counter of all processor packages together in J; None if there is none to read.
 
-    Only a difference of two readings means something, and it counts all that the machine does.
+    Only the difference of two readings has a meaning, and it includes everything that the machine
+    does meanwhile.
     """
     packages = [
         path for path in root.glob("intel-rapl:*/energy_uj") if path.parent.name.count(":") == 1

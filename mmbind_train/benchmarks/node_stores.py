@@ -1,4 +1,4 @@
-"""The stores of a benchmark: raw data of each source converted, each role's node cut out of it."""
+"""The stores of a benchmark: each source converted, and every node cut out of its source."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from mmbind_data.conversion import convert as conversion
 from mmbind_data.conversion.convert import convert
@@ -26,20 +27,21 @@ from mmbind_train.benchmarks.protocol import (
     Share,
     SourceData,
     Split,
+    read_nodes,
 )
 from mmbind_train.training.cache_keys import code_digest, job_key
 
-GENERATED = "GENERATED"  # a file of this name marks raw data that nobody measured
+GENERATED = "GENERATED"  # a file of this name marks raw data that was not measured
 STAGES = {FINETUNE: "finetune", TEST: "test", VALIDATION: "validation"}
 
 
 class NotPreparedError(LookupError):
-    """A store that is not there yet, and was not to be made."""
+    """A store does not exist yet and may not be written now."""
 
 
 @dataclass(frozen=True)
 class NodeStore:
-    """A node that lies on disk; its key tells its content and how it was cut."""
+    """A node on disk; its key depends on its content and on how it was cut."""
 
     name: str
     path: Path
@@ -64,26 +66,28 @@ def find_raw(protocol: Protocol, data: Path) -> dict[str, Path]:
     RawLayoutError
         Naming every dataset that is missing and where it comes from.
     """
-    found, missing = {}, {}
-    for source in protocol.sources.values():
-        places = [data / source.dataset, data / f"{source.dataset}.zip"]
-        here = [place for place in places if place.exists()]
-        if here:
-            found[source.dataset] = here[0]
-        else:
-            missing[source.dataset] = load_descriptor(source.dataset).homepage.value
-    if missing:
-        names = ", ".join(missing)
-        origin = ", ".join(f"{name} from {page}" for name, page in missing.items())
+    datasets = dict.fromkeys(source.dataset for source in protocol.sources.values())
+    found = {
+        name: path
+        for name in datasets
+        for path in (data / f"{name}.zip", data / name)
+        if path.exists()
+    }
+    if missing := [name for name in datasets if name not in found]:
         raise RawLayoutError(
             cannot=f"run {protocol.name}",
-            problem=f"no raw data of {names}",
+            problem=f"no raw data of {', '.join(missing)}",
             at=data,
             expected=" and ".join(f"{data}/{name}" for name in missing),
             got="nothing",
-            fix=f"Get {origin}; or give --generated to try the protocol on made-up data.",
+            fix=f"Get {origins(missing)}; or give --generated to try the protocol on made-up data.",
         )
     return found
+
+
+def origins(datasets: Sequence[str]) -> str:
+    """Datasets and the pages that they are downloaded from, for people."""
+    return ", ".join(f"{one} from {load_descriptor(one).homepage.value}" for one in datasets)
 
 
 def is_generated(raw: Mapping[str, Path], data: Path) -> bool:
@@ -94,21 +98,19 @@ def is_generated(raw: Mapping[str, Path], data: Path) -> bool:
     UsageError
         Some of it is, some is not.
     """
-    marked = {
-        name: (data / GENERATED).exists() or (path / GENERATED).exists()
-        for name, path in raw.items()
-    }
-    if len(set(marked.values())) > 1:
-        made_up = [name for name, mark in marked.items() if mark]
+    marked = [name for name, path in raw.items() if (path / GENERATED).exists()]
+    if (data / GENERATED).exists():
+        return True
+    if 0 < len(marked) < len(raw):
         raise UsageError(
             cannot="run a benchmark",
             problem="generated and real data would be mixed",
             at=data,
             expected="all of one kind",
-            got=f"generated: {', '.join(made_up)}",
+            got=f"generated: {', '.join(marked)}",
             fix=f"The file {GENERATED} marks a folder as generated.",
         )
-    return any(marked.values())
+    return bool(marked)
 
 
 def prepare(
@@ -122,7 +124,7 @@ def prepare(
     write: bool = True,
     progress: Progress | None = None,
 ) -> NodeStores:
-    """Convert the sources and cut the nodes of each split; what lies there is used again.
+    """Convert the sources and cut the nodes of each split; stores that exist are reused.
 
     Parameters
     ----------
@@ -134,15 +136,15 @@ def prepare(
         The node that is held out; the other one is not cut at all.
     workers : int
     write : bool
-        False: make nothing.
+        False: write nothing.
     progress : callable (done, total, text), optional
 
     Raises
     ------
     NotPreparedError
-        Something would have to be made.
+        A store is missing and ``write`` is False.
     RawLayoutError
-        Raw data that cannot be read, or that lacks people whom a split names.
+        Raw data that cannot be read, or that lacks people of a split.
     LeakError
         A sample would be in two of pre-training, fine-tuning and test.
     """
@@ -155,7 +157,7 @@ def prepare(
         _check_people(protocol, split, opened)
     nodes = {}
     for split in splits:
-        for name in needed_nodes(protocol, held_out):
+        for name in read_nodes(protocol, held_out):
             node = protocol.nodes[name]
             nodes[split.name, name] = _cut(name, node, split, opened[node.source], work, write)
         _check_samples(split, {name: one for (at, name), one in nodes.items() if at == split.name})
@@ -163,16 +165,8 @@ def prepare(
     return NodeStores(nodes, stores, digests)
 
 
-def needed_nodes(protocol: Protocol, held_out: str) -> list[str]:
-    """Nodes that the rows read, in the protocol's order."""
-    names = {*protocol.inputs, FINETUNE, held_out}
-    for row in protocol.rows:
-        names |= {*(row.inputs or ()), *([row.data] if row.data else [])}
-    return [name for name in protocol.nodes if name in names]
-
-
 def group_share(name: str) -> float:
-    """Place of a group between 0 and 1, the same on every machine.
+    """A number from 0 to 1 for a group, the same on every machine.
 
     >>> round(group_share("sun3ddata/brown_bm_1"), 3)
     0.669
@@ -190,9 +184,9 @@ def _convert(
 ) -> Path:
     reader = load_reader_module(source.dataset)
     code = code_digest(conversion, reader)
-    # units, scales, windows and labels stand in the descriptor, which is no code
-    known = load_descriptor(source.dataset).model_dump(mode="json")
-    key = job_key("convert", source.model_dump(mode="json"), _listing(raw), known, code)
+    # units, scales, windows and labels are in the descriptor, which is not code
+    descriptor = load_descriptor(source.dataset).model_dump(mode="json")
+    key = job_key("convert", source.model_dump(mode="json"), _listing(raw), descriptor, code)
     out = work / "stores" / f"{source.dataset}-{key}.zarr"
     if not out.exists():
         _may_write(write, out)
@@ -216,7 +210,7 @@ def _may_write(write: bool, out: Path) -> None:
 
 
 def _listing(raw: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the raw files: a change of any makes a new conversion."""
+    """Names, sizes and times of the raw files: a change of one makes a new conversion."""
     paths = sorted(raw.rglob("*")) if raw.is_dir() else [raw]
     return [
         (path.relative_to(raw.parent).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
@@ -234,56 +228,48 @@ def _check_people(protocol: Protocol, split: Split, opened: Mapping[str, Dataset
         if any(role not in split.people for role in node.people or (name,)):
             continue  # the held-out node of the other kind of split
         info = opened[node.source].info
-        asked = [one for chosen in _people(node, name, split) if not isinstance(chosen, Share)
-                 for one in chosen]  # fmt: skip
-        absent = [one for one in asked if one not in info.subjects]
-        if absent:
-            dataset = protocol.sources[node.source].dataset
+        people = [one for one in _people(node, name, split) if not isinstance(one, Share)]
+        subjects = [subject for one in people for subject in one]
+        if absent := [one for one in subjects if one not in info.subjects]:
             raise RawLayoutError(
                 cannot=f"run {protocol.name}",
                 problem=f"people of role {name} are not in the data",
-                at=f"{dataset}, split {split.name}",
-                expected=f"subjects {', '.join(asked)}",
+                at=f"{protocol.sources[node.source].dataset}, split {split.name}",
+                expected=f"subjects {', '.join(subjects)}",
                 got=f"no {', '.join(absent)} among {', '.join(info.subjects)}",
                 fix="Put the raw files of these people into the data folder and run it again.",
             )
 
 
 def _cut(name: str, node: Node, split: Split, store: Dataset, work: Path, write: bool) -> NodeStore:
-    """Write one role's store, unless it is there."""
+    """Write a node's store, unless it exists."""
     subjects: list[str] = []
     where: dict[str, list[str]] = {"label_text": list(node.classes)} if node.classes else {}
-    for chosen in _people(node, name, split):
-        if isinstance(chosen, Share):
-            where.setdefault("uid", []).extend(_of_groups(store, chosen))
+    for people in _people(node, name, split):
+        if isinstance(people, Share):
+            where.setdefault("uid", []).extend(_uids_of_share(store, people))
         else:
-            subjects += chosen
-    wanted = {
-        "parent": store.info.content_digest,
+            subjects += people
+    options: dict[str, Any] = {
         "subjects": subjects or None,
         "modalities": node.modalities,
         "labels": node.labels,
         "where": where or None,
         "node": name,
     }
-    key = job_key("partition", wanted, code_digest(partitioning))
+    code = code_digest(partitioning)
+    key = job_key("partition", {"parent": store.info.content_digest, **options}, code)
     out = work / "nodes" / f"{name}-{key}.zarr"
-    if out.exists():
-        digest = open_dataset(out).info.content_digest
-    else:
+    if not out.exists():
         _may_write(write, out)
-        digest = partition(
-            store.path, out, subjects=subjects or None, modalities=node.modalities,
-            labels=node.labels, where=where or None, node=name,
-        ).content_digest  # fmt: skip
-    return NodeStore(name, out, key, digest)
+        partition(store.path, out, **options)
+    return NodeStore(name, out, key, open_dataset(out).info.content_digest)
 
 
-def _of_groups(store: Dataset, share: Share) -> list[str]:
-    """Samples whose group lies in the share; one without a group is a group of its own."""
+def _uids_of_share(store: Dataset, share: Share) -> list[str]:
+    """Samples whose group is in the share; a sample without a group is a group of its own."""
     samples = store.samples()
-    uids = samples["uid"].to_pylist()
-    groups = samples[share.column].to_pylist()
+    uids, groups = samples["uid"].to_pylist(), samples[share.column].to_pylist()
     return [
         uid
         for uid, group in zip(uids, groups, strict=True)
@@ -292,14 +278,13 @@ def _of_groups(store: Dataset, share: Share) -> list[str]:
 
 
 def _check_samples(split: Split, nodes: Mapping[str, NodeStore]) -> None:
-    """No sample in two stages, whatever the protocol says about people."""
+    """Refuse a sample in two stages, whatever the protocol says about people."""
     stages: dict[str, set[str]] = {}
     for name, node in nodes.items():
         stage = STAGES.get(name, "pretrain")
         stages.setdefault(stage, set()).update(open_dataset(node.path).samples()["uid"].to_pylist())
-    for (first, own), (second, other) in combinations(stages.items(), 2):
-        common = own & other
-        if common:
+    for (first, samples), (second, others) in combinations(stages.items(), 2):
+        if common := samples & others:
             raise LeakError(
                 cannot="run a benchmark",
                 problem=f"samples are in {first} and in {second}",

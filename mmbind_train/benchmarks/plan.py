@@ -1,4 +1,4 @@
-"""Which cells a protocol needs: rows x splits x seeds x conditions, equal work only once."""
+"""The jobs of a protocol: rows x splits x seeds x conditions, equal work planned only once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Literal
 
 from mmbind_data.binding import bind
 from mmbind_data.errors import UsageError, suggest
-from mmbind_data.spec.descriptor import Model
 from mmbind_data.spec.store import LABEL
-from mmbind_train.benchmarks import bind_settings, jobs
+from mmbind_train.benchmarks import bind_settings, pairing_accuracy
 from mmbind_train.benchmarks.bind_settings import BindSettings
-from mmbind_train.benchmarks.jobs import BindJob, Job, ScoreJob, TrainJob
+from mmbind_train.benchmarks.jobs import BindTask, Job, ScoreTask, TrainTask
 from mmbind_train.benchmarks.node_stores import NodeStore, NodeStores
 from mmbind_train.benchmarks.protocol import (
     FINETUNE,
@@ -33,13 +32,15 @@ from mmbind_train.training import pretrain
 from mmbind_train.training.cache_keys import code_digest, job_key
 from mmbind_train.training.methods import METHODS
 
-# one evaluation of one row
-Place = tuple[str, str, int, str]
+# modules that compute the result of each kind of job: a change of one repeats these jobs alone
+BIND_CODE = (bind, bind_settings, pairing_accuracy)
+TRAIN_CODE = (pretrain,)
+SCORE_CODE = (evaluate,)
 
 
 @dataclass(frozen=True)
 class JobChain:
-    """The cells behind one figure."""
+    """The jobs behind one figure."""
 
     row: Row
     split: str
@@ -52,7 +53,7 @@ class JobChain:
 
 @dataclass(frozen=True)
 class JobSelection:
-    """What of a protocol is to be run."""
+    """The part of a protocol that is to be run."""
 
     rows: tuple[Row, ...]
     splits: tuple[Split, ...]
@@ -62,122 +63,98 @@ class JobSelection:
 
 
 def plan_jobs(
-    protocol: Protocol, asked: JobSelection, prepared: NodeStores, work: Path
+    protocol: Protocol, selection: JobSelection, stores: NodeStores, work: Path
 ) -> tuple[list[Job], list[JobChain]]:
-    """All cells, those that others need first, and what each figure comes from.
+    """All jobs, each after those that it needs, and the jobs behind each figure.
 
-    Cells come seed by seed, so that an interrupted run has whole seeds.
+    Jobs are planned seed by seed, so that an interrupted benchmark has whole seeds.
     """
-    chains = []
-    for seed in asked.seeds:
-        for split in asked.splits:
-            nodes = {name: one for (at, name), one in prepared.nodes.items() if at == split.name}
-            for row in asked.rows:
-                chains += _chains(protocol, asked, row, split.name, seed, nodes, prepared, work)
-    cells: dict[str, Job] = {}
-    for chain in chains:
-        for cell in (chain.bind, chain.train, chain.score):
-            if cell is not None:
-                cells.setdefault(cell.key, cell)
-    return list(cells.values()), chains
+    chains = [
+        chain
+        for seed in selection.seeds
+        for split in selection.splits
+        for row in selection.rows
+        for chain in _RowPlan(protocol, selection, stores, work, row, split.name, seed).chains()
+    ]
+    jobs = (job for chain in chains for job in (chain.bind, chain.train, chain.score) if job)
+    unique: dict[str, Job] = {}
+    for job in jobs:
+        unique.setdefault(job.key, job)
+    return list(unique.values()), chains
 
 
-def _chains(
-    protocol: Protocol,
-    asked: JobSelection,
-    row: Row,
-    split: str,
-    seed: int,
-    nodes: Mapping[str, NodeStore],
-    prepared: NodeStores,
-    work: Path,
-) -> list[JobChain]:
-    at = f"{row.name}, split {split}, seed {seed}"
-    bound = None
-    if row.data is None:
-        bound = _bind(protocol, row, seed, nodes, prepared, work, at)
-        data, data_key = bound.out, bound.key
-    else:
-        data, data_key = nodes[row.data].path, nodes[row.data].key
-    config = protocol.train_config(row, seed)
-    code = code_digest(pretrain)
-    key = job_key("train", row.method, data_key, _plain(config), code)
-    run = Job(
-        key, TrainJob(data, row.method, config), work / "runs" / key,
-        (bound.key,) if bound else (), f"train {at}",
-    )  # fmt: skip
-    chains = []
-    for condition in protocol.conditions:
-        score = _score(protocol, asked, row, condition, seed, nodes, run, work)
-        told = "" if protocol.once(row) else f", {condition.name}"
-        named = replace(score, title=f"test {at}{told}")
-        chains.append(JobChain(row, split, seed, condition, bound, run, named))
-    return chains
+@dataclass(frozen=True)
+class _RowPlan:
+    """One row of a protocol on one split with one seed."""
+
+    protocol: Protocol
+    selection: JobSelection
+    stores: NodeStores
+    work: Path
+    row: Row
+    split: str
+    seed: int
+
+    def chains(self) -> list[JobChain]:
+        bound = self.bind_job() if self.row.data is None else None
+        run = self.train_job(bound)
+        return [
+            JobChain(self.row, self.split, self.seed, one, bound, run, self.score_job(run, one))
+            for one in self.protocol.conditions
+        ]
+
+    @property
+    def title(self) -> str:
+        return f"{self.row.name}, split {self.split}, seed {self.seed}"
+
+    def node(self, name: str) -> NodeStore:
+        return self.stores.nodes[self.split, name]
+
+    def bind_job(self) -> Job:
+        row, shared = self.row, self.row.shared or self.protocol.shared
+        if row.method not in PAIRED_METHODS:  # it takes the common pairs, so that its run is shared
+            row = row.model_copy(update={"bind": BindSettings()})
+        options = self.protocol.bind_options(row, self.seed)
+        if LABEL not in shared:  # the protocol's map is for rows that bind by label
+            options = replace(options, label_map={})
+        inputs = [self.node(name) for name in row.inputs or self.protocol.inputs]
+        labelled = tuple(path for _, path in sorted(self.stores.sources.items()))
+        code = code_digest(*BIND_CODE)
+        key = job_key("bind", [one.key for one in inputs], shared, repr(options), code)
+        task = BindTask(tuple(one.path for one in inputs), shared, options, labelled)
+        title = f"bind by {', '.join(shared)} for {self.title}"
+        return Job(key, task, self.work / "bound" / f"{key}.zarr", (), title)
+
+    def train_job(self, bound: Job | None) -> Job:
+        method, config = self.row.method, self.protocol.train_config(self.row, self.seed)
+        data = bound.out if bound else self.node(self.row.data or "").path
+        data_key = bound.key if bound else self.node(self.row.data or "").key
+        code = code_digest(*TRAIN_CODE)
+        key = job_key("train", method, data_key, config.model_dump(mode="json"), code)
+        task, needs = TrainTask(data, method, config), (bound.key,) if bound else ()
+        return Job(key, task, self.work / "runs" / key, needs, f"train {self.title}")
+
+    def score_job(self, run: Job, condition: Condition) -> Job:
+        once = self.protocol.finetuned_once(self.row)
+        config = self.protocol.evaluate_config(self.row, condition, self.seed)
+        finetune, held_out = self.node(FINETUNE), self.node(self.selection.held_out)
+        statistic = self.selection.paper_statistic
+        code = code_digest(*SCORE_CODE)
+        document = config.model_dump(mode="json")
+        keys = (run.key, finetune.key, held_out.key)
+        key = job_key("score", *keys, document, statistic, once, code)
+        task = ScoreTask(run.out, finetune.path, held_out.path, config, statistic, once)
+        title = f"test {self.title}" + ("" if once else f", {condition.name}")
+        return Job(key, task, self.work / "scores" / f"{key}-result.json", (run.key,), title)
 
 
-def _bind(
-    protocol: Protocol,
-    row: Row,
-    seed: int,
-    nodes: Mapping[str, NodeStore],
-    prepared: NodeStores,
-    work: Path,
-    at: str,
-) -> Job:
-    # a method that does not read pairs takes those of the protocol, so its run is made once
-    own = row if row.method in PAIRED_METHODS else row.model_copy(update={"bind": BindSettings()})
-    options = protocol.bind_options(own, seed)
-    inputs = [nodes[name] for name in row.inputs or protocol.inputs]
-    shared = row.shared or protocol.shared
-    if LABEL not in shared:  # the protocol's map is for those of its rows that bind by label
-        options = replace(options, label_map={})
-    labelled = tuple(prepared.sources[name] for name in sorted(prepared.sources))
-    code = code_digest(bind, bind_settings, jobs)
-    key = job_key("bind", [one.key for one in inputs], shared, repr(options), code)
-    job = BindJob(tuple(one.path for one in inputs), shared, options, labelled)
-    return Job(
-        key, job, work / "bound" / f"{key}.zarr", (), f"bind by {', '.join(shared)} for {at}"
-    )
+def estimate(jobs: Sequence[Job], measured: Mapping[str, Sequence[float]]) -> float | None:
+    """Seconds that one process needs for unfinished jobs, by the mean time of their kinds.
 
-
-def _score(
-    protocol: Protocol,
-    asked: JobSelection,
-    row: Row,
-    condition: Condition,
-    seed: int,
-    nodes: Mapping[str, NodeStore],
-    run: Job,
-    work: Path,
-) -> Job:
-    finetune, held_out = nodes[FINETUNE], nodes[asked.held_out]
-    config, once = protocol.evaluate_config(row, condition, seed), protocol.once(row)
-    code = code_digest(evaluate)
-    key = job_key(
-        "score", run.key, finetune.key, held_out.key, _plain(config), asked.paper_statistic, once,
-        code,
-    )  # fmt: skip
-    job = ScoreJob(run.out, finetune.path, held_out.path, config, asked.paper_statistic, once)
-    return Job(key, job, work / "scores" / f"{key}-result.json", (run.key,), "")
-
-
-def _plain(config: Model) -> dict[str, object]:
-    return config.model_dump(mode="json")
-
-
-def estimate(cells: Sequence[Job], measured: Mapping[str, Sequence[float]]) -> float | None:
-    """Seconds of one process for what is not done, by the mean time of cells of its kind.
-
-    None if some kind was never measured.
+    None if a kind was never measured.
     """
-    total = 0.0
-    for cell in cells:
-        if not cell.done:
-            known = measured.get(cell.kind)
-            if not known:
-                return None
-            total += sum(known) / len(known)
-    return total
+    times = [measured.get(job.kind) for job in jobs if not job.done]
+    return sum(sum(one) / len(one) for one in times if one) if all(times) else None
 
 
 @dataclass(frozen=True)
@@ -188,16 +165,17 @@ class BenchmarkRequest:
     ----------
     protocol : str or Path
         A shipped name or a file.
-    data : Path, optional
-        Folder of raw folders by dataset id; none with generated data.
+    data : str or Path, optional
+        Folder of raw folders by dataset id; not needed for generated data.
     methods : sequence of str, optional
         Rows by name or method; all by default.
     seeds, splits : int, optional
         How many; those of the protocol by default.
     on : {"test", "validation"}
     paper_statistic : bool
+        Report the mean test accuracy of the last 60 % of epochs as well.
     generated : bool
-        The data is made up; without ``data`` it is made here.
+        The data is made up; without ``data`` it is generated.
     steps : int, optional
         Optimiser steps of every training, to try a protocol out.
     label_model : str, optional
@@ -205,7 +183,7 @@ class BenchmarkRequest:
     """
 
     protocol: str | Path
-    data: Path | None = None
+    data: str | Path | None = None
     methods: Sequence[str] | None = None
     seeds: int | None = None
     splits: int | None = None
@@ -217,7 +195,7 @@ class BenchmarkRequest:
 
 
 def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tuple[str, ...]]:
-    """The protocol as it is to be run, what of it, and how that departs from the file.
+    """The protocol as it is to be run, the part that is run, and how that departs from the file.
 
     Raises
     ------
@@ -255,31 +233,28 @@ def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tu
         seeds = (*seeds, *more)[: request.seeds]
         changes.append(f"{request.seeds} seeds")
     held_out = TEST if on_test else VALIDATION
-    asked = JobSelection(rows, splits, seeds, held_out, request.paper_statistic)
-    return protocol, asked, tuple(changes)
+    selection = JobSelection(rows, splits, seeds, held_out, request.paper_statistic)
+    return protocol, selection, tuple(changes)
 
 
 def _chosen_rows(protocol: Protocol, names: Sequence[str] | None) -> tuple[Row, ...]:
-    known = {name for row in protocol.rows for name in (row.name, row.method)}
-    for name in names or ():
-        if name not in known:
-            raise UsageError(
-                cannot=f"run {protocol.name}",
-                problem="no such row or method",
-                at="--methods",
-                expected=f"some of {', '.join(sorted(known))}",
-                got=repr(name),
-                fix=suggest(name, known),
-            )
-    # a row's own name is meant first: several rows may have one method
     titles = {row.name for row in protocol.rows}
+    known = titles | {row.method for row in protocol.rows}
+    for name in (one for one in names or () if one not in known):
+        raise UsageError(
+            cannot=f"run {protocol.name}",
+            problem="no such row or method",
+            at="--methods",
+            expected=f"some of {', '.join(sorted(known))}",
+            got=repr(name),
+            fix=suggest(name, known),
+        )
+    # a name that is both a row's and a method means the row: several rows may have one method
+    methods = set(names or ()) - titles
     rows = tuple(
-        row
-        for row in protocol.rows
-        if not names or row.name in names or row.method in set(names) - titles
+        row for row in protocol.rows if not names or row.name in names or row.method in methods
     )
-    lacking = sorted({row.method for row in rows} - set(METHODS))
-    if lacking:
+    if lacking := sorted({row.method for row in rows} - set(METHODS)):
         ready = [row.name for row in protocol.rows if row.method in METHODS]
         raise UsageError(
             cannot=f"run {protocol.name}",

@@ -1,16 +1,15 @@
-"""A benchmark protocol: who has which data, what is compared, and what is the same for all.
+"""A benchmark protocol: which node has which data, what is compared, and what all rows share.
 
-A protocol is one JSON file. Its rules (equal budgets, people in one role only) are in
-`mmbind_train.benchmarks.protocol` and hold for every protocol that can be loaded.
-
-Source: shared/PROTOCOLS.md sections 2 and 3.
+A protocol is one JSON file. Its rules, such as equal budgets and people in one role only, hold for
+every protocol that can be loaded; docs/protocols.md explains them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
+from itertools import combinations, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -29,6 +28,19 @@ from mmbind_train.benchmarks.bind_settings import BindSettings, bind_options, ch
 from mmbind_train.config import EvaluateConfig, TrainConfig
 
 FOLDER = "protocols"
+FINETUNE, TEST, VALIDATION = "C", "T", "V"  # nodes that every protocol names alike
+PAIRED_METHODS = ("mmbind",)  # these read the pairs; the others read the incomplete rows alone
+REFERENCES = ("mmbind", "upper_bound")  # methods that are no baselines
+# options of trainings that the protocol sets itself, and the field that sets them
+SET_ELSEWHERE = {
+    "train": {"seed": "seeds"},
+    "evaluate": {
+        "seeds": "seeds",
+        "modalities": "modalities",
+        "labels_per_class": "conditions",
+        "label_fraction": "conditions",
+    },
+}
 Role = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z_]*$")]
 
 
@@ -57,12 +69,12 @@ People = tuple[str, ...] | Share
 
 
 class Node(Model):
-    """What one store holds; whose samples, the split says."""
+    """What one store holds; the split names the people whose samples it holds."""
 
     source: str
     modalities: tuple[Name, ...]
     people: tuple[Role, ...] | None = Field(
-        default=None, description="roles of the split whose people it has; null: its own"
+        default=None, description="roles of the split whose people it has; null: the node's name"
     )
     labels: Literal["all", "none"] = "none"
     classes: tuple[str, ...] | None = Field(default=None, description="label texts that it has")
@@ -89,7 +101,7 @@ class Condition(Model):
 
 
 class Row(Model):
-    """One line of the table: a method, and where it departs from what is common to all."""
+    """One line of the table: a method, and the options in which it differs from the others."""
 
     name: str
     method: str
@@ -115,7 +127,7 @@ class PaperFigure(Model):
 
 
 class Paper(Model):
-    """The table of the paper, and why its figures are no like for like."""
+    """The table of the paper, and why its figures cannot be compared directly."""
 
     where: str
     figures: dict[str, tuple[PaperFigure, ...]] = Field(default={})
@@ -163,7 +175,7 @@ class Protocol(Model):
     )
     statistic: Literal["last_epoch"] = "last_epoch"
     reach: tuple[float, ...] = Field(
-        default=(), description="accuracies whose steps and seconds are told (cost)"
+        default=(), description="accuracies for which the least fine-tuning is reported (cost)"
     )
 
     @model_validator(mode="after")
@@ -182,7 +194,7 @@ class Protocol(Model):
         document = merged(document, row.evaluate)
         if condition.steps is not None:
             document = merged(document, {"budget": {"steps": condition.steps, "epochs": None}})
-        given = None if self.once(row) else condition.modalities
+        given = None if self.finetuned_once(row) else condition.modalities
         document |= {
             "modalities": given or self.modalities,
             "labels_per_class": condition.labels_per_class,
@@ -191,8 +203,8 @@ class Protocol(Model):
         }
         return EvaluateConfig.model_validate(document, strict=False)
 
-    def once(self, row: Row) -> bool:
-        """Whether one fine-tuned network of the row meets all conditions."""
+    def finetuned_once(self, row: Row) -> bool:
+        """Whether one fine-tuned network of the row is tested under all conditions."""
         return (row.finetune or self.finetune) == "once"
 
     def bind_options(self, row: Row, seed: int) -> BindOptions:
@@ -223,7 +235,7 @@ def load_protocol(name: str | Path) -> Protocol:
     UsageError
         No such protocol.
     FormatError
-        The file is no protocol, or breaks a rule of the benchmark.
+        The file is not a protocol, or breaks a rule of the benchmark.
     """
     known = list_protocols()
     path = known.get(str(name), Path(name))
@@ -249,21 +261,6 @@ def load_protocol(name: str | Path) -> Protocol:
         raise FormatError(cannot="read a protocol", **fault_of(error, path), fix=step) from error
 
 
-FINETUNE, TEST, VALIDATION = "C", "T", "V"
-PAIRED_METHODS = ("mmbind",)  # those that read the pairs, and not the incomplete rows alone
-REFERENCES = ("mmbind", "upper_bound")  # what is no baseline
-# options of trainings that the protocol sets itself, and where it says them
-SET_ELSEWHERE = {
-    "train": {"seed": "seeds"},
-    "evaluate": {
-        "seeds": "seeds",
-        "modalities": "modalities",
-        "labels_per_class": "conditions",
-        "label_fraction": "conditions",
-    },
-}
-
-
 def check_protocol(protocol: Protocol) -> None:
     """Check a protocol whose fields are well-formed.
 
@@ -287,85 +284,84 @@ def check_protocol(protocol: Protocol) -> None:
 
 
 def differences(protocol: Protocol, row: Row) -> list[str]:
-    """In what a row differs from what is common to all, as dotted paths."""
+    """Options in which a row differs from what all rows share, as dotted paths."""
+
+    def configs(one: Row) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield "train", protocol.train_config(one, 0).model_dump(mode="json")
+        for condition in protocol.conditions:
+            yield "evaluate", protocol.evaluate_config(one, condition, 0).model_dump(mode="json")
+
     found = [
         name
         for name in ("shared", "inputs", "finetune")
         if getattr(row, name) not in (None, getattr(protocol, name))
     ]
     found += [f"bind.{name}" for name in changed_settings(protocol.bind, row.bind)]
-    plain = row.model_copy(update={"train": {}, "evaluate": {}})
-    own, base = (protocol.train_config(one, 0).model_dump(mode="json") for one in (row, plain))
-    found += [f"train.{path}" for path in changed_paths(base, own)]
-    for condition in protocol.conditions:
-        own, base = (
-            protocol.evaluate_config(one, condition, 0).model_dump(mode="json")
-            for one in (row, plain)
-        )
-        found += [f"evaluate.{path}" for path in changed_paths(base, own)]
+    common = row.model_copy(update={"train": {}, "evaluate": {}})
+    for (part, base), (_, changed) in zip(configs(common), configs(row), strict=True):
+        found += [f"{part}.{path}" for path in changed_paths(base, changed)]
     return list(dict.fromkeys(found))
 
 
-def changed_paths(base: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    """Where a document departs from another of the same fields, as dotted paths."""
-    for name, value in own.items():
+def changed_paths(
+    base: Mapping[str, Any], changed: Mapping[str, Any], at: str = ""
+) -> Iterator[str]:
+    """Where a document differs from another of the same fields, as dotted paths."""
+    for name, value in changed.items():
         if isinstance(value, dict) and isinstance(base.get(name), dict):
             yield from changed_paths(base[name], value, f"{at}{name}.")
         elif value != base.get(name):
             yield f"{at}{name}"
 
 
+def read_nodes(protocol: Protocol, held_out: str) -> list[str]:
+    """Nodes that the rows read when ``held_out`` is tested, in the protocol's order."""
+    names = {*protocol.inputs, FINETUNE, held_out}
+    for row in protocol.rows:
+        names |= {*(row.inputs or ()), *([row.data] if row.data else [])}
+    return [name for name in protocol.nodes if name in names]
+
+
 def _check_names(protocol: Protocol) -> None:
     for what in ("rows", "conditions", "splits", "validation_splits"):
         names = [one.name for one in getattr(protocol, what)]
         if len(set(names)) < len(names):
-            _refuse(f"two {what} have one name", what, "names that differ", ", ".join(names))
+            _refuse(f"two {what} have one name", what, "names that differ", names)
     for name, node in protocol.nodes.items():
         if node.source not in protocol.sources:
-            _refuse(f"node {name} is cut from what is no source", f"nodes.{name}.source",
-                    f"one of {', '.join(protocol.sources)}", node.source)  # fmt: skip
+            what = f"node {name} is cut from an unknown source"
+            _refuse(what, f"nodes.{name}.source", protocol.sources, node.source)
     known = {name for row in protocol.rows for name in row.inputs or ()} | set(protocol.inputs)
     known |= {row.data for row in protocol.rows if row.data} | {FINETUNE, TEST}
     known |= {VALIDATION} if protocol.validation_splits else set()
-    missing = sorted(known - set(protocol.nodes))
-    if missing:
-        _refuse(f"no node {', '.join(missing)}", "nodes", "every node that is read",
-                ", ".join(protocol.nodes))  # fmt: skip
+    if missing := sorted(known - set(protocol.nodes)):
+        what = f"no node {', '.join(missing)}"
+        _refuse(what, "nodes", "every node that is read", protocol.nodes)
     for condition in protocol.conditions if protocol.finetune == "once" else ():
         if not set(condition.modalities or ()) <= set(protocol.modalities):
-            _refuse(
-                f"condition {condition.name} has modalities that nothing is fine-tuned on",
-                f"conditions.{condition.name}.modalities",
-                f"some of {', '.join(protocol.modalities)}",
-                ", ".join(condition.modalities or ()),
-            )
-    if protocol.against not in (None, *(row.name for row in protocol.rows)):
-        known_rows = ", ".join(row.name for row in protocol.rows)
-        _refuse("rows are compared with what is none of them", "against", f"one of {known_rows}",
-                str(protocol.against))  # fmt: skip
-    figures = set(protocol.paper.figures) - {row.name for row in protocol.rows}
-    if figures:
-        _refuse(
-            f"the paper's figures name rows that are not here: {', '.join(sorted(figures))}",
-            "paper.figures",
-            f"some of {', '.join(row.name for row in protocol.rows)}",
-            ", ".join(sorted(figures)),
-        )
+            what = f"condition {condition.name} has modalities that nothing is fine-tuned on"
+            at = f"conditions.{condition.name}.modalities"
+            _refuse(what, at, protocol.modalities, condition.modalities or ())
+    rows = [row.name for row in protocol.rows]
+    if protocol.against and protocol.against not in rows:
+        _refuse("rows are compared with an unknown row", "against", rows, protocol.against)
+    if figures := sorted(set(protocol.paper.figures) - set(rows)):
+        what = f"the paper's figures name rows that are not here: {', '.join(figures)}"
+        _refuse(what, "paper.figures", rows, figures)
 
 
 def _check_options(owner: str, given: Protocol | Row) -> None:
-    """Refuse options that would be overridden without a word."""
+    """Refuse options that would be overridden silently."""
     for part, names in SET_ELSEWHERE.items():
         for name in names.keys() & getattr(given, part).keys():
-            _refuse(
-                f"{owner} has {part}.{name}, which is said by {names[name]} for every row",
-                f"{part}.{name}", "none", repr(getattr(given, part)[name]),
-                f"Leave it out and set {names[name]}.",
-            )  # fmt: skip
+            what = f"{owner} has {part}.{name}, which {names[name]} sets for every row"
+            value = repr(getattr(given, part)[name])
+            fix = f"Leave it out and set {names[name]}."
+            _refuse(what, f"{part}.{name}", "none", value, fix)
 
 
 def _check_configs(protocol: Protocol, row: Row, owner: str) -> None:
-    """Refuse options of a training that there are not; ``owner`` begins their path."""
+    """Refuse unknown options of a training; ``owner`` begins their path."""
     configs: dict[str, Callable[[], object]] = {
         "train": lambda: protocol.train_config(row, 0),
         "evaluate": lambda: protocol.evaluate_config(row, protocol.conditions[0], 0),
@@ -379,44 +375,42 @@ def _check_configs(protocol: Protocol, row: Row, owner: str) -> None:
 
 
 def _check_row(protocol: Protocol, row: Row) -> None:
-    unallowed = [path for path in differences(protocol, row) if not _allowed(path, protocol)]
-    if unallowed:
+    at = f"rows.{row.name}"
+    allowed = tuple(f"{switch}." for switch in protocol.switches)
+    if found := [one for one in differences(protocol, row) if not f"{one}.".startswith(allowed)]:
         _refuse(
-            f"row {row.name} differs in {', '.join(unallowed)}", f"rows.{row.name}",
-            "the same budget and options in every row", "options of its own",
+            f"row {row.name} differs in {', '.join(found)}",
+            at,
+            "the same budget and options in every row",
+            "options of its own",
             "Set them for all rows; or name them in switches, if they are what the table is about.",
-        )  # fmt: skip
-    if row.method not in PAIRED_METHODS and row.bind.given():
-        _refuse(f"{row.method} does not read pairs", f"rows.{row.name}.bind", "no options",
-                ", ".join(row.bind.given()), "Leave them out.")  # fmt: skip
+        )
+    if row.method not in PAIRED_METHODS and (given := row.bind.given()):
+        what = f"{row.method} does not read pairs"
+        _refuse(what, f"{at}.bind", "no options", given, "Leave them out.")
     protocol.bind_options(row, 0)
     if row.data is not None and (row.shared or row.inputs):
-        _refuse("a row with a node for data takes neither shared nor inputs", f"rows.{row.name}",
-                "data alone", "both", "Leave shared and inputs out.")  # fmt: skip
+        what = "a row with a node for data takes neither shared nor inputs"
+        _refuse(what, at, "data alone", "both", "Leave shared and inputs out.")
     if (row.method == "upper_bound") != (row.data is not None):
-        _refuse("upper_bound takes a node for data, the other methods do not",
-                f"rows.{row.name}.data", "a node" if row.data is None else "none",
-                row.data or "none")  # fmt: skip
-
-
-def _allowed(path: str, protocol: Protocol) -> bool:
-    return any(path == switch or path.startswith(f"{switch}.") for switch in protocol.switches)
+        what = "upper_bound takes a node for data, the other methods do not"
+        expected = "a node" if row.data is None else "none"
+        _refuse(what, f"{at}.data", expected, row.data or "none")
 
 
 def _check_split(protocol: Protocol, split: Split, held_out: str) -> None:
     other = VALIDATION if held_out == TEST else TEST
+    at = f"splits.{split.name}.people"
     if other in split.people:
-        _refuse(f"{other} has no place beside {held_out}", f"splits.{split.name}.people",
-                f"people of {held_out} alone", "of both",
-                "T belongs into splits, V into validation_splits.")  # fmt: skip
-    needed = {FINETUNE, held_out, *protocol.inputs}
-    needed |= {name for row in protocol.rows for name in row.inputs or ()}
+        what = f"{other} cannot stand beside {held_out}"
+        fix = f"{TEST} belongs into splits, {VALIDATION} into validation_splits."
+        _refuse(what, at, f"people of {held_out} alone", "of both", fix)
     stages: dict[str, list[tuple[str, str]]] = {"pretrain": [], "finetune": [], "held out": []}
-    for name in sorted(needed | {row.data for row in protocol.rows if row.data}):
+    for name in sorted(read_nodes(protocol, held_out)):
         for role in protocol.nodes[name].people or (name,):
             if not split.people.get(role):
-                _refuse(f"split {split.name} does not say who is {role}",
-                        f"splits.{split.name}.people.{role}", "people", "nobody")  # fmt: skip
+                what = f"split {split.name} does not say who is {role}"
+                _refuse(what, f"{at}.{role}", "people", "nobody")
             stage = {FINETUNE: "finetune", held_out: "held out"}.get(name, "pretrain")
             stages[stage].append((name, role))
     _check_stages(protocol, split, stages)
@@ -425,49 +419,50 @@ def _check_split(protocol: Protocol, split: Split, held_out: str) -> None:
 def _check_stages(
     protocol: Protocol, split: Split, stages: Mapping[str, Sequence[tuple[str, str]]]
 ) -> None:
-    """No person of a dataset in two stages; no overlap of two nodes that are bound, either."""
+    """Refuse a person in two stages of a dataset, or in two nodes of a dataset that are bound."""
     pairs = [
-        (first, second)
-        for stage, members in stages.items()
-        for later, others in stages.items()
-        if stage < later
-        for first in members
-        for second in others
+        pair
+        for first, second in combinations(sorted(stages), 2)
+        for pair in product(stages[first], stages[second])
     ]
     bound = [(name, role) for name, role in stages["pretrain"] if name in protocol.inputs]
-    pairs += [
-        (first, second) for i, first in enumerate(bound) for second in bound[i + 1 :]
-        if protocol.nodes[first[0]].source == protocol.nodes[second[0]].source
-    ]  # fmt: skip
+    sources = {name: protocol.nodes[name].source for name, _ in bound}
+    pairs += [two for two in combinations(bound, 2) if sources[two[0][0]] == sources[two[1][0]]]
     for (name, role), (other, second) in pairs:
-        datasets = [protocol.sources[protocol.nodes[one].source].dataset for one in (name, other)]
-        if datasets[0] == datasets[1] and _overlap(split.people[role], split.people[second]):
-            _refuse(f"{role} and {second} have people in common", f"splits.{split.name}.people",
-                    "everybody in one role", f"{split.people[role]} and {split.people[second]}",
-                    "Take the people out of one of them.")  # fmt: skip
+        datasets = {protocol.sources[protocol.nodes[one].source].dataset for one in (name, other)}
+        if len(datasets) == 1 and _overlap(split.people[role], split.people[second]):
+            what = f"{role} and {second} have people in common"
+            got = f"{split.people[role]} and {split.people[second]}"
+            at = f"splits.{split.name}.people"
+            _refuse(what, at, "everybody in one role", got, "Take the people out of one of them.")
 
 
-def _overlap(first: tuple[str, ...] | Share, second: tuple[str, ...] | Share) -> bool:
+def _overlap(first: People, second: People) -> bool:
     if isinstance(first, tuple) and isinstance(second, tuple):
         return bool(set(first) & set(second))
     if isinstance(first, tuple) or isinstance(second, tuple) or first.column != second.column:
-        return True  # nobody can tell that they are apart
+        return True  # it cannot be shown that they are disjoint
     return first.low < second.high and second.low < first.high
 
 
 def _check_validation(protocol: Protocol) -> None:
     if protocol.validation_remark:
         return
-    for split in protocol.splits:
-        for other in protocol.validation_splits:
-            if _overlap(split.people[TEST], other.people[VALIDATION]):
-                _refuse(
-                    "people for choosing are people of the test",
-                    f"validation_splits.{other.name}.people.{VALIDATION}",
-                    f"nobody of {TEST} of split {split.name}", str(other.people[VALIDATION]),
-                    "Take them out, or say in validation_remark why they are there.",
-                )  # fmt: skip
+    for split, other in product(protocol.splits, protocol.validation_splits):
+        chosen = other.people[VALIDATION]
+        if _overlap(split.people[TEST], chosen):
+            _refuse(
+                "people for choosing are people of the test",
+                f"validation_splits.{other.name}.people.{VALIDATION}",
+                f"nobody of {TEST} of split {split.name}",
+                str(chosen),
+                "Take them out, or say in validation_remark why they are there.",
+            )
 
 
-def _refuse(problem: str, key: str, expected: str, got: str, fix: str = "") -> NoReturn:
-    raise DocumentFaultError(DocumentFault(problem, key, expected, got, fix))
+def _refuse(
+    what: str, key: str, expected: str | Iterable[str], got: str | Iterable[str], fix: str = ""
+) -> NoReturn:
+    expected = expected if isinstance(expected, str) else f"some of {', '.join(expected)}"
+    got = got if isinstance(got, str) else ", ".join(got)
+    raise DocumentFaultError(DocumentFault(what, key, expected, got, fix))

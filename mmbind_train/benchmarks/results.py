@@ -1,9 +1,10 @@
-"""Results of a benchmark: the document, its parquet, markdown and figure."""
+"""Results of a benchmark: the document, and its Parquet, Markdown and PNG files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,28 +15,28 @@ from pydantic import ValidationError
 from mmbind_data.errors import OutputError
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.jobs import write_atomically
-from mmbind_train.benchmarks.plan import Place
 from mmbind_train.benchmarks.protocol import PaperFigure, Protocol, changed_paths
-from mmbind_train.benchmarks.statistics import Difference, Reached, Score, Summary
+from mmbind_train.benchmarks.statistics import Difference, Reached, Score, ScoreKey, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
+WATERMARK = "generated data"
 MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
 LEVEL = "95 % bootstrap interval (splits resampled, then seeds within each)"
-ONE_SPLIT = "One split: the intervals tell of its seeds alone, and nothing of other people."
+ONE_SPLIT = "One split: the intervals cover its seeds alone, not other people."
 CLASSIFIER = (
     "One fine-tuning for all methods, but for two things that follow from the method: its "
     "classifier reads features (lower_bound, unimodal, all that learnt from labels) or embeddings "
     "(the others), and starts at random (lower_bound), as learnt from labels, or at the means of "
     "the classes (the others)."
 )
-FIXED = ("space", "start", "carry")  # with these a protocol says one thing for all
+FIXED = ("space", "start", "carry")  # options by which a protocol sets these for all methods
 ON_VALIDATION = "Validation people, for choosing hyper-parameters: no figures to report."
-# parts of a protocol that no figure depends on, or that the figures themselves tell
-TOLD = ("title", "paper", "remarks", "validation_remark", "seeds", "switches", "reach")
+# parts of a protocol that do not change a figure, or that the figures show themselves
+NO_SETTINGS = ("title", "paper", "remarks", "validation_remark", "seeds", "switches", "reach")
 
 
 class Failure(Model):
-    """A cell that could not be done."""
+    """A job that failed."""
 
     cell: str
     reason: str
@@ -65,7 +66,7 @@ class Results(Model):
 def check_folder(
     out: Path,
     protocol: Protocol,
-    cells: Set[Place],
+    figures: Set[ScoreKey],
     *,
     generated: bool,
     on: str,
@@ -76,74 +77,68 @@ def check_folder(
     Raises
     ------
     OutputError
-        Results of another protocol, of validation people, or of generated data stand there; or
-        they were made with other settings, or hold figures that the run would not make.
+        The folder has results of another protocol, of validation people, or of generated data; or
+        they were made with other settings, or have figures that the run would not make.
     """
     path = out / RESULTS
     if not path.exists():
         return
-    before = None
-    found: tuple[str, bool, str] = ("something else", False, on)
-    try:
+    before, found = None, "something else"
+    with suppress(ValidationError, UnicodeDecodeError):
         before = Results.model_validate_json(path.read_text())
-        found = (before.protocol.name, before.generated, before.on)
-    except (ValidationError, UnicodeDecodeError):
-        pass
-    if before is None or found != (protocol.name, generated, on):
-        asked, had = (
-            f"{name}, {'generated' if made_up else 'measured'} data, on {where}"
-            for name, made_up, where in ((protocol.name, generated, on), found)
-        )
+        found = _kind_of_results(before.protocol, before.generated, before.on)
+    expected = _kind_of_results(protocol, generated, on)
+    if before is None or found != expected:
         raise OutputError(
             cannot="run a benchmark",
-            problem="other results stand there",
+            problem="the folder has other results",
             at=path,
-            expected=asked,
-            got=had,
+            expected=expected,
+            got=found,
             fix="Choose another folder: results of different kinds are not mixed.",
         )
-    what = ""
-    lost = [one for one in before.scores if place_of(one) not in cells]
+    lost = [one.key for one in before.scores if one.key not in figures]
     if changed := changed_settings(before.protocol, protocol):
         what, expected, got = "made with other settings", "the same", f"other {', '.join(changed)}"
     elif lost:
         what, expected = "not all of them would be made again", "a run that contains them"
-        first = ", ".join(map(str, place_of(lost[0])))
-        got = f"one without {len(lost)} of the {len(before.scores)} figures there, such as {first}"
+        got = f"one without {len(lost)} of the {len(before.scores)} figures there, such as "
+        got += ", ".join(map(str, lost[0]))
     elif not paper_statistic and any(one.paper_statistic is not None for one in before.scores):
         what, expected, got = "it would drop a column", "--paper-statistic", "none"
-    if what:
-        raise OutputError(
-            cannot="replace finished results",
-            problem=what,
-            at=path,
-            expected=expected,
-            got=got,
-            fix=f"Choose another folder; --work {out / 'work'} lends it the finished cells.",
-        )
+    else:
+        return
+    raise OutputError(
+        cannot="replace finished results",
+        problem=what,
+        at=path,
+        expected=expected,
+        got=got,
+        fix=f"Choose another folder; with --work {out / 'work'} it reuses the finished jobs.",
+    )
 
 
-def place_of(score: Score) -> Place:
-    """Row, split, seed and condition of a score."""
-    return score.row, score.split, score.seed, score.condition
+def _kind_of_results(protocol: Protocol, generated: bool, on: str) -> str:
+    return f"{protocol.name}, {'generated' if generated else 'measured'} data, on {on}"
 
 
 def changed_settings(before: Protocol, now: Protocol) -> list[str]:
     """Where two protocols differ in how they make the figures that both have, as dotted paths."""
     lists = ("rows", "conditions", "splits", "validation_splits")
-    plain = [one.model_dump(mode="json", exclude={*TOLD, *lists}) for one in (before, now)]
-    found = list(changed_paths(plain[0], plain[1]))
+    old, new = (
+        one.model_dump(mode="json", exclude={*NO_SETTINGS, *lists}) for one in (before, now)
+    )
+    found = list(changed_paths(old, new))
     for part in lists:
-        own, other = (
+        old, new = (
             {
                 one.name: one.model_dump(mode="json", exclude={"title"})
                 for one in getattr(each, part)
             }
             for each in (before, now)
         )
-        both = [name for name in own if name in other]
-        found += [path for name in both
-                  for path in changed_paths(own[name], other[name], f"{part}.{name}.")]  # fmt: skip
+        for name in (one for one in old if one in new):
+            found += changed_paths(old[name], new[name], f"{part}.{name}.")
     return found
 
 
@@ -152,10 +147,13 @@ def write_results(out: Path, results: Results) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [score.model_dump(mode="json") for score in results.scores]
     table = pa.Table.from_pylist(rows) if rows else pa.table({"row": pa.array([], pa.string())})
-    facts = {"generated": results.generated, "on": results.on, "changes": results.changes}
-    for name, value in {"protocol": results.protocol.name, **facts}.items():
-        text = value if isinstance(value, bool | str) else "; ".join(value)
-        table = table.append_column(name, pa.array([text] * len(table)))
+    for name, value in {
+        "protocol": results.protocol.name,
+        "generated": results.generated,
+        "on": results.on,
+        "changes": "; ".join(results.changes),
+    }.items():
+        table = table.append_column(name, pa.array([value] * len(table)))
     fresh = out / f".{PARQUET}"
     pq.write_table(table, fresh)
     fresh.replace(out / PARQUET)
@@ -166,103 +164,94 @@ def write_results(out: Path, results: Results) -> None:
 
 
 def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the table: accuracy in %, mean and sample standard deviation.
+    """Head and lines of the table: accuracy in %, mean and sample standard deviation.
 
-    Where one network meets all conditions, a line tells of one condition and one method.
+    Where one network is tested under all conditions, a line shows one condition and one method.
     """
     if results.protocol.finetune == "once":
-        return _by_condition(results)
+        return _rows_by_condition(results)
     conditions = list(dict.fromkeys(one.condition for one in results.summaries))
     paired = any(one.pairing_accuracy is not None for one in results.summaries)
     paper = results.protocol.paper.figures
-    watched = conditions if all(s.paper_statistic is not None for s in results.summaries) else []
-    late = [f"{name}, last 60 % of epochs" for name in watched]
-    head = [
-        "method",
-        *conditions,
-        *late,
-        *(["pairs"] if paired else []),
-        *(["paper"] if paper else []),
-    ]
+    late = conditions if all(s.paper_statistic is not None for s in results.summaries) else []
+    head = ["method", *conditions, *(f"{name}, last 60 % of epochs" for name in late)]
+    head += ["pairs"] * paired + ["paper"] * bool(paper)
     lines = []
     for row in dict.fromkeys(one.row for one in results.summaries):
-        own = {one.condition: one for one in results.summaries if one.row == row}
-        cells = [row, *(_cell(own.get(name)) for name in conditions)]
-        cells += [_late(own.get(name)) for name in watched]
-        if paired:
-            cells.append(_pairing(next(iter(own.values()))))
-        if paper:
-            cells.append("; ".join(_figure(one) for one in paper.get(row, ())))
-        lines.append(cells)
+        found = {one.condition: one for one in results.summaries if one.row == row}
+        line = [row]
+        line += [_accuracy(found[name]) if name in found else "" for name in conditions]
+        line += [_percent(found[name].paper_statistic) if name in found else "" for name in late]
+        line += [_pairing(next(iter(found.values())))] * paired
+        line += ["; ".join(_paper_figure(one) for one in paper.get(row, ()))] * bool(paper)
+        lines.append(line)
     return head, lines
 
 
-def _by_condition(results: Results) -> tuple[list[str], list[list[str]]]:
+def _rows_by_condition(results: Results) -> tuple[list[str], list[list[str]]]:
     paper = results.protocol.paper.figures
-    asked = {one.name: one.modalities for one in results.protocol.conditions}
     lines = []
-    for name in dict.fromkeys(one.condition for one in results.summaries):
-        arriving = " + ".join(asked[name] or results.protocol.modalities)
+    for condition in results.protocol.conditions:
+        arriving = " + ".join(condition.modalities or results.protocol.modalities)
         for one in results.summaries:
-            if one.condition == name:
-                own = [figure for figure in paper.get(one.row, ()) if figure.condition == name]
-                told = "; ".join(_figure(figure, named=False) for figure in own)
-                lines.append([arriving, one.row, _cell(one), *([told] if paper else [])])
-    return ["modalities", "method", "accuracy", *(["paper"] if paper else [])], lines
+            if one.condition == condition.name:
+                figures = [f for f in paper.get(one.row, ()) if f.condition == one.condition]
+                text = "; ".join(_paper_figure(figure, named=False) for figure in figures)
+                lines.append([arriving, one.row, _accuracy(one)] + [text] * bool(paper))
+    return ["modalities", "method", "accuracy"] + ["paper"] * bool(paper), lines
 
 
 def difference_rows(results: Results) -> list[str]:
     """One sentence for each row and condition."""
-    return [
-        f"{one.row} - {one.baseline}, {one.condition}: {100 * one.mean:+.1f} points"
-        + ("" if one.low is None or one.high is None
-           else f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]")
-        + f", n = {one.n}"
-        + (f" in {one.n_splits} splits" if one.n_splits and one.n_splits > 1 else "")
-        for one in results.differences
-    ]  # fmt: skip
+    found = []
+    for one in results.differences:
+        text = f"{one.row} - {one.baseline}, {one.condition}: {100 * one.mean:+.1f} points"
+        if one.low is not None and one.high is not None:
+            text += f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        several = one.n_splits and one.n_splits > 1
+        found.append(f"{text}, n = {one.n}" + (f" in {one.n_splits} splits" if several else ""))
+    return found
 
 
 def remarks(results: Results) -> list[str]:
     """What a reader of the table must know."""
-    said = [MADE_UP] if results.generated else []
+    protocol, validation = results.protocol, results.on == "validation"
     counts = sorted({one.n for one in results.summaries})
-    said += [f"n = {' to '.join(map(str, counts))} (splits x seeds) in each cell."] * bool(counts)
-    said += [ONE_SPLIT] * any(one.n_splits == 1 and one.n > 1 for one in results.differences)
-    said += [ON_VALIDATION] if results.on == "validation" else []
-    said += [f"Not the protocol as shipped: {'; '.join(results.changes)}."] * bool(results.changes)
-    said += [*results.protocol.remarks]
-    said += [CLASSIFIER] * (not set(FIXED) <= results.protocol.evaluate.keys())
-    if results.protocol.finetune == "once":
+    found = [
+        (results.generated, MADE_UP),
+        (counts, f"n = {' to '.join(map(str, counts))} (splits x seeds) in each cell."),
+        (any(one.n_splits == 1 and one.n > 1 for one in results.differences), ONE_SPLIT),
+        (validation, ON_VALIDATION),
+        (results.changes, f"Not the protocol as shipped: {'; '.join(results.changes)}."),
+        *((True, one) for one in protocol.remarks),
+        (not set(FIXED) <= protocol.evaluate.keys(), CLASSIFIER),
+    ]
+    if protocol.finetune == "once":
         pairs = {_pairing(one): one.row for one in results.summaries}
-        said += [f"Pairs of {row}: {told}." for told, row in pairs.items() if told]
-    if results.protocol.validation_remark and results.on == "validation":
-        said.append(results.protocol.validation_remark)
-    if results.protocol.paper.figures:
-        said += [f"Paper: {results.protocol.paper.where}.", *results.protocol.paper.remarks]
-    said += [f"Failed: {one.cell}: {one.reason}" for one in results.failures]
-    return said
+        found += [(text, f"Pairs of {row}: {text}.") for text, row in pairs.items()]
+    found.append((validation and protocol.validation_remark, protocol.validation_remark or ""))
+    if protocol.paper.figures:
+        found += [(True, f"Paper: {protocol.paper.where}.")]
+        found += [(True, one) for one in protocol.paper.remarks]
+    found += [(True, f"Failed: {one.cell}: {one.reason}") for one in results.failures]
+    return [text for holds, text in found if holds]
 
 
 def markdown(results: Results) -> str:
     """The table, the differences, the remarks and where it all comes from."""
     head, lines = table_rows(results)
+    against = results.protocol.against or "the best baseline"
+    statistic = "mean ± sample standard deviation over splits and seeds (macro-F1)"
     text = [f"# {results.protocol.title}", ""]
     text += [f"**{MADE_UP}**", ""] if results.generated else []
-    text += [
-        "Accuracy in %, mean ± sample standard deviation over splits and seeds (macro-F1).",
-        "",
-    ]
+    text += [f"Accuracy in %, {statistic}.", ""]
     text += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    text += ["| " + " | ".join(cells) + " |" for cells in lines]
+    text += ["| " + " | ".join(line) + " |" for line in lines]
     for title, sentences in (
-        (
-            f"Paired differences to {results.protocol.against or 'the best baseline'}, {LEVEL}",
-            difference_rows(results),
-        ),
-        ("Fine-tuning until an accuracy is reached", [_told(one) for one in results.reached]),
+        (f"Paired differences to {against}, {LEVEL}", difference_rows(results)),
+        ("Fine-tuning until an accuracy is reached", [_reached(one) for one in results.reached]),
         ("Remarks", remarks(results)),
-    ):  # fmt: skip
+    ):
         if sentences:
             text += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
     versions = ", ".join(f"{name} {one}" for name, one in results.versions.items())
@@ -273,43 +262,35 @@ def markdown(results: Results) -> str:
     return "\n".join(text) + "\n"
 
 
-def _cell(one: Summary | None) -> str:
-    if one is None:
-        return ""
-    spread = "" if one.accuracy_std is None else f" ± {100 * one.accuracy_std:.1f}"
-    return f"{100 * one.accuracy:.1f}{spread} ({one.macro_f1:.3f})"
+def _percent(share: float | None, spread: float | None = None) -> str:
+    text = "" if share is None else f"{100 * share:.1f}"
+    return text if spread is None else f"{text} ± {100 * spread:.1f}"
 
 
-def _late(one: Summary | None) -> str:
-    return "" if one is None or one.paper_statistic is None else f"{100 * one.paper_statistic:.1f}"
+def _accuracy(one: Summary) -> str:
+    return f"{_percent(one.accuracy, one.accuracy_std)} ({one.macro_f1:.3f})"
 
 
 def _pairing(one: Summary) -> str:
     if one.method != "mmbind" or one.pairing_accuracy is None or one.n_pairs is None:
         return ""
-    spread = one.pairing_accuracy_std
-    more = "" if spread is None else f" ± {100 * spread:.1f}"
-    return f"{100 * one.pairing_accuracy:.1f}{more} % of {one.n_pairs:.0f} right"
+    share = _percent(one.pairing_accuracy, one.pairing_accuracy_std)
+    return f"{share} % of {one.n_pairs:.0f} right"
 
 
-def _figure(one: PaperFigure, *, named: bool = True) -> str:
-    told = [f"{one.condition}:"] if one.condition and named else []
-    told += [f"{100 * one.accuracy:.2f}"] if one.accuracy is not None else []
-    told += [f"({one.macro_f1:.3f})"] if one.macro_f1 is not None else []
-    told += [f"pairs {100 * one.pairing_accuracy:.2f} %"] if one.pairing_accuracy else []
-    return " ".join(told)
+def _paper_figure(one: PaperFigure, *, named: bool = True) -> str:
+    parts = [f"{one.condition}:"] if one.condition and named else []
+    parts += [f"{100 * one.accuracy:.2f}"] if one.accuracy is not None else []
+    parts += [f"({one.macro_f1:.3f})"] if one.macro_f1 is not None else []
+    parts += [f"pairs {100 * one.pairing_accuracy:.2f} %"] if one.pairing_accuracy else []
+    return " ".join(parts)
 
 
-def _told(one: Reached) -> str:
+def _reached(one: Reached) -> str:
+    share = f"{one.row}: {100 * one.accuracy:.0f} %"
     if one.steps is None:
-        return f"{one.row}: {100 * one.accuracy:.0f} % is not reached"
-    return (
-        f"{one.row}: {100 * one.accuracy:.0f} % after {one.steps} steps, {one.cpu_s:.1f} s of one "
-        "processor"
-    )
-
-
-WATERMARK = "generated data"
+        return f"{share} is not reached"
+    return f"{share} after {one.steps} steps, {one.cpu_s:.1f} s of one processor"
 
 
 def draw_results(results: Results, path: Path) -> None:
@@ -324,16 +305,20 @@ def draw_results(results: Results, path: Path) -> None:
     axes = figure.add_subplot()
     width = 0.8 / max(1, len(rows))
     for number, row in enumerate(rows):
-        own = {one.condition: one for one in results.summaries if one.row == row}
-        places = [k for k, name in enumerate(conditions) if name in own]
-        means = [100 * own[conditions[k]].accuracy for k in places]
-        spreads = [100 * (own[conditions[k]].accuracy_std or 0) for k in places]
-        at = [k - 0.4 + width * (number + 0.5) for k in places]
-        axes.bar(at, means, width, yerr=spreads, label=row, color=f"C{number % 10}", capsize=2)
+        found = [one for one in results.summaries if one.row == row]
+        left = {name: k - 0.4 + width * (number + 0.5) for k, name in enumerate(conditions)}
+        axes.bar(
+            [left[one.condition] for one in found],
+            [100 * one.accuracy for one in found],
+            width,
+            yerr=[100 * (one.accuracy_std or 0) for one in found],
+            label=row,
+            color=f"C{number % 10}",
+            capsize=2,
+        )
         for one in results.protocol.paper.figures.get(row, ()):
-            if one.accuracy is not None and one.condition in own:
-                place = conditions.index(one.condition) - 0.4 + width * (number + 0.5)
-                axes.plot([place], [100 * one.accuracy], "kD", markersize=4)
+            if one.accuracy is not None and one.condition in {each.condition for each in found}:
+                axes.plot([left[one.condition]], [100 * one.accuracy], "kD", markersize=4)
     axes.set_xticks(range(len(conditions)), conditions)
     axes.set_ylabel("accuracy, %")
     axes.set_ylim(0, 100)

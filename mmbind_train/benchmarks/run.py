@@ -1,17 +1,18 @@
-"""`mmbind benchmark`: a protocol from raw data to a table, cell by cell."""
+"""`mmbind benchmark`: run a protocol from raw data to a table."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import FormatError, RawLayoutError
 from mmbind_data.io.digests import canonical_json, text_digest
 from mmbind_data.progress import Progress
@@ -24,7 +25,7 @@ from mmbind_train.benchmarks.node_stores import (
     NotPreparedError,
     find_raw,
     is_generated,
-    needed_nodes,
+    origins,
     prepare,
 )
 from mmbind_train.benchmarks.plan import (
@@ -35,21 +36,38 @@ from mmbind_train.benchmarks.plan import (
     estimate,
     plan_jobs,
 )
-from mmbind_train.benchmarks.protocol import Protocol
+from mmbind_train.benchmarks.protocol import Protocol, read_nodes
 from mmbind_train.benchmarks.results import Failure, Results, check_folder, write_results
 from mmbind_train.benchmarks.scheduler import run_jobs
 from mmbind_train.benchmarks.statistics import Score, compare, reached, summarise
 from mmbind_train.training.cache_keys import versions
 
 SHIPPED_GENERATORS = ("motionsense", "utd-mhad")
+# folders of the work: made-up data must never be taken for measured data
+KINDS_OF_DATA = {True: "generated", False: "measured"}
 
 
 @dataclass(frozen=True)
 class BenchmarkPreview:
-    """What a benchmark would do."""
+    """What a benchmark would do.
+
+    Attributes
+    ----------
+    protocol : Protocol
+    n_jobs : dict
+        Jobs in all by kind: bind, train, score.
+    n_done : int
+        Jobs that are finished already.
+    seconds : float or None
+        Estimate for the others; None if jobs of a kind were never measured.
+    exact : bool
+        False: stores are still to be made, and finished jobs could not be recognised.
+    missing : str or None
+        The error about raw data that was not found.
+    """
 
     protocol: Protocol
-    n_cells: dict[str, int]
+    n_jobs: dict[str, int]
     n_done: int
     seconds: float | None
     exact: bool
@@ -67,8 +85,8 @@ def benchmark(
 ) -> Results:
     """Run a protocol and write results.json, results.parquet, results.md and results.png.
 
-    What is done is kept cell by cell: an interrupted call goes on, a changed protocol repeats
-    only what changed.
+    Finished jobs are kept: an interrupted call resumes, and a changed protocol repeats only what
+    changed.
 
     Parameters
     ----------
@@ -76,7 +94,7 @@ def benchmark(
     out : path
         Folder of the results.
     work : path, optional
-        Where stores, runs and scores are kept; protocols may share it. ``out``/work by default.
+        Folder of stores, runs and scores; protocols may share it. ``out``/work by default.
     jobs : int, optional
         Processes; as many as there are cores by default. Results do not depend on it.
     command : str
@@ -86,38 +104,38 @@ def benchmark(
     Returns
     -------
     Results
-        Cells that failed are told in ``failures``; the figures are those of the others.
+        Jobs that failed are listed in ``failures``; the figures are those of the others.
 
     Raises
     ------
     UsageError, FormatError
         No such protocol, row or method, or a protocol that breaks a rule.
     RawLayoutError
-        Raw data, or people, that are not at hand.
+        Raw data, or people, that are missing.
     OutputError
-        Other results stand in ``out``, or more of them than this call would make.
+        ``out`` holds other results, or more of them than this call would make.
     """
-    out = Path(out)
-    protocol, asked, changes = apply_request(request)
-    generated = request.generated
-    jobs = jobs or cores()
-    folder = Path(work) if work is not None else out / "work"
+    out, work = Path(out), Path(work) if work is not None else Path(out) / "work"
+    protocol, selection, changes = apply_request(request)
+    processes = jobs or cores()
+    raw, generated = _find_data(protocol, request, work)
     if request.data is None:
-        raw = _generate(protocol, request, folder / "raw")
-    else:
-        raw = find_raw(protocol, request.data)
-        generated = is_generated(raw, request.data) or generated
-    _check_folder(out, protocol, asked, request, generated=generated)
-    # kept apart, so that nothing made up is ever taken for something measured
-    folder = folder / ("generated" if generated else "measured")
-    prepared = prepare(
-        protocol, raw, folder, asked.splits, asked.held_out, workers=jobs, progress=progress
+        _generate(raw)
+    _check_folder(out, protocol, selection, request, generated=generated)
+    folder = work / KINDS_OF_DATA[generated]
+    stores = prepare(
+        protocol,
+        raw,
+        folder,
+        selection.splits,
+        selection.held_out,
+        workers=processes,
+        progress=progress,
     )
-    cells, chains = plan_jobs(protocol, asked, prepared, folder)
-    failed = run_jobs(cells, jobs=jobs, progress=progress)
-    scores = tuple(_score(protocol, one) for one in chains if one.score.key not in failed)
+    planned, chains = plan_jobs(protocol, selection, stores, folder)
+    failed = run_jobs(planned, processes=processes, progress=progress)
+    scores = tuple(_read_score(protocol, one) for one in chains if one.score.key not in failed)
     summaries = summarise(scores)
-    titles = {cell.key: cell.title for cell in cells}
     results = Results(
         generated=generated,
         on=request.on,
@@ -126,15 +144,15 @@ def benchmark(
         protocol=protocol,
         protocol_digest=text_digest(canonical_json(protocol.model_dump(mode="json"))),
         versions=versions(),
-        sources=dict(prepared.digests),
-        nodes={
-            f"{split}/{name}": node.content_digest for (split, name), node in prepared.nodes.items()
-        },
+        sources=dict(stores.digests),
+        nodes={f"{at}/{name}": one.content_digest for (at, name), one in stores.nodes.items()},
         scores=scores,
         summaries=summaries,
         differences=compare(scores, protocol.against),
         reached=reached(summaries, protocol.reach),
-        failures=tuple(Failure(cell=titles[key], reason=why) for key, why in failed.items()),
+        failures=tuple(
+            Failure(cell=job.title, reason=failed[job.key]) for job in planned if job.key in failed
+        ),
     )
     write_results(out, results)
     return results
@@ -147,43 +165,37 @@ def plan_benchmark(
     work: str | Path | None = None,
     jobs: int | None = None,
 ) -> BenchmarkPreview:
-    """Say what `benchmark` would do and how long that takes; nothing is written.
+    """What `benchmark` would do and how long that takes; nothing is written.
 
-    Parameters and errors are those of `benchmark`, but for missing data, which is told.
+    Parameters and errors are those of `benchmark`, except that missing data is no error.
     """
-    protocol, asked, _ = apply_request(request)
-    folder = Path(work) if work is not None else Path(out) / "work"
-    missing, generated, raw = None, request.generated, None
+    out, work = Path(out), Path(work) if work is not None else Path(out) / "work"
+    protocol, selection, _ = apply_request(request)
+    missing, stores, raw, generated = None, None, None, request.generated
     try:
-        if request.data is not None:
-            raw = find_raw(protocol, request.data)
-            generated = is_generated(raw, request.data) or generated
-        else:
-            _check_generators(protocol, request)
-            raw = {name: folder / "raw" / name for name in SHIPPED_GENERATORS}
+        raw, generated = _find_data(protocol, request, work)
     except RawLayoutError as error:
         missing = str(error)
-    _check_folder(Path(out), protocol, asked, request, generated=generated)
-    folder = folder / ("generated" if generated else "measured")
-    prepared, exact = None, True
+    _check_folder(out, protocol, selection, request, generated=generated)
+    folder = work / KINDS_OF_DATA[generated]
     if raw is not None:
         try:
-            prepared = prepare(protocol, raw, folder, asked.splits, asked.held_out, write=False)
+            stores = prepare(
+                protocol, raw, folder, selection.splits, selection.held_out, write=False
+            )
         except NotPreparedError:
             pass
         except RawLayoutError as error:
             missing = str(error)
-    if prepared is None:
-        exact, prepared = False, _supposed(protocol, asked, folder)
-    cells, _ = plan_jobs(protocol, asked, prepared, folder)
-    seconds = estimate(cells, measured_times(folder))
-    kinds = [cell.kind.split()[0] for cell in cells]
+    assumed = stores or _assumed_stores(protocol, selection, folder)
+    planned, _ = plan_jobs(protocol, selection, assumed, folder)
+    seconds = estimate(planned, measured_times(folder))
     return BenchmarkPreview(
         protocol=protocol,
-        n_cells={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        n_done=sum(cell.done for cell in cells),
+        n_jobs=dict(Counter(job.kind.split()[0] for job in planned)),
+        n_done=sum(job.done for job in planned),
         seconds=None if seconds is None else seconds / (jobs or cores()),
-        exact=exact,
+        exact=stores is not None,
         missing=missing,
     )
 
@@ -191,58 +203,58 @@ def plan_benchmark(
 def _check_folder(
     out: Path,
     protocol: Protocol,
-    asked: JobSelection,
+    selection: JobSelection,
     request: BenchmarkRequest,
     *,
     generated: bool,
 ) -> None:
-    conditions = [one.name for one in protocol.conditions]
+    rows, splits, conditions = (
+        [one.name for one in part]
+        for part in (selection.rows, selection.splits, protocol.conditions)
+    )
     check_folder(
         out,
         protocol,
-        {
-            (row.name, split.name, seed, condition)
-            for row in asked.rows
-            for split in asked.splits
-            for seed in asked.seeds
-            for condition in conditions
-        },
+        set(product(rows, splits, selection.seeds, conditions)),
         generated=generated,
         on=request.on,
         paper_statistic=request.paper_statistic,
     )
 
 
-def _check_generators(protocol: Protocol, request: BenchmarkRequest) -> None:
-    datasets = {source.dataset for source in protocol.sources.values()}
+def _find_data(
+    protocol: Protocol, request: BenchmarkRequest, work: Path
+) -> tuple[dict[str, Path], bool]:
+    """Raw folder of each dataset, and whether the data is made up."""
+    if request.data is not None:
+        data = Path(request.data)
+        raw = find_raw(protocol, data)
+        return raw, is_generated(raw, data) or request.generated
+    datasets = sorted({source.dataset for source in protocol.sources.values()})
     if not request.generated:
-        pages = [f"{one} from {load_descriptor(one).homepage.value}" for one in sorted(datasets)]
         raise RawLayoutError(
             cannot=f"run {protocol.name}",
             problem="no data given",
             at="--data",
-            expected=f"a folder with {', '.join(sorted(datasets))}",
+            expected=f"a folder with {', '.join(datasets)}",
             got="nothing",
-            fix=f"Get {', '.join(pages)}.",
+            fix=f"Get {origins(datasets)}.",
         )
-    lacking = sorted(datasets - set(SHIPPED_GENERATORS))
-    if lacking:
+    if lacking := ", ".join(sorted({*datasets} - {*SHIPPED_GENERATORS})):
         raise RawLayoutError(
             cannot=f"run {protocol.name}",
             problem="no generator is shipped",
-            at=", ".join(lacking),
+            at=lacking,
             expected=f"datasets among {', '.join(SHIPPED_GENERATORS)}",
-            got=", ".join(lacking),
+            got=lacking,
             fix=f"Give --data with raw folders of your own, marked by a file {GENERATED}.",
         )
+    return {name: work / "raw" / name for name in datasets}, True
 
 
-def _generate(protocol: Protocol, request: BenchmarkRequest, root: Path) -> dict[str, Path]:
+def _generate(raw: Mapping[str, Path]) -> None:
     """Write small raw folders in the layouts of the datasets, always the same ones."""
-    _check_generators(protocol, request)
-    found = {}
-    for dataset in sorted({source.dataset for source in protocol.sources.values()}):
-        found[dataset] = folder = root / dataset
+    for dataset, folder in raw.items():
         if (folder / GENERATED).exists():
             continue
         rng = np.random.default_rng(0)
@@ -251,21 +263,20 @@ def _generate(protocol: Protocol, request: BenchmarkRequest, root: Path) -> dict
         else:
             write_motionsense(folder, n_subjects=24, seconds=20, rng=rng)
         (folder / GENERATED).write_text("made by mmbind benchmark --generated\n")
-    return found
 
 
-def _supposed(protocol: Protocol, asked: JobSelection, folder: Path) -> NodeStores:
-    """Stores that are still to be made, for counting what depends on them."""
+def _assumed_stores(protocol: Protocol, selection: JobSelection, folder: Path) -> NodeStores:
+    """Stores that are still to be made, for counting the jobs that depend on them."""
     nodes = {
         (split.name, name): NodeStore(name, folder, f"{split.name}/{name}", "")
-        for split in asked.splits
-        for name in needed_nodes(protocol, asked.held_out)
+        for split in selection.splits
+        for name in read_nodes(protocol, selection.held_out)
     }
     return NodeStores(nodes, {}, {})
 
 
 def measured_times(work: Path) -> dict[str, list[float]]:
-    """Seconds of all finished cells below a folder, by kind."""
+    """Seconds of all finished jobs below a folder, by kind."""
     times: dict[str, list[float]] = {}
     for kind in ("bound", "runs", "scores"):
         for path in (work / kind).glob("*.json"):
@@ -275,41 +286,37 @@ def measured_times(work: Path) -> dict[str, list[float]]:
     return times
 
 
-def _score(protocol: Protocol, chain: JobChain) -> Score:
+def _read_score(protocol: Protocol, chain: JobChain) -> Score:
     run, found = read_record(chain.train), read_record(chain.score)
     bound = read_record(chain.bind)["found"] if chain.bind is not None else {}
     score = found["found"]
-    if protocol.once(chain.row):
-        score |= _of_subset(score, chain.condition.modalities or protocol.modalities)
-    config = chain.score.job.config  # type: ignore[union-attr]
+    if protocol.finetuned_once(chain.row):
+        score |= _subset_score(score, chain.condition.modalities or protocol.modalities)
+    budget = protocol.evaluate_config(chain.row, chain.condition, chain.seed).budget
+    names = ("accuracy", "macro_f1", "paper_statistic", "n_finetune", "n_test", "n_classes")
     return Score(
+        **{name: score[name] for name in names},
         row=chain.row.name,
         method=chain.row.method,
         split=chain.split,
         seed=chain.seed,
         condition=chain.condition.name,
-        accuracy=score["accuracy"],
-        macro_f1=score["macro_f1"],
-        paper_statistic=score["paper_statistic"],
-        n_finetune=score["n_finetune"],
-        n_test=score["n_test"],
-        n_classes=score["n_classes"],
         n_pairs=bound.get("pairs"),
         pairing_accuracy=bound.get("pairing_accuracy"),
         pretrain_steps=run["found"]["steps"],
         pretrain_cpu_s=run["cpu_seconds"],
-        finetune_steps=config.budget.n_steps(score["n_finetune"]),
+        finetune_steps=budget.n_steps(score["n_finetune"]),
         finetune_cpu_s=found["cpu_seconds"],
         joules=found["joules"],
     )
 
 
-def _of_subset(score: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
-    """What a network reached where only these modalities arrived."""
+def _subset_score(score: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
+    """The score of a network that was given only these modalities."""
     found = {frozenset(one["modalities"]): one for one in score["per_subset"]}
-    asked = frozenset(modalities)
-    if asked not in found:
-        names = ", ".join(sorted(asked))
+    given = frozenset(modalities)
+    if given not in found:
+        names = ", ".join(sorted(given))
         raise FormatError(
             cannot="run a benchmark",
             problem="nobody in the test has these modalities",
@@ -317,9 +324,9 @@ def _of_subset(score: Mapping[str, Any], modalities: Sequence[str]) -> dict[str,
             expected="labelled samples with at least one of them",
             got="none",
         )
-    # it was watched with all modalities arriving
-    late = score["paper_statistic"] if asked == max(found, key=len) else None
-    return {**found[asked], "paper_statistic": late}
+    # the statistic is that of the network with all modalities
+    late = score["paper_statistic"] if given == max(found, key=len) else None
+    return {**found[given], "paper_statistic": late}
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""Cells in the order of their needs, several at a time, each failure for itself."""
+"""Run jobs in the order of their needs, several at a time; one failure leaves the others."""
 
 from __future__ import annotations
 
@@ -12,95 +12,102 @@ from contextlib import contextmanager
 import torch
 
 from mmbind_data.errors import MMBindError
-from mmbind_data.io.process_pool import ProcessPool, process_pool
+from mmbind_data.io.process_pool import process_pool
 from mmbind_data.progress import Progress
 from mmbind_train.benchmarks.jobs import Job, run_job
 
-Tick = Callable[[Job], None]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def run_jobs(
-    cells: Sequence[Job], *, jobs: int = 1, progress: Progress | None = None
+    jobs: Sequence[Job], *, processes: int = 1, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Do what is not done yet.
+    """Do the jobs that are not done yet.
 
     Parameters
     ----------
-    cells : sequence of Job
-        What a cell needs stands before it.
-    jobs : int
-        Processes, one thread each. The results do not depend on it.
+    jobs : sequence of Job
+        In an order in which every job comes after those that it needs.
+    processes : int
+        One thread each. The results do not depend on it.
     progress : callable (done, total, text), optional
 
     Returns
     -------
     dict
-        Key of each cell that failed, or whose needs did, and why.
+        Key of each job that failed, or that needs one that failed, and why.
 
     Raises
     ------
     OutputError
         A process died.
     """
-    waiting = {cell.key: cell for cell in cells if not cell.done}
-    tick = _counted(len(waiting), progress)
-    if jobs == 1:
-        return _in_turn(waiting, tick)
+    waiting = {job.key: job for job in jobs if not job.done}
+    count = _counter(len(waiting), progress)
+    if processes == 1:
+        return _run_in_turn(waiting, count)
     with _one_thread_each():
-        return _side_by_side(waiting, jobs, tick)
+        return _run_in_pool(waiting, processes, count)
 
 
-def _counted(total: int, progress: Progress | None) -> Tick:
-    """Tell progress how many cells are done."""
+def _counter(total: int, progress: Progress | None) -> Callable[[Job], None]:
+    """A function to be called with every job that has ended."""
     done = 0
 
-    def tick(cell: Job) -> None:
+    def count(job: Job) -> None:
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, total, cell.title)
+            progress(done, total, job.title)
 
-    return tick
+    return count
 
 
-def _in_turn(waiting: Mapping[str, Job], tick: Tick) -> dict[str, str]:
+def _run_in_turn(waiting: Mapping[str, Job], count: Callable[[Job], None]) -> dict[str, str]:
     failed: dict[str, str] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for key, cell in waiting.items():
-            reason = _spoilt(cell, failed)
+        for key, job in waiting.items():
+            reason = _failed_need(job, failed)
             if reason is None:
                 try:
-                    run_job(cell)
+                    run_job(job)
                 except Exception as error:
-                    reason = _told(error)
+                    reason = _reason(error)
             if reason is not None:
                 failed[key] = reason
-            tick(cell)
+            count(job)
     finally:
         torch.set_num_threads(threads)
     return failed
 
 
-def _side_by_side(waiting: dict[str, Job], jobs: int, tick: Tick) -> dict[str, str]:
+def _run_in_pool(
+    waiting: dict[str, Job], processes: int, count: Callable[[Job], None]
+) -> dict[str, str]:
     failed: dict[str, str] = {}
     others = {child.pid for child in multiprocessing.active_children()}
     running: dict[Future[None], Job] = {}
-    with process_pool(jobs, cannot="run a benchmark", option="--jobs") as pool:
+    with process_pool(processes, cannot="run a benchmark", option="--jobs") as pool:
         try:
             while waiting or running:
-                _submit(pool, waiting, running, failed, tick)
+                for key, job in list(waiting.items()):
+                    unfinished = {*waiting, *(one.key for one in running.values())}
+                    if reason := _failed_need(job, failed):
+                        failed[key] = reason
+                        count(waiting.pop(key))
+                    elif unfinished.isdisjoint(job.needs):
+                        running[pool.submit(run_job, waiting.pop(key))] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    cell, error = running.pop(future), future.exception()
+                    job, error = running.pop(future), future.exception()
                     if isinstance(error, BrokenProcessPool):
                         raise error
                     if error is not None:
-                        failed[cell.key] = _told(error)
-                    tick(cell)
+                        failed[job.key] = _reason(error)
+                    count(job)
         except BaseException:
-            # what a process is at is not worth waiting for: the same command does it again
+            # unfinished jobs are not worth waiting for: the same command does them again
             for child in multiprocessing.active_children():
                 if child.pid not in others:
                     child.terminate()
@@ -108,40 +115,19 @@ def _side_by_side(waiting: dict[str, Job], jobs: int, tick: Tick) -> dict[str, s
     return failed
 
 
-def _submit(
-    pool: ProcessPool,
-    waiting: dict[str, Job],
-    running: dict[Future[None], Job],
-    failed: dict[str, str],
-    tick: Tick,
-) -> None:
-    """Hand out every cell whose needs are met; drop those whose needs failed."""
-    for key, cell in list(waiting.items()):
-        reason = _spoilt(cell, failed)
-        if reason is not None:
-            failed[key] = reason
-            tick(waiting.pop(key))
-        elif not any(need in waiting for need in cell.needs) and not any(
-            other.key in cell.needs for other in running.values()
-        ):
-            running[pool.submit(run_job, waiting.pop(key))] = cell
+def _failed_need(job: Job, failed: Mapping[str, str]) -> str | None:
+    """Why a job cannot be run, if one that it needs has failed."""
+    reason = next((failed[need] for need in job.needs if need in failed), None)
+    return reason and f"not run: {reason.removeprefix('not run: ')}"
 
 
-def _spoilt(cell: Job, failed: Mapping[str, str]) -> str | None:
-    for need in cell.needs:
-        if need in failed:
-            reason = failed[need]
-            return reason if reason.startswith("not run: ") else f"not run: {reason}"
-    return None
-
-
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, MMBindError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let processes that start now use one thread: small networks gain nothing from a second."""
+    """Give one thread to processes that start now: small networks gain nothing from a second."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ |= dict.fromkeys(ONE_THREAD, "1")
     try:

@@ -1,11 +1,10 @@
-"""From scores to a table: mean, spread, and paired differences with an interval. Pure.
-
-Source: shared/PROTOCOLS.md section 2, rule 4.
-"""
+"""From scores to a table: means, sample standard deviations, paired differences with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -15,11 +14,17 @@ from mmbind_train.benchmarks.protocol import REFERENCES
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-Place = tuple[str, int]  # split, seed
+# what a summary averages; None where a score has none
+MEANS = (
+    "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
+    "joules",
+)  # fmt: skip
+ScoreKey = tuple[str, str, int, str]  # row, split, seed, condition
+PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
 
 class Score(Model):
-    """One evaluation; accuracy and macro-F1 lie between 0 and 1."""
+    """One evaluation; accuracy and macro-F1 are between 0 and 1."""
 
     row: str
     method: str
@@ -39,6 +44,11 @@ class Score(Model):
     finetune_steps: int
     finetune_cpu_s: float
     joules: float | None
+
+    @property
+    def key(self) -> ScoreKey:
+        """Row, split, seed and condition."""
+        return self.row, self.split, self.seed, self.condition
 
 
 class Summary(Model):
@@ -80,7 +90,7 @@ class Difference(Model):
 
 
 class Reached(Model):
-    """The least fine-tuning after which a row's mean accuracy is as asked; null: none."""
+    """The least fine-tuning with which a row's mean accuracy reaches a value; null: none."""
 
     row: str
     accuracy: float
@@ -91,37 +101,29 @@ class Reached(Model):
 
 def summarise(scores: Sequence[Score]) -> tuple[Summary, ...]:
     """Means and sample standard deviations of each row and condition, in order of appearance."""
-    places = dict.fromkeys((score.row, score.condition) for score in scores)
-    return tuple(_summary([s for s in scores if (s.row, s.condition) == at]) for at in places)
+    lines = dict.fromkeys((score.row, score.condition) for score in scores)
+    return tuple(_summary([s for s in scores if (s.row, s.condition) == line]) for line in lines)
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
-    first = scores[0]
-    accuracy = [score.accuracy for score in scores]
-    f1 = [score.macro_f1 for score in scores]
     pairing = [s.pairing_accuracy for s in scores if s.pairing_accuracy is not None]
+    same: dict[str, Any] = scores[0].model_dump(
+        include={"row", "method", "condition", "finetune_steps"}
+    )
+    means: dict[str, Any] = {name: _mean([getattr(one, name) for one in scores]) for name in MEANS}
     return Summary(
-        row=first.row,
-        method=first.method,
-        condition=first.condition,
+        **same,
+        **means,
         n=len(scores),
-        accuracy=float(np.mean(accuracy)),
-        accuracy_std=spread(accuracy),
-        macro_f1=float(np.mean(f1)),
-        macro_f1_std=spread(f1),
-        paper_statistic=_mean([s.paper_statistic for s in scores]),
-        pairing_accuracy=float(np.mean(pairing)) if pairing else None,
+        accuracy_std=spread([one.accuracy for one in scores]),
+        macro_f1_std=spread([one.macro_f1 for one in scores]),
+        pairing_accuracy=_mean(pairing),
         pairing_accuracy_std=spread(pairing),
-        n_pairs=_mean([s.n_pairs for s in scores]),
-        finetune_steps=first.finetune_steps,
-        pretrain_cpu_s=float(np.mean([s.pretrain_cpu_s for s in scores])),
-        finetune_cpu_s=float(np.mean([s.finetune_cpu_s for s in scores])),
-        joules=_mean([s.joules for s in scores]),
     )
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; unknown from one value."""
+    """Sample standard deviation; None for fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -134,9 +136,9 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
     """Each row against one of them, or the best baseline of the same condition.
 
     The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
-    over the splits and seeds that all have: one whose hard cells failed is no better for it.
-    It is chosen on the same scores: the difference is rather too small than too large. Where the
-    baselines have no cell in common there is no best one, and no difference.
+    over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
+    It is chosen on the same scores, which makes the difference rather too small than too large.
+    Baselines that have no split and seed in common have no best one: no difference is given.
     """
     found = []
     for condition in dict.fromkeys(score.condition for score in scores):
@@ -155,8 +157,8 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
     return tuple(one for one in found if one is not None)
 
 
-def _best(baselines: Mapping[str, Mapping[Place, float]]) -> str | None:
-    """The baseline of highest mean over the cells that all have; of equal ones the last by name."""
+def _best(baselines: Mapping[str, Mapping[PairKey, float]]) -> str | None:
+    """The baseline of highest mean over what all have; of equal ones the last by name."""
     common = sorted(set.intersection(*map(set, baselines.values()))) if baselines else []
     if not common:
         return None
@@ -167,29 +169,35 @@ def difference(
     row: str,
     baseline: str,
     condition: str,
-    own: Mapping[Place, float],
-    other: Mapping[Place, float],
+    accuracy: Mapping[PairKey, float],
+    reference: Mapping[PairKey, float],
 ) -> Difference | None:
     """Mean of the differences over the splits and seeds that both have, and its interval."""
-    both = [at for at in own if at in other]
+    both = [pair for pair in accuracy if pair in reference]
     if not both:
         return None
-    values = np.array([own[at] - other[at] for at in both])
+    values = np.array([accuracy[pair] - reference[pair] for pair in both])
     splits = [split for split, _ in both]
     low, high = interval(values, splits)
     return Difference(
-        row=row, baseline=baseline, condition=condition, n=len(both), n_splits=len(set(splits)),
-        mean=float(values.mean()), low=low, high=high,
-    )  # fmt: skip
+        row=row,
+        baseline=baseline,
+        condition=condition,
+        n=len(both),
+        n_splits=len(set(splits)),
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+    )
 
 
 def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
-    """Percentile interval of a mean by a bootstrap of two levels: splits, then seeds within each.
+    """Percentile interval of a mean by a bootstrap at two levels: splits, then seeds within each.
 
-    The seeds of one split share the people of fine-tuning and test, so they are no independent
-    draws: a resample takes as many splits as there are, with replacement, and of each one taken
-    its seeds anew, with replacement. Where there is one split only the interval tells of seeds
-    alone, and nothing of other people. The same values give the same interval.
+    The seeds of one split share the people of fine-tuning and test, so they are not independent:
+    a resample draws as many splits as there are, with replacement, and for each of them draws its
+    seeds again, with replacement. With a single split the interval covers its seeds alone, not
+    other people. The same values give the same interval.
 
     Parameters
     ----------
@@ -222,19 +230,18 @@ def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] |
 
 
 def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:
-    """Fewest fine-tuning steps with which each row's mean accuracy is at least as asked."""
+    """Fewest fine-tuning steps with which each row's mean accuracy reaches each value."""
+    curve = sorted(summaries, key=lambda one: one.finetune_steps)
     found = []
-    for row in dict.fromkeys(one.row for one in summaries):
-        curve = sorted((s for s in summaries if s.row == row), key=lambda one: one.finetune_steps)
-        for asked in accuracies:
-            first = next((one for one in curve if one.accuracy >= asked), None)
-            found.append(
-                Reached(
-                    row=row,
-                    accuracy=asked,
-                    condition=first and first.condition,
-                    steps=first and first.finetune_steps,
-                    cpu_s=first and first.finetune_cpu_s,
-                )
+    for row, accuracy in product(dict.fromkeys(one.row for one in summaries), accuracies):
+        first = next((s for s in curve if s.row == row and s.accuracy >= accuracy), None)
+        found.append(
+            Reached(
+                row=row,
+                accuracy=accuracy,
+                condition=first and first.condition,
+                steps=first and first.finetune_steps,
+                cpu_s=first and first.finetune_cpu_s,
             )
+        )
     return tuple(found)

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.conversion.convert import convert
-from mmbind_data.publishing.publish import plan_bundle, publish
+from mmbind_data.publishing.publish import publish
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.partitioning import partition
@@ -44,8 +44,8 @@ def make(root: Path, raw: Path) -> None:
                 "text": "The data is generated."}  # fmt: skip
     permission.write_text(json.dumps(document) + "\n")
     bound = open_bound(root / "bound.zarr")
-    publish(plan_bundle(bound), root / "index-only")
-    publish(plan_bundle(bound, permissions=[permission]), root / "self-contained")
+    publish(bound, root / "index-only")
+    publish(bound, root / "self-contained", permissions=[permission])
     write_known(root)
 
 

@@ -2,7 +2,7 @@
 
 OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE pytest -m benchmark -s tests/benchmarks/test_similarity.py
 
-MMBIND_BENCHMARK_ROWS=100000 measures the large case of facts/performance.md, and
+MMBIND_BENCHMARK_ROWS=100000 measures a large case, and
 MMBIND_BENCHMARK_OPTIONS=1 adds a row for each option.
 """
 

@@ -48,10 +48,10 @@ def test_table_and_json_and_dry_run(mmbind: Mmbind, data: Path, tmp_path: Path) 
     assert result["generated"] is True
     assert len(result["scores"]) == 4
     planned = mmbind(*command, "-o", tmp_path / "r", *FEW, "--dry-run")
-    assert "cells: 1 bind, 2 train, 4 score; 7 done" in planned.stdout
+    assert "jobs: 1 bind, 2 train, 4 score; 7 done" in planned.stdout
 
 
-def test_failed_cells_are_partial(mmbind: Mmbind, data: Path, tmp_path: Path) -> None:
+def test_failed_jobs_are_partial(mmbind: Mmbind, data: Path, tmp_path: Path) -> None:
     document = small_document(switches=["bind"])
     document["rows"][2]["bind"] = {"min_similarity": 2.0}
     (tmp_path / "p.json").write_text(json.dumps(document))

@@ -478,7 +478,7 @@ main()
 @pytest.mark.parametrize(
     ("how", "where"),
     [
-        (signal.SIGINT, "match_sides"),
+        (signal.SIGINT, "join"),
         (signal.SIGINT, "write_bound"),
         (signal.SIGKILL, "write_bound"),
     ],

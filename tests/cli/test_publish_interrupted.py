@@ -63,7 +63,7 @@ def test_a_stopped_command_leaves_nothing_and_runs_again(
         "hydrate": ["hydrate", bundle, "-o", out, *given],
         "pack": ["pack", bundle, "-o", out],
     }[what]
-    where = ("mmbind_data.publishing.archive", "_add", 4) if what == "pack" else RENAME
+    where = ("zipfile", "ZipFile.open", 4) if what == "pack" else RENAME
     told = stopped(how, where, *words)
     assert not out.exists()
     left = list(out.parent.iterdir())
@@ -88,7 +88,7 @@ def test_an_upload_that_was_killed_goes_on(
 ) -> None:
     system, address = s3fs.S3FileSystem(), f"s3://{bucket}/b"
     words = ("publish", workshop.store("bound"), address)
-    stopped("SIGKILL", ("mmbind_data.publishing.upload_s3", "_put", 2), *words)
+    stopped("SIGKILL", ("mmbind_data.publishing.upload_s3", "BucketPrefix.put", 3), *words)
     system.invalidate_cache()
     there = {name.removeprefix(f"{bucket}/b/") for name in system.find(f"{bucket}/b/")}
     assert "README.md" in there

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from mmbind_data.publishing.publish import plan_bundle, publish
+from mmbind_data.io.digests import BUNDLE_OWN, file_entry
+from mmbind_data.publishing.publish import publish
+from mmbind_data.publishing.upload import open_destination, upload
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.store.bound import open_bound
 
@@ -36,14 +38,19 @@ def write_permission(path: Path, source: str, licence: str | None = None) -> Pat
 
 def make_bundle(bound: Path, out: Path, *, allowed: bool, **options: object) -> BundleInfo:
     """Publish; ``allowed``: with a permission for every dataset."""
-    opened = open_bound(bound)
-    permissions = []
-    if allowed:
-        for name in dict.fromkeys(one.dataset_id for one in opened.info.sources):
-            place = out.parent / f"permission-{name}.json"
-            permissions.append(write_permission(place, name, "CC-BY-4.0"))
-    plan = plan_bundle(opened, permissions=permissions, **options)  # type: ignore[arg-type]
-    return publish(plan, out)
+    names = {source.dataset_id for source in open_bound(bound).info.sources} if allowed else ()
+    permissions = [
+        write_permission(out.parent / f"permission-{name}.json", name, "CC-BY-4.0")
+        for name in sorted(names)
+    ]
+    return publish(bound, out, permissions=permissions, **options)  # type: ignore[arg-type]
+
+
+def send(bundle: Path, address: str, *, overwrite: bool = False) -> None:
+    """Upload a bundle that is a folder."""
+    entries = [file_entry(bundle, name) for name in contents(bundle)]
+    assert {entry.path for entry in entries} > set(BUNDLE_OWN)
+    upload(bundle, entries, open_destination(address), overwrite=overwrite)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,8 +11,7 @@ import pytest
 from plain import PLAIN
 from smallstores import write_small_store
 
-from mmbind_data.binding.bind import bind
-from mmbind_data.binding.checks import check_binding
+from mmbind_data.binding.bind import bind, check_binding
 from mmbind_data.binding.inputs import open_inputs
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import BindingError, UsageError

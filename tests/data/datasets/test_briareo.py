@@ -275,7 +275,7 @@ BAD_FILES = {
     "ir of 8 bits": (IR, png(ONES.astype(np.uint8)), "another kind of image .*mode L"),
     "npz empty": (NPZ, b"", "empty file"),
     "npz cut off": (NPZ, raw.npz(ONES / 2)[:-30], "broken file"),
-    "npz key": (NPZ, raw.npz(ONES / 2, "z"), "another array .*arr_0, 171 x 224 .*got z"),
+    "npz key": (NPZ, raw.npz(ONES / 2, "z"), "another variable .*arr_0, 171 x 224 .*got z"),
     "npz shape": (NPZ, raw.npz(ONES[:170] / 2), "another shape .*got 170 x 224"),
     "npz integers": (NPZ, raw.npz(ONES), "another type .*uint16"),
     "npz objects": (NPZ, raw.npz(np.array([None])), "another type .*object"),

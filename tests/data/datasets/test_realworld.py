@@ -400,7 +400,7 @@ BAD_FILES = {
     "no column": ("id,attr_time,attr_x,attr_y\n1,2,3,4", r"no column attr_z .*, got id,attr_time"),
     "column twice": (
         "id,attr_time,attr_x,attr_y,attr_z,attr_y\n1,1000,1,1,1,1",
-        r"column attr_y stands 2 times at .*each wanted column once, got it as columns 4, 6\.",
+        r"column attr_y occurs 2 times at .*each wanted column once, got it as columns 4, 6\.",
     ),
     "another table": ("id,attr_time,attr_lat,attr_lng\n1,2,3,4", r"no column attr_x"),
     "short row": (

@@ -278,7 +278,7 @@ def test_a_wanted_column_that_stands_twice(
     shutil.rmtree(tmp_path / "own.zarr")
     write(["ax", "ay", "az", "gx", "ax", "gz"])
     expected = (
-        rf"column ax stands 2 times at .*sit_0\.{ending}: .*got it as columns 1, 5\. .*the descr"
+        rf"column ax occurs 2 times at .*sit_0\.{ending}: .*got it as columns 1, 5\. .*the descr"
     )
     with pytest.raises(RawLayoutError, match=expected):
         own(tmp_path, json.dumps(document))

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from bundles import blocks_of, contents, make_bundle, streams, write_permission
+from bundles import blocks_of, contents, make_bundle, streams
 from rawdata.truth import Truth
 from reportpages import read_html
 from smallstores import edit_pairs, make_world, write_small_store
@@ -26,7 +26,8 @@ from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import PAPER
 from mmbind_data.errors import IntegrityError, LicenceError, OutputError, UsageError
 from mmbind_data.io.digests import write_manifest
-from mmbind_data.publishing.publish import plan_bundle, preview_publication, publish
+from mmbind_data.publishing.bundle_store import write_published
+from mmbind_data.publishing.publish import preview_publication, publish
 from mmbind_data.spec.descriptor import Licence
 from mmbind_data.store.bound import BoundDataset, open_bound
 from mmbind_data.store.dataset import open_dataset
@@ -146,12 +147,9 @@ def test_only_referenced_rows_and_modalities_are_copied(bound_store: Path, tmp_p
     kept = kept.take([*range(5)])
     pq.write_table(kept, copy / "meta/pairs.parquet")
     bound = open_bound(copy)
-    plan = plan_bundle(bound, permissions=[write_permission(tmp_path / "p.json", "utd-mhad")])
     folder = tmp_path / "out"
     folder.mkdir()
-    from mmbind_data.publishing.bundle_store import write_published
-
-    info = write_published(folder, plan.bound, "self-contained", encoder=False)
+    info = write_published(folder, bound, "self-contained", encoder=False)
     named = {row[f"{m}.uid"] for row in kept.to_pylist() for m in bound.info.modalities}
     named |= set(kept["anchor_uid"].to_pylist())
     held: set[str] = set()
@@ -338,7 +336,7 @@ def test_the_hub_library_reads_the_tables(index_bundle: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("day", ["2026-13-01", "2026-02-30", "20260102", "today", ""])
 def test_a_date_is_a_day_of_the_calendar(bound_store: Path, day: str) -> None:
     with pytest.raises(UsageError, match="bad date at --date: expected a day, YYYY-MM-DD"):
-        plan_bundle(open_bound(bound_store), published=day)
+        preview_publication(bound_store, "unused", published=day)
 
 
 def test_non_commercial_use_is_told_to_catalogues(tmp_path: Path) -> None:
@@ -387,7 +385,7 @@ def test_refusals_leave_nothing(
     place = tmp_path / "place"
     place.mkdir()
     with pytest.raises(error, match=words):
-        publish(plan_bundle(open_bound(bound_store), **options), place / "b")  # type: ignore[arg-type]
+        publish(bound_store, place / "b", **options)  # type: ignore[arg-type]
     assert list(place.iterdir()) == []
 
 
@@ -399,36 +397,35 @@ def test_a_damaged_store_is_not_published(bound_store: Path, tmp_path: Path) -> 
     edit_pairs(copy, {"weight": {0: 2.0}})
     place = tmp_path / "place"
     with pytest.raises(IntegrityError, match=r"pairs\.parquet"):
-        publish(plan_bundle(open_bound(copy)), place / "b")
+        publish(copy, place / "b")
     write_manifest(copy)  # whoever edits can do that too: the content digest tells
     with pytest.raises(IntegrityError, match="digest-differs"):
-        publish(plan_bundle(open_bound(copy)), place / "b")
+        publish(copy, place / "b")
     assert not place.exists()
 
 
 def test_overwrite_replaces_bundles_alone(bound_store: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     make_bundle(bound_store, out, allowed=False)
-    plan = plan_bundle(open_bound(bound_store), data_version="2.0.0")
     with pytest.raises(OutputError, match="exists already"):
-        publish(plan, out)
-    publish(plan, out, overwrite=True)
+        publish(bound_store, out)
+    publish(str(bound_store), str(out), data_version="2.0.0", overwrite=True)
     assert json.loads((out / "bundle.json").read_text())["data_version"] == "2.0.0"
     (tmp_path / "home").mkdir()
     (tmp_path / "home/thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="no bundle that mmbind made"):
-        publish(plan, tmp_path / "home", overwrite=True)
+        publish(bound_store, tmp_path / "home", overwrite=True)
     with pytest.raises(OutputError, match="lies inside"):
-        publish(plan, bound_store / "b")
+        publish(bound_store, bound_store / "b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "home"]
 
 
-def test_rehearsal_decides_and_writes_nothing(bound_store: Path, tmp_path: Path) -> None:
+def test_a_preview_decides_and_writes_nothing(bound_store: Path, tmp_path: Path) -> None:
     found = preview_publication(open_bound(bound_store), tmp_path / "b", mode="self-contained")
-    assert found.plan is None
-    assert "utd-mhad-b" in (found.refusal or "")
+    assert found.bundle is None
+    assert "utd-mhad-b" in found.refusal
     assert found.decision.outcome == "index-only"
-    found = preview_publication(open_bound(bound_store), tmp_path / "b")
-    assert found.plan is not None
-    assert found.plan.bundle.mode == "index-only"
+    found = preview_publication(bound_store, tmp_path / "b")
+    assert found.bundle is not None
+    assert found.bundle.mode == "index-only"
     assert list(tmp_path.iterdir()) == []

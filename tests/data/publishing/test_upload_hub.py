@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundles import contents
+from bundles import contents, send
 from smallhub import TOKEN, SmallHub, small_hub
 
 from mmbind_data.errors import IntegrityError, OutputError, UsageError
 from mmbind_data.io.digests import BUNDLE_OWN
-from mmbind_data.publishing.publish import plan_bundle
-from mmbind_data.publishing.remote import publish_remote, rehearse_remote
-from mmbind_data.publishing.upload_hub import repository, upload_to_hub
-from mmbind_data.spec.bundle import Manifest, ManifestEntry
-from mmbind_data.store.bound import open_bound
+from mmbind_data.publishing.publish import preview_publication, publish
+from mmbind_data.publishing.upload import open_destination
 
 # how the hub's client sends large files, by its own library's view
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -36,51 +33,44 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
         yield server
 
 
-def entries_of(bundle: Path) -> list[ManifestEntry]:
-    manifest = Manifest.model_validate_json((bundle / MANIFEST).read_bytes())
-    own = [ManifestEntry(path=name, bytes=(bundle / name).stat().st_size, sha256="0" * 64)
-           for name in BUNDLE_OWN]  # fmt: skip
-    return [*manifest.files, *own]
-
-
 def uploaded(hub: SmallHub) -> dict[str, bytes]:
     files = hub.repositories["owner/bound"]
     return {name: files[name] for name in sorted(files) if name != ".gitattributes"}
 
 
 def test_publish_to_the_hub(hub: SmallHub, bound_store: Path) -> None:
-    plan = plan_bundle(open_bound(bound_store))
-    sent = rehearse_remote(plan, ADDRESS, overwrite=False)
-    assert hub.asked == []  # a rehearsal asks nobody
-    publish_remote(plan, ADDRESS)
+    planned = preview_publication(bound_store, ADDRESS)
+    assert hub.asked == []  # a preview does not ask the hub
+    published = publish(bound_store, ADDRESS)
+    assert planned.bundle == published
     there = uploaded(hub)
-    assert {one.path: one.bytes for one in sent} == {n: len(c) for n, c in there.items()}
-    assert json.loads(there["bundle.json"])["content_digest"] == plan.bundle.content_digest
+    assert {one.path: one.bytes for one in planned.files} == {n: len(c) for n, c in there.items()}
+    assert json.loads(there["bundle.json"])["content_digest"] == published.content_digest
     assert hub.private == {"owner/bound": True}
     assert list(hub.repositories["owner/bound"])[-1] == MANIFEST  # the last to arrive
     assert hub.large  # the tables went the way of large files
     for name, content in there.items():
         assert TOKEN.encode() not in content, name
     with pytest.raises(OutputError, match=r"exists already.*--overwrite"):
-        publish_remote(plan, ADDRESS)
+        publish(bound_store, ADDRESS)
 
 
 def test_overwrite_deletes_what_the_old_bundle_had_more(
     hub: SmallHub, index_bundle: Path, contained_bundle: Path
 ) -> None:
-    upload_to_hub(contained_bundle, entries_of(contained_bundle), ADDRESS)
-    upload_to_hub(index_bundle, entries_of(index_bundle), ADDRESS, overwrite=True)
+    send(contained_bundle, ADDRESS)
+    send(index_bundle, ADDRESS, overwrite=True)
     assert uploaded(hub) == contents(index_bundle)
     hub.repositories["owner/bound"] = {"thesis.txt": b"thesis"}
-    with pytest.raises(OutputError, match="holds no bundle"):
-        upload_to_hub(index_bundle, entries_of(index_bundle), ADDRESS, overwrite=True)
+    with pytest.raises(OutputError, match="no bundle that mmbind made"):
+        send(index_bundle, ADDRESS, overwrite=True)
 
 
 @pytest.mark.parametrize("path", ["README.md", "bound.zarr/meta/pairs.parquet"])
 def test_what_arrives_otherwise_is_seen(hub: SmallHub, index_bundle: Path, path: str) -> None:
     hub.flip = path
     with pytest.raises(IntegrityError, match=rf"not what was sent at {ADDRESS} {path}"):
-        upload_to_hub(index_bundle, entries_of(index_bundle), ADDRESS)
+        send(index_bundle, ADDRESS)
     assert MANIFEST not in uploaded(hub)
 
 
@@ -89,7 +79,7 @@ def test_a_wrong_token_is_told_and_not_shown(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_someOtherToken")
     with pytest.raises(OutputError, match=r"the hub refuses .*got status 401\. Log in") as caught:
-        upload_to_hub(index_bundle, entries_of(index_bundle), ADDRESS)
+        send(index_bundle, ADDRESS)
     assert "hf_some" not in str(caught.value)
     assert hub.repositories == {}
 
@@ -100,7 +90,7 @@ def test_without_a_hub(monkeypatch: pytest.MonkeyPatch, index_bundle: Path) -> N
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     begin = time.monotonic()
     with pytest.raises(OutputError, match=r"cannot be reached .*Check the connection") as caught:
-        upload_to_hub(index_bundle, entries_of(index_bundle), ADDRESS)
+        send(index_bundle, ADDRESS)
     assert caught.value.exit_code == 4
     assert time.monotonic() - begin < 15
 
@@ -111,4 +101,4 @@ def test_without_a_hub(monkeypatch: pytest.MonkeyPatch, index_bundle: Path) -> N
 )
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(UsageError, match="hf://datasets/owner/name"):
-        repository(address)
+        open_destination(address)

@@ -1,4 +1,4 @@
-"""Every fault that Arrow finds in a text table is told without a word of Arrow's."""
+"""Errors of text tables are explained in plain words, not in those of Arrow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw import tables as decode
 from mmbind_data.raw.files import RawFile
 from mmbind_data.raw.tables import read_csv, read_numbers, read_rows
 
@@ -16,26 +15,26 @@ def raw(content: bytes) -> RawFile:
     return RawFile("a.csv", Path("a.csv"), None, len(content), content=content)
 
 
+NUMBER, WHOLE = "a number in every cell", "a whole number in every cell"
 CSV = {
     "short row": (b"a,b\n1,2\n\n1\n", "unreadable row", "2 cells in every row", "1 in row 3"),
     "long row": (b"a,b\n1,2,3\n", "unreadable row", "2 cells in every row", "3 in row 2"),
-    "text": (b"a,b\n1,2\n1,x y\n", "unreadable row", "a number in every cell",
-             "'x y' in row 3, column 2"),
-    "quote": (b"a,b\n1,it's\n", "unreadable row", "a number in every cell",
-              '"it\'s" in row 2, column 2'),
-    "blank": (b"a,b\n1,\n", "unreadable row", "a number in every cell",
-              "nothing in row 2, column 2"),
-    "half": (b"a,b\n1.5,2\n", "unreadable row", "a whole number in every cell",
-             "'1.5' in row 2, column 1"),
+    "text": (b"a,b\n1,2\n1,x y\n", "unreadable row", NUMBER, "'x y' in row 3, column 2"),
+    "quote": (b"a,b\n1,it's\n", "unreadable row", NUMBER, '"it\'s" in row 2, column 2'),
+    "blank": (b"a,b\n1,\n", "unreadable row", NUMBER, "nothing in row 2, column 2"),
+    "half": (b"a,b\n1.5,2\n", "unreadable row", WHOLE, "'1.5' in row 2, column 1"),
     "only a header": (b"a,b", "no rows", "at least one row of numbers", "none"),
-    "long line": (b"a,b\n" + b"1" * 300 + b",2\n", "unreadable row", "lines of at most 0 MiB",
-                  "a longer one"),
-}  # fmt: skip
+    "long line": (
+        b"a,b\n" + b"1" * (3 << 20) + b",2\n",
+        "unreadable row",
+        "lines of at most 1 MiB",
+        "a longer one",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CSV)
-def test_fault_of_a_csv(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "BLOCK_BYTES", 64)
+def test_fault_of_a_csv(name: str) -> None:
     content, what, expected, got = CSV[name]
     with pytest.raises(RawLayoutError) as caught:
         read_csv(raw(content), ["a", "b"], integers=["a"])

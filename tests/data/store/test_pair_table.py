@@ -16,7 +16,7 @@ from stores import write_coded
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.completion import (
     candidates,
-    complete,
+    complete_groups,
     concatenate,
     original_rows,
     stack_sources,
@@ -54,6 +54,14 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[PairTable, PairTabl
     second = original_rows(b)
     second = replace(second, given={"depth": second.given["depth"]})
     return stack_sources(original_rows(a), second)
+
+
+def complete(
+    anchors: PairTable, partners: PairTable, matches: Matches, names: list[str], hop: int
+) -> PairTable:
+    """All anchors completed by their partners."""
+    everyone, others = np.arange(len(anchors)), np.arange(len(partners))
+    return complete_groups(anchors, everyone, partners, others, matches, names, hop, mean=False)[0]
 
 
 def pseudo(sides: tuple[PairTable, PairTable], shared: tuple[str, ...] = ("depth",)) -> pa.Table:

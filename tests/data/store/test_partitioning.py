@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from rawdata.truth import Truth
 
-from mmbind_data.binding.writing import rebuild_command
+from mmbind_data.binding.rebuild import SourceCommands, source_commands
 from mmbind_data.conversion.convert import convert
 from mmbind_data.errors import FormatError, OutputError, RawLayoutError, UsageError
-from mmbind_data.spec.store import Selection
+from mmbind_data.spec.store import DatasetInfo, Selection
 from mmbind_data.store.dataset import PROVENANCE, RAW_FILES, Dataset, open_dataset
 from mmbind_data.store.partitioning import partition, plan_partition
 from mmbind_data.store.validation import validate
@@ -102,6 +102,13 @@ def test_without_labels_no_label_is_left(motionsense_store: Path, tmp_path: Path
     )
 
 
+def rebuilt(info: DatasetInfo) -> str:
+    """The command that makes a store anew, which is read as it was written."""
+    text = str(source_commands(info))
+    assert str(SourceCommands.parse(text)) == text
+    return text
+
+
 @pytest.mark.parametrize("first_labels", ["all", "none"])
 def test_a_partition_of_a_partition_is_that_of_the_whole(
     motionsense_store: Path, tmp_path: Path, first_labels: Literal["all", "none"]
@@ -128,25 +135,23 @@ def test_a_partition_of_a_partition_is_that_of_the_whole(
         "two.zarr --subjects 2,10 --modalities gyro"
     )
     labels = " --labels none" if first_labels == "none" else ""
-    assert rebuild_command(info) == expected + labels
+    assert rebuilt(info) == expected + labels
     parent = open_dataset(motionsense_store).info
-    assert rebuild_command(parent.model_copy(update={"preset": "paper"})) == (
+    assert rebuilt(parent.model_copy(update={"preset": "paper"})) == (
         "mmbind convert motionsense RAW motionsense.zarr --preset paper"
     )
     chosen = Selection(placements=("waist", "shin"), options={"times": "written"})
-    assert rebuild_command(parent.model_copy(update={"selection": chosen})).endswith(
+    assert rebuilt(parent.model_copy(update={"selection": chosen})).endswith(
         "motionsense.zarr --placement waist,shin --set times=written"
     )
     own = parent.model_copy(update={"dataset_id": "my-gloves"})
-    assert rebuild_command(own) == (
-        "mmbind convert table RAW my-gloves.zarr --descriptor my-gloves.json"
-    )
+    assert rebuilt(own) == ("mmbind convert table RAW my-gloves.zarr --descriptor my-gloves.json")
 
 
 def test_the_rebuild_command_repeats_what_was_chosen(utd_truth: Truth, tmp_path: Path) -> None:
     chosen = {"subjects": ["3"], "modalities": ["acc", "skeleton"]}
     info = convert("utd-mhad", utd_truth.root, tmp_path / "a.zarr", **chosen).info  # type: ignore[arg-type]
-    command = rebuild_command(info)
+    command = rebuilt(info)
     assert command == (
         "mmbind convert utd-mhad RAW utd-mhad.zarr --subjects 3 --modalities acc,skeleton"
     )

@@ -160,7 +160,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "validation in the test": (
         lambda d: d["splits"][0]["people"].update(V=["4"]),
-        "V has no place beside T",
+        "V cannot stand beside T",
     ),
     "chosen on the tested": (
         lambda d: d["validation_splits"][0]["people"].update(A=["5"], V=["6"]),
@@ -168,15 +168,15 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "a seed of its own": (
         lambda d: d["rows"][1].update(train={"seed": 5}),
-        "row mim has train.seed, which is said by seeds",
+        "row mim has train.seed, which seeds sets",
     ),
     "other inputs in the test": (  # the published MPM was tested on other modalities
         lambda d: d["rows"][1].update(evaluate={"modalities": ["acc"]}),
-        "row mim has evaluate.modalities, which is said by modalities",
+        "row mim has evaluate.modalities, which modalities sets",
     ),
     "labels apart": (
         lambda d: d["evaluate"].update(label_fraction=0.5),
-        "the protocol has evaluate.label_fraction, which is said by conditions",
+        "the protocol has evaluate.label_fraction, which conditions sets",
     ),
     "nobody at all": (
         lambda d: d["splits"][0]["people"].update(B=[]),
@@ -276,7 +276,7 @@ def test_what_is_said_of_labels_holds_for_rows_with_a_recipe() -> None:
 def test_rows_are_compared_with_one_of_them(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps(small_document(against="mmbnid")))
-    with pytest.raises(FormatError, match="compared with what is none of them at against"):
+    with pytest.raises(FormatError, match="compared with an unknown row at against"):
         load_protocol(path)
     path.write_text(json.dumps(small_document(against="mmbind")))
     assert load_protocol(path).against == "mmbind"

@@ -13,19 +13,17 @@ import pytest
 from benchdata import NAMES, small_document, write_protocol, write_raw
 from PIL import Image
 
-from mmbind_data.errors import OutputError, RawLayoutError, UsageError
+from mmbind_data.errors import LeakError, OutputError, RawLayoutError, UsageError
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
-from mmbind_data.store.partitioning import partition
 from mmbind_data.testing.generated import write_utd_mhad
-from mmbind_train.benchmarks.jobs import Job, judge_pairs, read_joules, run_job
-from mmbind_train.benchmarks.node_stores import find_raw, prepare
-from mmbind_train.benchmarks.plan import BenchmarkRequest, apply_request
+from mmbind_train.benchmarks.jobs import read_joules
+from mmbind_train.benchmarks.pairing_accuracy import judge_pairs
+from mmbind_train.benchmarks.plan import BenchmarkRequest
 from mmbind_train.benchmarks.protocol import Protocol
 from mmbind_train.benchmarks.results import Results, table_rows
 from mmbind_train.benchmarks.run import benchmark, plan_benchmark
 from mmbind_train.evaluation.evaluate import evaluate
-from mmbind_train.training.cache_keys import code_digest
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +125,7 @@ def test_pairing_accuracy_is_that_of_a_naive_loop(done: tuple[Path, Results]) ->
             skeleton, gyro = label[row["skeleton.uid"]], label[row["gyro.uid"]]
             hits += skeleton == gyro
         naive.add(hits / len(rows))
-        assert judge_pairs(path, (store,)) == {"pairing_accuracy": hits / len(rows)}
+        assert judge_pairs(path, [store]) == hits / len(rows)
     assert {one.pairing_accuracy for one in results.scores if one.row != "upper_bound"} == naive
     assert {one.n_pairs for one in results.scores if one.row == "mmbind"} == {240}
 
@@ -214,29 +212,23 @@ def test_paper_statistic_changes_nothing_else(
 
 
 def test_interrupted_benchmark_goes_on(
-    done: tuple[Path, Results], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Results], data: Path, tmp_path: Path
 ) -> None:
     root, results = done
-    count = 0
 
-    def stopping(cell: Job) -> None:
-        nonlocal count
-        count += 1
-        if count == 8:
+    def stop_after_seven(done: int, total: int, title: str) -> None:
+        if title.startswith(("bind", "train", "test")) and done == 7:
             raise KeyboardInterrupt
-        run_job(cell)
 
-    monkeypatch.setattr("mmbind_train.benchmarks.scheduler.run_job", stopping)
     request = BenchmarkRequest(root / "small.json", data, seeds=1, paper_statistic=True)
     with pytest.raises(KeyboardInterrupt):
-        benchmark(request, tmp_path / "out", jobs=1)
+        benchmark(request, tmp_path / "out", jobs=1, progress=stop_after_seven)
     assert not (tmp_path / "out" / "results.json").exists()
     before = stamps(tmp_path)
-    # as if it was stopped between the work and its record: that cell is done again
+    # as if it was stopped between the work and its record: that job is done again
     unfinished = min((tmp_path / "out/work/generated/runs").glob("*.json"))
     unfinished.unlink()
     del before[unfinished.relative_to(tmp_path).as_posix()]
-    monkeypatch.setattr("mmbind_train.benchmarks.scheduler.run_job", run_job)
     resumed = benchmark(request, tmp_path / "out", jobs=1)
     assert figures(resumed) == [one for one in figures(results) if one["seed"] == 0]
     after = stamps(tmp_path)
@@ -257,12 +249,12 @@ def test_a_change_repeats_what_it_touches_only(
     new = set(stamps(tmp_path)) - set(before)
     assert {Path(name).parent.name for name in new} == {"scores"}
     assert len([name for name in new if "result" not in name]) == 8
-    outlook = plan_benchmark(BenchmarkRequest(path, data), tmp_path / "new", work=work)
-    assert outlook.exact
-    assert outlook.n_cells == {"bind": 4, "train": 10, "score": 20}
-    assert outlook.n_done == 4 + 10 + 8
-    assert outlook.seconds is not None
-    assert outlook.seconds > 0
+    preview = plan_benchmark(BenchmarkRequest(path, data), tmp_path / "new", work=work)
+    assert preview.exact
+    assert preview.n_jobs == {"bind": 4, "train": 10, "score": 20}
+    assert preview.n_done == 4 + 10 + 8
+    assert preview.seconds is not None
+    assert preview.seconds > 0
 
 
 def test_finished_results_are_not_replaced_by_fewer_or_others(
@@ -273,7 +265,7 @@ def test_finished_results_are_not_replaced_by_fewer_or_others(
     work = out / "work"
     shutil.copytree(root / "out", out)
     before = {one.name: one.read_bytes() for one in out.iterdir() if one.is_file()}
-    fewer = r"not all .*of the 20 figures there, such as mmbind.*--work \S+/out/work lends"
+    fewer = r"not all .*of the 20 figures there, such as mmbind.*--work \S+/out/work it reuses"
     other = write_protocol(tmp_path / "small.json", train={"budget": {"steps": 3, "batch": 16}})
     document = small_document()
     document["rows"][2]["bind"] = {"top_k": 3}
@@ -358,7 +350,7 @@ def test_validation_never_opens_the_test(data: Path, tmp_path: Path) -> None:
     assert set(open_dataset(held_out).info.subjects) == {"5"}
     with pytest.raises(RawLayoutError, match=r"role T are not in the data.*no 9 among 1, 2"):
         benchmark(BenchmarkRequest(path, data), tmp_path / "t", jobs=1)
-    with pytest.raises(OutputError, match="other results stand there"):
+    with pytest.raises(OutputError, match="the folder has other results"):
         benchmark(BenchmarkRequest(write_protocol(path), data), tmp_path / "v", jobs=1)
 
 
@@ -383,17 +375,16 @@ def test_generated_and_measured_do_not_mix(
 
 
 def test_a_sample_in_two_stages_is_refused(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Results], data: Path, tmp_path: Path
 ) -> None:
-    from mmbind_train.benchmarks import node_stores as preparation
-
-    def sloppy(*words: Any, **options: Any) -> Any:
-        return partition(*words, **options | {"subjects": ["1"]})
-
-    monkeypatch.setattr(preparation, "partition", sloppy)
-    path = write_protocol(tmp_path / "p.json")
-    with pytest.raises(ValueError, match="samples are in pretrain and in finetune"):
-        benchmark(BenchmarkRequest(path, data), tmp_path / "out", jobs=1)
+    root, _ = done
+    shutil.copytree(root / "out" / "work", tmp_path / "work")
+    nodes = tmp_path / "work" / "generated" / "nodes"
+    (finetune,), (test,) = nodes.glob("C-*.zarr"), nodes.glob("T-*.zarr")
+    shutil.rmtree(finetune)
+    test.rename(finetune)
+    with pytest.raises(LeakError, match=r"samples are in finetune and in test.*6 in both"):
+        benchmark(BenchmarkRequest(root / "small.json", data), tmp_path, jobs=1)
 
 
 @pytest.mark.parametrize(
@@ -441,58 +432,6 @@ def test_data_is_made_where_none_is_given(tmp_path: Path, monkeypatch: pytest.Mo
     assert results.generated
     assert results.changes[0] == "1 steps of every training"
     assert {one.finetune_steps for one in results.scores} == {1}
-
-
-def test_a_corrected_descriptor_is_converted_anew(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mmbind_data.datasets import registry as datasets
-
-    protocol, asked, _ = apply_request(BenchmarkRequest(write_protocol(tmp_path / "p.json"), data))
-
-    def converted() -> tuple[Path, str]:
-        splits, raw = asked.splits, find_raw(protocol, data)
-        found = prepare(protocol, raw, tmp_path / "work", splits, asked.held_out)
-        (path,), (digest,) = found.sources.values(), found.digests.values()
-        return path, digest
-
-    before = converted()
-    assert converted() == before
-    real = datasets._built_in()
-    document = json.loads(real["utd-mhad"].read_text())
-    document["labels"]["a1"] = "corrected"
-    corrected = tmp_path / "utd_mhad.json"
-    corrected.write_text(json.dumps(document))
-    monkeypatch.setattr(datasets, "_built_in", lambda: {**real, "utd-mhad": corrected})
-    after = converted()
-    assert after[0] != before[0]
-    assert after[1] != before[1]
-    assert "corrected" in open_dataset(after[0]).info.labels
-
-
-def test_code_digest_follows_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mmbind_train.training import cache_keys as fingerprint
-    from mmbind_train.training import methods
-
-    before = code_digest(methods)
-    assert before == code_digest(methods)
-    real = fingerprint._source
-    for changed, differs in (
-        ("mmbind_train.objectives.info_nce", True), ("mmbind_data.store.dataset", True),
-        ("mmbind_train.benchmarks.results", False), ("mmbind_data.reports.bound_report", False),
-    ):  # fmt: skip
-        edited = tmp_path / f"{changed}.py"
-        source = real(changed)
-        edited.write_bytes(source.read_bytes() + b"\n# edited\n")
-        monkeypatch.setattr(
-            fingerprint,
-            "_source",
-            lambda name, at=edited, one=changed: at if name == one else real(name),
-        )
-        code_digest.cache_clear()
-        assert (code_digest(methods) != before) is differs, changed
-    monkeypatch.setattr(fingerprint, "_source", real)
-    code_digest.cache_clear()
 
 
 def test_energy_is_the_sum_of_the_packages(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from smallstores import FRAMES, write_small_store
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
-from mmbind_train.benchmarks.jobs import judge_pairs
+from mmbind_train.benchmarks.pairing_accuracy import judge_pairs
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
 from mmbind_train.evaluation import finetune as finetune_module
 from mmbind_train.evaluation.evaluate import evaluate
@@ -152,8 +152,8 @@ def test_bind_and_benchmark_judge_pairs_alike(tmp_path: Path) -> None:
         options = replace(TEXTS if shared == "label" else PLAIN, label_map=label_map)
         info = bind(stores, out, shared=shared, options=options, overwrite=True)
         assert info.pairing_accuracy == expected
-        assert judge_pairs(out, tuple(stores)) == {"pairing_accuracy": expected}
+        assert judge_pairs(out, stores) == expected
     # neither store has a word of the other
     strange = made(tmp_path, "s", "acc gyro", ("sit", "lie"))
     bind([stores[0], strange], out, shared="acc", options=PLAIN, overwrite=True)
-    assert judge_pairs(out, (stores[0], strange)) == {"pairing_accuracy": None}
+    assert judge_pairs(out, (stores[0], strange)) is None

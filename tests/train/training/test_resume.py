@@ -20,8 +20,8 @@ from smallstores import World
 
 from mmbind_data.errors import OutputError, TrainingError
 from mmbind_data.io.atomic import staging_path
-from mmbind_train.benchmarks import jobs as cells
-from mmbind_train.benchmarks.jobs import Job, TrainJob, read_record, run_job
+from mmbind_train.benchmarks import jobs as benchmark_jobs
+from mmbind_train.benchmarks.jobs import Job, TrainTask, read_record, run_job
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
 from mmbind_train.training import run_folder as runs
 from mmbind_train.training.checkpoint import Checkpoint
@@ -122,15 +122,15 @@ def test_cpu_time_is_that_of_all_the_calls_that_it_took(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     method: str, stop: int, kept: int,
 ) -> None:  # fmt: skip
-    job = TrainJob(world.bound, method, CONFIG)
-    cell = Job("key", job, tmp_path / "runs" / "run", (), "a training")
-    monkeypatch.setattr(cells, "train", partial(train, checkpoint_every=20))
+    task = TrainTask(world.bound, method, CONFIG)
+    job = Job("key", task, tmp_path / "runs" / "run", (), "a training")
+    monkeypatch.setattr(benchmark_jobs, "train", partial(train, checkpoint_every=20))
     count_steps_as_seconds(monkeypatch)
     stop_behind(monkeypatch, stop, Stop())
     with pytest.raises(Stop):
-        run_job(cell)
-    run_job(cell)
-    record = read_record(cell)
+        run_job(job)
+    run_job(job)
+    record = read_record(job)
     assert record["found"]["earlier_cpu_s"] == kept
     assert record["cpu_seconds"] == 50
 
