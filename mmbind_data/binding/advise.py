@@ -22,7 +22,7 @@ from mmbind_data.binding.options import BindOptions
 from mmbind_data.embedding.vectors import EmbedFunction, embed_raw
 from mmbind_data.errors import BindingError
 from mmbind_data.matching.candidates import union_of_pairs
-from mmbind_data.matching.csls import csls
+from mmbind_data.matching.csls import csls_of_pairs
 from mmbind_data.matching.dtw import dtw_pairs, elastic_signals
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.shortlist import shortlist
@@ -393,7 +393,7 @@ def partner_scores(
     )
     score = warped.astype(np.float64)
     if corrected:
-        score = csls(row_a, row_b, score, (len(a), len(b)), options.rule.csls_k)
+        score = csls_of_pairs(row_a, row_b, score, (len(a), len(b)), options.rule.csls_k)
     scores = suitability.csls_of_products(similarity) - NON_CANDIDATE_PENALTY
     scores[row_a, row_b] = np.round(score, suitability.DECIMALS)
     return np.asarray(scores)

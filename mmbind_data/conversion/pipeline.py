@@ -86,7 +86,7 @@ def convert_dataset(
                 raise
             kept = _keep_units(staging)
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
-                raise failed(out, error, doing=doing, next_step=kept) from error
+                raise failed(out, error, doing=doing, fix=kept) from error
             raise
         discard(staging)
     n_resumed = sum(result.resumed for result in results)

@@ -1,4 +1,4 @@
-"""Results appear whole or not at all: a staging folder beside the target, then one rename."""
+"""Atomic results: written into a hidden folder beside the target, then renamed to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_output(
     replaces: Kind = "store",
     ours: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Refuse a target that exists, or that lies in the way of an input, before any work is done.
+    """Refuse a target that exists, or that is inside an input, before any work is done.
 
     An overwrite that was killed between its two renames is undone first.
 
@@ -48,64 +48,51 @@ def check_output(
     ----------
     out : Path
     overwrite : bool
-        Something of the same kind that mmbind made may stand there.
+        Whether a result of the same kind that mmbind made may be replaced.
     doing : str
-        Begins the message.
+        What the caller does, as it follows "cannot" in messages.
     inputs : iterable of path
         Stores that the result is made from, or refers to.
     replaces : {"store", "run", "bundle", "export", "archive", "report"}
         What may be overwritten.
     ours : callable (path) -> bool, optional
-        Whether what stands there is of that kind; by default a folder with its document.
+        Whether a path is of that kind; by default a folder with its document is.
 
     Raises
     ------
     OutputError
     """
     ours = ours or partial(_replaceable, replaces=replaces)
-    place = out.resolve()
     for path in inputs:
-        if is_remote(path):
-            continue
-        if place == Path(path).resolve() or Path(path).resolve() in place.parents:
-            expected, got = "a path outside the inputs", f"{out} within {path}"
+        if not is_remote(path) and out.resolve().is_relative_to(Path(path).resolve()):
             what = "the output is one of the inputs, or lies inside one"
-            raise OutputError(cannot=doing, problem=what, at=out, expected=expected, got=got)
+            expected, got = "a path outside the inputs", f"{out} within {path}"
+            raise _refusal(out, doing, what, expected, got)
     if not os.path.lexists(out) and os.path.lexists(_replaced(out)):
         _replaced(out).rename(out)
     if not os.path.lexists(out):
         return
     found = "a folder" if out.is_dir() else "a file"
     if not overwrite:
-        step = "Choose another path, or replace it with --overwrite."
-        expected = "a path that does not exist"
-        raise OutputError(
-            cannot=doing,
-            problem="the output exists already",
-            at=out,
-            expected=expected,
-            got=found,
-            fix=step,
-        )
+        fix = "Choose another path, or replace it with --overwrite."
+        what, expected = "the output exists already", "a path that does not exist"
+        raise _refusal(out, doing, what, expected, found, fix)
     if not ours(out):
-        step = "Choose another path, or remove it yourself."
-        what = f"what stands there is no {replaces} that mmbind made"
+        what = f"the existing output is no {replaces} that mmbind made"
         expected = f"{'an' if replaces[0] in 'ae' else 'a'} {replaces} to overwrite"
-        raise OutputError(
-            cannot=doing,
-            problem=what,
-            at=out,
-            expected=expected,
-            got=f"{found} of another kind",
-            fix=step,
-        )
+        fix = "Choose another path, or remove it yourself."
+        raise _refusal(out, doing, what, expected, f"{found} of another kind", fix)
     locked = _write_protected(out)
     if locked is not None:
-        step = "Choose another path, or give yourself write permission."
-        what, expected = "what stands there cannot be deleted", "folders with write permission"
-        raise OutputError(
-            cannot=doing, problem=what, at=out, expected=expected, got=f"{locked} without", fix=step
-        )
+        what, expected = "the existing output cannot be deleted", "folders with write permission"
+        fix = "Choose another path, or give yourself write permission."
+        raise _refusal(out, doing, what, expected, f"{locked} without", fix)
+
+
+def _refusal(
+    out: Path, doing: str, problem: str, expected: str, got: object, fix: str = ""
+) -> OutputError:
+    return OutputError(cannot=doing, problem=problem, at=out, expected=expected, got=got, fix=fix)
 
 
 def staging_path(out: Path) -> Path:
@@ -114,7 +101,7 @@ def staging_path(out: Path) -> Path:
 
 
 def _replaced(out: Path) -> Path:
-    """Where the old result waits while the new one takes its place."""
+    """Where the old result is kept while the new one takes its place."""
     return out.parent / f".{out.name}.replaced"
 
 
@@ -124,7 +111,7 @@ def make_folder(path: Path, *, doing: str) -> None:
     Raises
     ------
     OutputError
-        The place is read-only, or something on the way is a file.
+        The folder is read-only, or a part of the path is a file.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -132,22 +119,17 @@ def make_folder(path: Path, *, doing: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OutputError(
-            cannot=doing,
-            problem="the output cannot be written",
-            at=path.parent,
-            expected="a folder with write permission",
-            got=error.strerror or str(error),
-            fix="Choose an output path in a folder that you can write to.",
-        ) from error
+        what, expected = "the output cannot be written", "a folder with write permission"
+        fix = "Choose an output path in a folder that you can write to."
+        raise _refusal(path.parent, doing, what, expected, error, fix) from error
 
 
 @contextmanager
 def claimed(out: Path, *, doing: str) -> Iterator[None]:
-    """Keep the target for this process: two writers would mix their files.
+    """Lock the target for this process: two writers would mix their files.
 
-    The lock file lies in the folder for temporary files, where it is no litter and where it can
-    stay: deleting a lock that somebody waits for lets a third process in.
+    The lock file is kept in the folder for temporary files and never deleted: deleting a lock that
+    another process waits for would let a third one in.
 
     Raises
     ------
@@ -160,11 +142,8 @@ def claimed(out: Path, *, doing: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        step = "Wait for it, or choose another path."
-        what = "another mmbind command writes there"
-        raise OutputError(
-            cannot=doing, problem=what, at=out, expected="no other", got="a running one", fix=step
-        ) from error
+        what, fix = "another mmbind command writes there", "Wait for it, or choose another path."
+        raise _refusal(out, doing, what, "no other", "a running one", fix) from error
     try:
         yield
     finally:
@@ -180,7 +159,7 @@ def staged(
     inputs: Iterable[str | Path] = (),
     replaces: Kind = "store",
 ) -> Iterator[Path]:
-    """Give a fresh folder to write into; on success it becomes ``out``, on failure it is removed.
+    """Create a folder to write into; on success it becomes ``out``, on failure it is removed.
 
     Parameters are those of `check_output`.
 
@@ -212,14 +191,15 @@ def staged_file(out: Path, check: Callable[[], None], *, doing: str) -> Iterator
     ----------
     out : Path
     check : callable
-        Refuses what stands at ``out``; asked before anything is written and before it is replaced.
+        Raises if ``out`` may not be replaced; called before the file is written and before it is
+        renamed.
     doing : str
-        Begins the message.
+        As in `check_output`.
 
     Raises
     ------
     OutputError
-        See `claimed`; what ``check`` raises; or writing failed.
+        See `claimed`; from ``check``; or writing failed.
     """
     check()
     make_folder(out.parent, doing=doing)
@@ -242,10 +222,10 @@ def staged_file(out: Path, check: Callable[[], None], *, doing: str) -> Iterator
 def resumable(
     out: Path, *, overwrite: bool, doing: str, replaces: Kind = "store"
 ) -> Iterator[tuple[Path, Path]]:
-    """Give a folder for the result and one that outlives a failure, to go on from.
+    """Give a folder for the result, and one for checkpoints, from which a later call goes on.
 
-    Both may hold what an earlier call left. On success the first becomes ``out`` and the second is
-    removed. After a training that diverged both are: it would diverge again.
+    Both may hold files of an earlier call that failed. On success the first becomes ``out`` and the
+    second is removed. After a training that diverged both are removed: it would diverge again.
 
     Parameters are those of `check_output`.
 
@@ -264,38 +244,30 @@ def resumable(
             yield result, kept
             commit(result, out, overwrite=overwrite, doing=doing, replaces=replaces)
         except BaseException as error:
-            step = f"What is done is kept in {folder}: run the same command to go on."
+            fix = f"Finished work is kept in {folder}: run the same command to go on."
             if isinstance(error, TrainingError) or not (kept.is_dir() and any(kept.iterdir())):
                 remove(folder)
-                step = ""
+                fix = ""
             if isinstance(error, OSError) and not isinstance(error, MMBindError):
-                raise failed(out, error, doing=doing, next_step=step) from error
+                raise failed(out, error, doing=doing, fix=fix) from error
             raise
         remove(folder)
 
 
-def failed(out: Path, error: OSError, *, doing: str, next_step: str = "") -> OutputError:
+def failed(out: Path, error: OSError, *, doing: str, fix: str = "") -> OutputError:
     """The error for a disk that is full or gone while a result is written."""
-    got = error.strerror or str(error)
-    return OutputError(
-        cannot=doing,
-        problem="writing failed",
-        at=out,
-        expected="a disk with space",
-        got=got,
-        fix=next_step,
-    )
+    return _refusal(out, doing, "writing failed", "a disk with space", error, fix)
 
 
 def commit(
     folder: Path, out: Path, *, overwrite: bool, doing: str, replaces: Kind = "store"
 ) -> None:
-    """Make ``folder`` durable and rename it to ``out``; what stood there goes last.
+    """Put ``folder`` on disk and rename it to ``out``; an old result is deleted last.
 
     Raises
     ------
     OutputError
-        Something has come to stand at ``out`` meanwhile that may not be replaced.
+        Meanwhile ``out`` has come to exist and may not be replaced.
     """
     _sync_all(folder)
     check_output(out, overwrite=overwrite, doing=doing, replaces=replaces)
@@ -309,15 +281,15 @@ def commit(
         if os.path.lexists(replaced) and not os.path.lexists(out):
             replaced.rename(out)
         raise
-    with suppress(OSError):  # some file systems cannot: the result stands there all the same
+    with suppress(OSError):  # some file systems cannot: the result is there all the same
         _sync(out.parent)
     discard(replaced)
 
 
 def discard(path: Path) -> None:
-    """Delete what a finished result does not need; that it cannot be deleted is no failure.
+    """Delete what a finished result does not need, if possible: failing to do so is no error.
 
-    It loses its name first: half of an old result must never be taken for the whole.
+    It is renamed first: a half-deleted result must never be taken for a whole one.
     """
     if not os.path.lexists(path):
         return
@@ -330,7 +302,7 @@ def discard(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder tree; nothing happens where there is none."""
+    """Delete a file or a folder tree, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -339,18 +311,18 @@ def remove(path: Path) -> None:
 
 
 def _write_protected(out: Path) -> Path | None:
-    """A folder of a result that may not be changed, if any; of a link the link alone goes."""
+    """A folder of a result that may not be changed, if any; of a link only itself is deleted."""
     if out.is_symlink():
         return None
     folders = (Path(folder) for folder, _, _ in os.walk(out))
-    return next((one for one in folders if not os.access(one, os.W_OK | os.X_OK)), None)
+    return next((path for path in folders if not os.access(path, os.W_OK | os.X_OK)), None)
 
 
 def _replaceable(out: Path, replaces: Kind) -> bool:
     """Whether --overwrite may delete it: a home folder must survive a typing error."""
     if not out.is_dir():
         return False
-    # Other programs write Zarr and runs too: the document has to name us.
+    # other programs write Zarr and runs too: the document has to name mmbind
     document = out / DOCUMENTS[replaces]
     ours = document.is_file() and b'"mmbind' in document.read_bytes()
     return ours or not any(out.iterdir())
@@ -359,12 +331,12 @@ def _replaceable(out: Path, replaces: Kind) -> bool:
 def _sync_all(folder: Path) -> None:
     """Put all files on disk, and then the folders that name them.
 
-    Many at a time: the disk's journal takes them in one go, which is ten times as fast.
+    In many threads, because the disk's journal takes them together: ten times as fast.
     """
     paths = [folder, *folder.rglob("*")]
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
-        for wanted in (Path.is_file, Path.is_dir):
-            deque(pool.map(_sync, filter(wanted, paths)), maxlen=0)  # raises what went wrong
+        for kind in (Path.is_file, Path.is_dir):
+            deque(pool.map(_sync, filter(kind, paths)), maxlen=0)  # raises what went wrong
 
 
 def _sync(path: Path) -> None:

@@ -54,7 +54,7 @@ class ArrayDigest:
     dtype : str
         Little-endian numpy type, such as ``<f4``.
     row_shape : tuple of int
-        Shape behind the first axis.
+        Shape without the first axis.
     """
 
     def __init__(self, dtype: str, row_shape: tuple[int, ...]) -> None:
@@ -68,19 +68,19 @@ class ArrayDigest:
         canonical = np.ascontiguousarray(rows, dtype=self._dtype)
         if canonical.dtype.kind == "f":
             absent = np.isnan(canonical)
-            if absent.any():  # a NaN has many bit patterns; one of them stands for all
+            if absent.any():  # NaN has many bit patterns: all are digested as one of them
                 canonical = np.where(absent, np.array(np.nan, canonical.dtype), canonical)
         self._n_rows += len(canonical)
         self._hash.update(canonical.data)
 
     def line(self, path: str) -> str:
-        """Text that names path, type, shape and digest."""
+        """Text with path, type, shape and digest."""
         shape = "x".join(str(size) for size in (self._n_rows, *self._row_shape))
         return f"array {path} {self._dtype.str} {shape} {self._hash.hexdigest()}"
 
 
 def table_line(path: str, columns: Mapping[str, list[Any]]) -> str:
-    """Text that names a table and the digest of its values, column by column."""
+    """Text with the name of a table and the digest of its values, column by column."""
     digest = hashlib.sha256()
     for name, values in columns.items():
         digest.update(canonical_json([name, values]).encode())
@@ -105,7 +105,7 @@ def file_entry(root: Path, path: str) -> ManifestEntry:
 
 
 def store_files(root: Path, own: tuple[str, str] = (MANIFEST, SUMS)) -> Iterator[str]:
-    """Relative POSIX paths of all files below ``root``, sorted, without the manifest's own two."""
+    """Relative POSIX paths of all files below ``root``, sorted, without the two manifests."""
     yield from (path for path in sorted(files_below(root)) if path not in own)
 
 
@@ -124,14 +124,14 @@ def write_manifest(
 ) -> Manifest:
     """Write MANIFEST.json and SHA256SUMS for every file of a finished store, or bundle.
 
-    A store's SHA256SUMS stands in meta/ and holds paths from the store's root: check it with
-    ``cd STORE && sha256sum -c meta/SHA256SUMS``. A bundle's two stand in its root.
+    The SHA256SUMS of a store is in meta/ and holds paths from the store's root: check it with
+    ``cd STORE && sha256sum -c meta/SHA256SUMS``. The two documents of a bundle are in its root.
 
     Parameters
     ----------
     root : Path
     known : iterable of ManifestEntry
-        Of files that need not be read again.
+        Entries of files that need not be read again.
     own : (str, str)
         Paths of the two documents.
     """

@@ -1,7 +1,7 @@
-"""Where a path leads: to this machine's disk, or to an S3 bucket that is read in place.
+"""Paths on this machine's disk and in S3 buckets, which are read in place.
 
-What lies in a bucket is never downloaded as a whole: documents, tables and shards are fetched when
-they are asked for.
+A store in a bucket is never downloaded as a whole: documents, tables and shards are fetched when
+they are needed.
 """
 
 from __future__ import annotations
@@ -9,46 +9,55 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mmbind_data.errors import FormatError, MMBindError, UsageError, printable
+from mmbind_data.errors import FormatError, MMBindError, UsageError
 
 if TYPE_CHECKING:
+    from upath import UPath
     from zarr.storage import FsspecStore
 
 
 S3 = "s3://"
 INSTALL = "Install what it needs: pip install 'mmbind[s3]'."
 CREDENTIALS = (
-    "Credentials are taken from where AWS's own tools take them: AWS_PROFILE, AWS_ACCESS_KEY_ID "
+    "Credentials are found as by AWS's own tools: AWS_PROFILE, AWS_ACCESS_KEY_ID "
     "and AWS_SECRET_ACCESS_KEY, ~/.aws; another service's address from AWS_ENDPOINT_URL."
 )
-# A wrong address is told within seconds; slow answers of a busy service are waited for.
+# a wrong address fails within seconds, while slow answers of a busy service are waited for
+S3_ANSWERS = {
+    "PermissionError": "access denied, or an unknown key",
+    "FileNotFoundError": "no such bucket",
+    "NoCredentialsError": "no credentials",
+    "EndpointConnectionError": "no answer from the service",
+    "ConnectTimeoutError": "no answer from the service",
+}
 CONFIG = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3}}
 
 
-def is_remote(path: object) -> bool:
-    """Whether a path, or the text of one, leads to a bucket.
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is an address of S3, as text or from `locate`.
 
     >>> is_remote("s3://bucket/a.zarr"), is_remote(Path("a.zarr"))
     (True, False)
     """
-    return path.startswith(S3) if isinstance(path, str) else not isinstance(path, os.PathLike)
+    return str(path).startswith(S3)
 
 
 def locate(path: str | Path) -> Path:
-    """Turn a path given by a user into one to read from.
+    """Turn a path or an address of S3 into a path to read from.
 
     Parameters
     ----------
     path : str or Path
-        A text that begins with ``s3://`` leads to a bucket, everything else to the disk.
+        A text that begins with ``s3://`` is an address in a bucket, everything else is a path.
 
     Returns
     -------
     Path
-        Of a bucket an object with the methods of a Path by which stores are read.
+        For an address a `upath.UPath`, which has the methods of a Path that reading needs.
 
     Raises
     ------
@@ -64,7 +73,7 @@ def locate(path: str | Path) -> Path:
     bucket, prefix = bucket_and_prefix(path)
     system = s3_system("read")
     with s3_errors("read", path, FormatError):
-        system.invalidate_cache()  # somebody may have written since the last look
+        system.invalidate_cache()  # the bucket may have changed since the last look
         system.exists(f"{bucket}/{prefix}")
     from upath import UPath
 
@@ -77,27 +86,16 @@ def bucket_and_prefix(address: str) -> tuple[str, str]:
     Raises
     ------
     UsageError
-        Also where a key and its secret stand in the address: it would be written into documents.
+        Not an address; or it holds a key and its secret, which would be written into documents.
     """
     bucket, _, prefix = address.removeprefix(S3).partition("/")
     prefix = prefix.strip("/")
+    wrong = partial(UsageError, cannot="use an address of S3", expected="s3://bucket/prefix")
     if "@" in bucket or ":" in bucket:
-        raise UsageError(
-            cannot="use an address of S3",
-            problem="it names more than a bucket",
-            at=S3,
-            expected="s3://bucket/prefix",
-            got="a key or an access point in front",
-            fix=CREDENTIALS,
-        )
+        what, got = "it names more than a bucket", "a key or an access point in front"
+        raise wrong(problem=what, at=S3, got=got, fix=CREDENTIALS)
     if not bucket or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
-        raise UsageError(
-            cannot="use an address of S3",
-            problem="not an address",
-            at=printable(address),
-            expected="s3://bucket/prefix",
-            got="empty parts, or parts of dots",
-        )
+        raise wrong(problem="not an address", at=address, got="empty parts, or parts of dots")
     return bucket, prefix
 
 
@@ -113,22 +111,19 @@ def s3_system(doing: str) -> Any:
         import s3fs
         import upath  # noqa: F401
     except ImportError as error:
+        what, expected = "a package is missing", "s3fs and universal_pathlib"
+        got = f"no {error.name}"
         raise FormatError(
-            cannot=doing,
-            problem="a package is missing",
-            at=S3,
-            expected="s3fs and universal_pathlib",
-            got=f"no {error.name}",
-            fix=INSTALL,
+            cannot=doing, problem=what, at=S3, expected=expected, got=got, fix=INSTALL
         ) from error
-    # botocore reads these too; given here, two services are not taken for one within a process
+    # botocore reads these too; given here, s3fs does not take two services for one in a process
     address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     return s3fs.S3FileSystem(endpoint_url=address, config_kwargs=CONFIG)
 
 
 @contextmanager
 def s3_errors(doing: str, address: str, kind: type[MMBindError]) -> Iterator[None]:
-    """Tell what S3 answers in one sentence, without repeating what may hold a secret."""
+    """Turn errors of S3 into one sentence, without parts that may hold a secret."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -136,38 +131,27 @@ def s3_errors(doing: str, address: str, kind: type[MMBindError]) -> Iterator[Non
     except MMBindError:
         raise
     except (BotoCoreError, ClientError, OSError) as error:
-        got = type(error).__name__
-        if isinstance(error, PermissionError):
-            got = "access denied, or an unknown key"
-        elif isinstance(error, FileNotFoundError):
-            got = "no such bucket"
-        elif got == "NoCredentialsError":
-            got = "no credentials"
-        elif got in ("EndpointConnectionError", "ConnectTimeoutError"):
-            got = "no answer from the service"
+        names = [base.__name__ for base in type(error).mro()]
+        got = next((S3_ANSWERS[name] for name in names if name in S3_ANSWERS), names[0])
+        what, expected = "S3 refuses", "a bucket that can be used"
         raise kind(
-            cannot=doing,
-            problem="S3 refuses",
-            at=address,
-            expected="a bucket that can be used",
-            got=got,
-            fix=CREDENTIALS,
+            cannot=doing, problem=what, at=address, expected=expected, got=got, fix=CREDENTIALS
         ) from error
 
 
 def relative_link(target: Path, out: Path) -> str:
-    """How a result at ``out`` writes down where ``target`` lies: `resolve_link` reads it.
+    """The path of ``target`` as a result at ``out`` records it, for `resolve_link`.
 
-    Relative on one disk, so that both can move together; the address of what lies in a bucket.
+    It is relative to the folder of ``out``, so that both can move together, or an address of S3.
     """
     if is_remote(target):
         return str(target)
-    # Resolved, because ".." behind a link leads to the parent of what it points to.
+    # resolved, because ".." after a symbolic link is the parent of its target
     return Path(os.path.relpath(target.resolve(), out.parent.resolve())).as_posix()
 
 
 def resolve_link(path: Path, relative: str) -> Path:
-    """What a path relative to the folder of ``path``, or an address, leads to."""
+    """The location of a path that is relative to the folder of ``path``, or of an address."""
     if is_remote(relative):
         return locate(relative)
     place = path.resolve().parent / relative
@@ -176,14 +160,11 @@ def resolve_link(path: Path, relative: str) -> Path:
 
 def files_below(root: Path) -> Iterator[str]:
     """Relative POSIX paths of all files below a folder, in any order."""
-    if is_remote(root):
-        remote: Any = root
-        start = remote.path.rstrip("/") + "/"
-        yield from (name.removeprefix(start) for name in remote.fs.find(start))
-        return
-    for path in root.rglob("*"):
-        if path.is_file():
-            yield path.relative_to(root).as_posix()
+    if not is_remote(root):
+        return (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    remote = cast("UPath", root)
+    start = remote.path.rstrip("/") + "/"
+    return (name.removeprefix(start) for name in remote.fs.find(start))
 
 
 def parquet_location(path: Path) -> Any:
@@ -202,5 +183,5 @@ def zarr_location(path: Path) -> Path | FsspecStore:
     from zarr.storage import FsspecStore
 
     # a connection of its own: zarr reads in an event loop of its own
-    remote: Any = path
-    return FsspecStore.from_url(str(path), dict(remote.storage_options), read_only=True)
+    options = dict(cast("UPath", path).storage_options)
+    return FsspecStore.from_url(str(path), options, read_only=True)

@@ -1,4 +1,4 @@
-"""Look into a packed bundle or store: its files in a temporary folder, as long as they are read."""
+"""Unpack an archive of a bundle or store into a temporary folder while it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AGAIN = "Fetch it again."
 
 
 def is_archive(path: str | Path) -> bool:
-    """Whether a path leads to a zip archive on this disk, whatever its state."""
+    """Whether a path is a zip archive on this disk, intact or not."""
     if is_remote(path) or not Path(path).is_file():
         return False
     if Path(path).suffix.lower() == SUFFIX:
@@ -31,20 +31,20 @@ def is_archive(path: str | Path) -> bool:
 def unpacked(path: str | Path, *, doing: str) -> Iterator[tuple[Path, list[Finding]]]:
     """Give the content of an archive as a folder, which is deleted afterwards.
 
-    An archive that holds one folder alone, as file managers make them, stands for that folder.
+    Of an archive that holds a single folder, as file managers make them, that folder is given.
 
     Parameters
     ----------
     path : path
-        See `is_archive`; made by `pack.pack` or any other zip.
+        See `is_archive`; made by `mmbind pack` or by another program.
     doing : str
-        Begins the messages.
+        What the caller does, as it follows "cannot" in messages.
 
     Yields
     ------
     Path
     list of Finding
-        Files that do not have the checksum of the archive; they are not in the folder.
+        Files whose checksum is not that of the archive; they are left out of the folder.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def unpacked(path: str | Path, *, doing: str) -> Iterator[tuple[Path, list[Findi
             folder = found[0]
         try:
             yield folder, damage
-        except MMBindError as error:  # nobody knows the folder, and soon it is gone
+        except MMBindError as error:  # the user does not know the folder
             raise error.replaced(str(folder), str(path)) from error
 
 
@@ -79,45 +79,33 @@ def _unpack(path: Path, folder: Path, doing: str) -> list[Finding]:
                         shutil.copyfileobj(source, target)
                 except (zipfile.BadZipFile, zlib.error, EOFError):
                     place.unlink(missing_ok=True)
-                    text = "it does not have the checksum that the archive tells"
+                    text = "its checksum is not that in the archive"
                     damage.append(Finding("file-changed", "error", one.filename, text, AGAIN))
     except MMBindError:
         raise
     # a password, a compression that Python does not know, or no zip at all
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError) as error:
+        what, expected = "the archive cannot be read", "a zip archive as mmbind pack makes"
         raise FormatError(
-            cannot=doing,
-            problem="the archive cannot be read",
-            at=path,
-            expected="a zip archive as mmbind pack makes",
-            got=str(error),
-            fix=AGAIN,
+            cannot=doing, problem=what, at=path, expected=expected, got=error, fix=AGAIN
         ) from error
     return damage
 
 
 def _check(path: Path, folder: Path, entries: list[zipfile.ZipInfo], doing: str) -> None:
-    """Refuse names that lead out of the folder, names twice, and more than the disk has space."""
+    """Refuse names that lead out of the folder or occur twice, and more bytes than fit on disk."""
     seen: set[str] = set()
     for name in (one.filename for one in entries):
         parts = PurePosixPath(name).parts
         if name.startswith("/") or "\\" in name or ".." in parts or name in seen:
+            what, expected = "a file that must not be in it", "names below its own folder"
             raise FormatError(
-                cannot=doing,
-                problem="a file that must not be in it",
-                at=path,
-                expected="names below its own folder",
-                got=repr(name),
-                fix=AGAIN,
+                cannot=doing, problem=what, at=path, expected=expected, got=repr(name), fix=AGAIN
             )
         seen.add(name)
     needed, free = sum(one.file_size for one in entries), shutil.disk_usage(folder).free
     if needed > free:
-        raise OutputError(
-            cannot=doing,
-            problem="too little space for temporary files",
-            at=folder.parent,
-            expected=f"{needed} bytes",
-            got=f"{free}",
-            fix="Set TMPDIR to a folder on a larger disk, or unpack the archive yourself.",
-        )
+        what, at = "too little space for temporary files", folder.parent
+        expected = f"{needed} bytes"
+        fix = "Set TMPDIR to a folder on a larger disk, or unpack the archive yourself."
+        raise OutputError(cannot=doing, problem=what, at=at, expected=expected, got=free, fix=fix)
