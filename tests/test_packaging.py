@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "mmbind_data/testing/template",
     "mmbind_data/reports/template",
+    "mmbind_train/reports/template",
     "mmbind_data/publishing/licence_texts",
     "mmbind_train/benchmarks/protocols",
 )

@@ -44,24 +44,24 @@ def command(
             message = f"{option} is for {ONLY[name]}, {path} is {sort}"
             raise click.UsageError(message)
     if sort == "a run":
-        from mmbind_train.reports.run_report import write_run_report
+        from mmbind_train.reports.run_report import report_run
 
-        result = write_run_report(
+        result = report_run(
             path, out, evaluation=evaluation, store=map, seed=seed, overwrite=overwrite
         )
         line = f"{out}: {result['method']}, {len(result['stages'])} stages"
     elif sort == "results":
-        from mmbind_train.reports.benchmark_report import write_results_report
+        from mmbind_train.reports.benchmark_report import report_results
 
-        result = write_results_report(path, out, overwrite=overwrite)
+        result = report_results(path, out, overwrite=overwrite)
         line = f"{out}: {result['protocol']}, {result['n_scores']} evaluations"
     else:
-        from mmbind_data.reports.bound_report import write_report
+        from mmbind_data.reports.bound_report import report
         from mmbind_data.store.bound import open_bound
 
         opened = open_bound(path, sources=source_paths(sources))
         n_pairs = 20 if pairs is None else pairs
-        result = write_report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
+        result = report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
         line = f"{out}: {result['n_pairs']} pairs, {result['n_drawn']} drawn"
     return Report(result, [f"{line}, {result['bytes'] / 1e6:.1f} MB"])
 
