@@ -37,7 +37,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of the real raw data; the test is skipped where there is none."""
+    """Folder of real raw data, if at hand (MMBIND_REALDATA); the test is skipped otherwise."""
     beside_the_project = Path(__file__).parents[2] / "shared" / "data"
     path = Path(os.environ.get("MMBIND_REALDATA", beside_the_project))
     if not path.is_dir():

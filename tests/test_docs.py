@@ -1,27 +1,35 @@
-"""What README tells a stranger to type does run, in order, on generated raw data."""
+"""What README and docs/ tell a stranger to type does run; what they name exists."""
 
 from __future__ import annotations
 
 import contextlib
 import doctest
 import importlib
+import json
+import os
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
+import yaml
 
 import mmbind_data
 import mmbind_train
 from mmbind_data.datasets.registry import list_datasets, load_descriptor
 from mmbind_data.testing.generated import write_motionsense, write_utd_mhad
+from mmbind_train.benchmarks.protocol import list_protocols
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/protocols.md"]
 FEW = ["--steps", "2"]  # the commands as written, but short
 TRAINS = ("train", "evaluate")
 
@@ -105,9 +113,76 @@ def test_readme_tells_of_every_dataset_and_modality() -> None:
             assert word in part, (name, modality)
 
 
+def resolve(name: str) -> object:
+    """The module or the attribute that a dotted name means."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return getattr(resolve(module), attribute)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_pages_name_modules_and_files_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    if page == "CHANGELOG.md":  # of its tables of moved names, the column of new places
+        text = "".join(re.findall(r"\|([^|\n]*)\|\n", text))
+    names = set(re.findall(r"\b(mmbind_(?:data|train)(?:\.\w+)+)", text)) - {"mmbind_data.schemas"}
+    for name in names:
+        resolve(name)
+    folders = "mmbind_data|mmbind_train|cli|schemas|tests|examples|docs"
+    paths = re.findall(rf"(?<![\w/.])((?:{folders})/[\w./-]*)", text)
+    paths = [path for path in paths if not re.search(r"/x\.(py|json)$", path)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    links = re.findall(
+        r"\]\(((?!https?:)[\w./-]+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    )
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+    assert names or paths
+
+
+def test_python_of_the_architecture_page_runs(tmp_path: Path) -> None:
+    found = re.findall(r"(<!-- from: .* -->\n)?```python\n(.*?)```", ARCHITECTURE, flags=re.DOTALL)
+    quoted = [code for origin, code in found if origin]
+    template = ROOT / "mmbind_data" / "testing" / "template" / "reader.py.template"
+    assert [code in template.read_text() for code in quoted] == [True]
+    (tmp_path / "page.py").write_text("\n".join(code for origin, code in found if not origin))
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "page.py"], cwd=tmp_path, text=True, capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.endswith("['lower_bound', 'mmbind', 'three partners']\n")
+
+
+def test_the_protocols_page_has_every_protocol_and_figure() -> None:
+    page = (ROOT / "docs" / "protocols.md").read_text()
+    assert set(
+        re.findall(r"`((?:utd|mmfi|pamap2|sun|motion|cross)[a-z0-9-]*-[a-z0-9-]+)`", page)
+    ) == {*list_protocols()}
+    for name, path in list_protocols().items():
+        if re.search(r"cross-node-(sensor|label)$", name):
+            for row in json.loads(path.read_text())["paper"].get("figures", {}).values():
+                for figure in row:
+                    f1 = f"{figure['macro_f1']:.3f}".lstrip("0")
+                    assert f"{100 * figure['accuracy']:.2f} {f1}" in page, (name, figure)
+
+
+def test_hooks_and_the_table_of_checks_are_those_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    target = makefile.split("\ntest:")[1].split("\n\n")[0]
+    checks = re.findall(r"\$\(BIN\)/(.*)", target)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = [hook["entry"] for hook in hooks]
+    assert entries[:-1] == checks[:-1]
+    assert all((ROOT / word).exists() for word in entries[-1].split() if word.endswith(".py"))
+    for check in checks:
+        assert f"| `{check}` |" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 def test_set_up_commands_are_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"\$ make (\w+)", README):
+    for target in re.findall(r"\$ make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text()):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 

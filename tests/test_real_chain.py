@@ -50,7 +50,7 @@ def test_utd_store_holds_the_known_figures(utd: Path) -> None:
     assert store.info.subjects == {"1": 107, "2": 108, "3": 108, "4": 108, "5": 108, "6": 107}
     assert len(store.info.labels) == 27
     assert validate(utd, level="values") == []
-    # whole-trial resampling keeps the published means (facts: acc -0.326 g, z of skeleton 2.87 m)
+    # whole-trial resampling keeps the published means (acc -0.326 g, z of skeleton 2.87 m)
     acc, skeleton = store.load("acc"), store.load("skeleton")
     assert acc.mean() / 9.80665 == pytest.approx(-0.326, abs=0.02)
     assert skeleton[..., 2].mean() == pytest.approx(2.87, abs=0.02)

@@ -38,7 +38,7 @@ LEVELS = ("meta", "structure", "bytes", "values")
 
 
 def validate(
-    path: str | Path, *, level: str = "structure", sources: Mapping[str, Path] | None = None
+    path: str | Path, *, level: str = "structure", sources: Mapping[str, str | Path] | None = None
 ) -> list[Finding]:
     """Find everything that is wrong with a store.
 

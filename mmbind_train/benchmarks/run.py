@@ -293,18 +293,14 @@ def _read_score(protocol: Protocol, chain: JobChain) -> Score:
     if protocol.finetuned_once(chain.row):
         score |= _subset_score(score, chain.condition.modalities or protocol.modalities)
     budget = protocol.evaluate_config(chain.row, chain.condition, chain.seed).budget
+    names = ("accuracy", "macro_f1", "paper_statistic", "n_finetune", "n_test", "n_classes")
     return Score(
+        **{name: score[name] for name in names},
         row=chain.row.name,
         method=chain.row.method,
         split=chain.split,
         seed=chain.seed,
         condition=chain.condition.name,
-        accuracy=score["accuracy"],
-        macro_f1=score["macro_f1"],
-        paper_statistic=score["paper_statistic"],
-        n_finetune=score["n_finetune"],
-        n_test=score["n_test"],
-        n_classes=score["n_classes"],
         n_pairs=bound.get("pairs"),
         pairing_accuracy=bound.get("pairing_accuracy"),
         pretrain_steps=run["found"]["steps"],

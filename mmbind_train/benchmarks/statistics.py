@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +14,11 @@ from mmbind_train.benchmarks.protocol import REFERENCES
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+# what a summary averages; None where a score has none
+MEANS = (
+    "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
+    "joules",
+)  # fmt: skip
 ScoreKey = tuple[str, str, int, str]  # row, split, seed, condition
 PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
@@ -99,27 +106,19 @@ def summarise(scores: Sequence[Score]) -> tuple[Summary, ...]:
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
-    first = scores[0]
-    accuracy = [score.accuracy for score in scores]
-    f1 = [score.macro_f1 for score in scores]
     pairing = [s.pairing_accuracy for s in scores if s.pairing_accuracy is not None]
+    same: dict[str, Any] = scores[0].model_dump(
+        include={"row", "method", "condition", "finetune_steps"}
+    )
+    means: dict[str, Any] = {name: _mean([getattr(one, name) for one in scores]) for name in MEANS}
     return Summary(
-        row=first.row,
-        method=first.method,
-        condition=first.condition,
+        **same,
+        **means,
         n=len(scores),
-        accuracy=float(np.mean(accuracy)),
-        accuracy_std=spread(accuracy),
-        macro_f1=float(np.mean(f1)),
-        macro_f1_std=spread(f1),
-        paper_statistic=_mean([s.paper_statistic for s in scores]),
-        pairing_accuracy=float(np.mean(pairing)) if pairing else None,
+        accuracy_std=spread([one.accuracy for one in scores]),
+        macro_f1_std=spread([one.macro_f1 for one in scores]),
+        pairing_accuracy=_mean(pairing),
         pairing_accuracy_std=spread(pairing),
-        n_pairs=_mean([s.n_pairs for s in scores]),
-        finetune_steps=first.finetune_steps,
-        pretrain_cpu_s=float(np.mean([s.pretrain_cpu_s for s in scores])),
-        finetune_cpu_s=float(np.mean([s.finetune_cpu_s for s in scores])),
-        joules=_mean([s.joules for s in scores]),
     )
 
 
@@ -232,18 +231,17 @@ def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] |
 
 def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:
     """Fewest fine-tuning steps with which each row's mean accuracy reaches each value."""
+    curve = sorted(summaries, key=lambda one: one.finetune_steps)
     found = []
-    for row in dict.fromkeys(one.row for one in summaries):
-        curve = sorted((s for s in summaries if s.row == row), key=lambda one: one.finetune_steps)
-        for asked in accuracies:
-            first = next((one for one in curve if one.accuracy >= asked), None)
-            found.append(
-                Reached(
-                    row=row,
-                    accuracy=asked,
-                    condition=first and first.condition,
-                    steps=first and first.finetune_steps,
-                    cpu_s=first and first.finetune_cpu_s,
-                )
+    for row, accuracy in product(dict.fromkeys(one.row for one in summaries), accuracies):
+        first = next((s for s in curve if s.row == row and s.accuracy >= accuracy), None)
+        found.append(
+            Reached(
+                row=row,
+                accuracy=accuracy,
+                condition=first and first.condition,
+                steps=first and first.finetune_steps,
+                cpu_s=first and first.finetune_cpu_s,
             )
+        )
     return tuple(found)

@@ -37,7 +37,8 @@ REPEATS = 5
 N_ROWS = int(os.environ.get("MMBIND_BENCHMARK_ROWS", "376417"))  # those of PAMAP2's subject 101
 PROTOCOL = (1, 2, 3, 17, 16, 12, 13, 4, 7, 6, 5, 24)
 QUIET = 0.1  # cores that other processes may take before wall time means nothing
-MOTIONSENSE = Path("../shared/data/motionsense/A_DeviceMotion_data.zip")
+RAW = Path(os.environ.get("MMBIND_REALDATA", ""))  # real raw data, if at hand
+MOTIONSENSE = RAW / "motionsense" / "A_DeviceMotion_data.zip"
 STORED = [f"{name}.{axis}" for name in ("gravity", "rotationRate", "userAcceleration")
           for axis in "xyz"]  # fmt: skip
 SENSORS = {"acc": "acc", "gyr": "Gyroscope", "mag": "MagneticField"}
