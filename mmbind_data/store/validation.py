@@ -45,7 +45,7 @@ ROWS_PER_BLOCK_BYTES = 64 << 20
 
 
 def validate(
-    path: str | Path, *, level: str = "structure", sources: Mapping[str, Path] | None = None
+    path: str | Path, *, level: str = "structure", sources: Mapping[str, str | Path] | None = None
 ) -> list[Finding]:
     """Find everything that is wrong with a store.
 

@@ -44,7 +44,7 @@ def train(
     *,
     method: str = "mmbind",
     config: TrainConfig | None = None,
-    sources: Mapping[str, Path] | None = None,
+    sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     hardware: Hardware | None = None,
@@ -207,7 +207,7 @@ def plan_training(
     *,
     method: str = "mmbind",
     config: TrainConfig | None = None,
-    sources: Mapping[str, Path] | None = None,
+    sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
 ) -> dict[str, int]:
     """Rows of each kind that `train` would run over, all checks made, nothing written.
@@ -225,7 +225,7 @@ def plan_training(
 
 
 def _open(
-    data: str | Path, sources: Mapping[str, Path] | None, out: Path, *, overwrite: bool
+    data: str | Path, sources: Mapping[str, str | Path] | None, out: Path, *, overwrite: bool
 ) -> Dataset | BoundDataset:
     """Open what is trained on, and see that the run may be written."""
     opened = open_store(data, sources=sources)
