@@ -1,7 +1,7 @@
 """Choice of the networks that encode a sample of one modality, and that decode it again, by kind.
 
-The networks themselves are in `mmbind_data.embedding.temporal`, `visual` and `points` (compact, each
-row on its own) and in `published` (those of the paper's code).
+The networks themselves are in `mmbind_data.embedding.temporal`, `visual` and `points` (compact,
+each row on its own) and in `published` (those of the paper's code).
 """
 
 from __future__ import annotations
