@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmbind_data.io.digests import file_digest
-from mmbind_data.signal.normalise import Recentre, Statistics
+from mmbind_data.signal.normalise import Recentre, Statistics, centre
 from mmbind_data.signal.windows import PICKED_KINDS
 from mmbind_data.spec.descriptor import Modality, Model
 from mmbind_train.config import Space
@@ -67,21 +67,10 @@ class ModalityPart(nn.Module):
         embedding : Tensor, shape (n, F), float32
             Of unit norm.
         """
-        centred = recentred(values, self.modality, self.recentre)
+        centred = centre(values, self.modality, self.recentre)
         feature = self.encoder(standardise(centred, self.modality, self.statistics))
         prompted = feature if present is None else torch.cat([feature, present.float()], dim=-1)
         return feature, functional.normalize(self.head(prompted), dim=-1)
-
-
-def recentred(values: Tensor, modality: Modality, recentre: Recentre) -> Tensor:
-    """What `mmbind_data.signal.normalise.centre` does, in operations that can be exported."""
-    if modality.kind != "skeleton" or recentre == "none":
-        return values
-    frames = values if recentre == "frame" else values[:, :1]
-    if modality.root is None:
-        return values - frames.mean(dim=2, keepdim=True)
-    root = (modality.axes[1].names or ()).index(modality.root)
-    return values - frames[:, :, root : root + 1]
 
 
 class ClassifierPart(nn.Module):
