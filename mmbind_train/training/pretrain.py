@@ -276,7 +276,7 @@ def _open(
     data: str | Path, sources: Mapping[str, str | Path] | None, out: Path, *, overwrite: bool
 ) -> Dataset | BoundDataset:
     """Open the store, and check that the run may be written."""
-    opened = open_store(data, sources={name: Path(one) for name, one in (sources or {}).items()})
+    opened = open_store(data, sources=sources)
     inputs = [opened.path]
     if isinstance(opened, BoundDataset):
         inputs += [opened.source(one.source_id).path for one in opened.info.sources]
