@@ -63,13 +63,11 @@ def check_disjoint(
 
     Parameters
     ----------
-    roles : mapping of role to mapping of dataset id to subjects
-        For example pretrain, finetune and test.
+    roles : mapping of role (pretrain, finetune, test) to mapping of dataset id to subjects
 
     Raises
     ------
     LeakError
-        Naming both roles, the dataset and the subject.
     """
     role_of: dict[tuple[str, str], str] = {}
     fix = "Choose other subjects with mmbind partition --subjects."
@@ -86,13 +84,11 @@ def check_apart(lineages: Mapping[str, tuple[Path, Lineage]], *, doing: str = "e
 
     Parameters
     ----------
-    lineages : mapping of role to (path, Lineage)
-        Where the role's samples are from, and which they are.
+    lineages : mapping of role to (path of the store, Lineage of the samples)
 
     Raises
     ------
     LeakError
-        Naming both roles and both paths.
     """
     fix = "Choose others with mmbind partition --subjects or --where."
     for (role, (path, one)), (other, (there, two)) in combinations(lineages.items(), 2):

@@ -104,16 +104,9 @@ FEWER_SAMPLES = (
 
 
 def fits(need: int, memory: float | None, *, processes: int = 1) -> bool:
-    """Whether all samples fit into the memory that was granted, or else into what is free.
+    """Whether ``need`` bytes of samples of each process fit into the memory that was granted.
 
-    Parameters
-    ----------
-    need : int
-        Bytes of samples of each process.
-    memory : float, optional
-        GiB for the samples of one process.
-    processes : int
-        On this machine.
+    That is ``memory`` GiB for each process, or what is free on the machine if it is None.
     """
     if memory is not None:
         return need <= memory * GIB
@@ -129,20 +122,7 @@ def check_memory(
     doing: str = "train",
     fix: str = FEWER_SAMPLES,
 ) -> None:
-    """Refuse what takes more memory than is free.
-
-    Parameters
-    ----------
-    need : int
-        Bytes of samples of each process.
-    at, problem, doing, fix : str
-        Parts of the message.
-    processes : int
-
-    Raises
-    ------
-    UsageError
-    """
+    """Raise a UsageError if ``need`` bytes of samples of each process are more than is free."""
     need, free = processes * (need + OVERHEAD_BYTES), free_memory()
     if need > free:
         expected, got = f"at most {free / GIB:.1f} GiB, which are free", f"{need / GIB:.1f} GiB"

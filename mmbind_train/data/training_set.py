@@ -284,18 +284,9 @@ def _common_fields(
 def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
     """Put each group of mean rows, from a rank 0 to the next, into one row of their means.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-    rank : ndarray of int, shape (n_rows,)
+    From ranks, (n_rows,) int. The weight of a mean is the sum of its rows' weights, and it has the
+    codes of all their samples.
 
-    Returns
-    -------
-    TrainingSet
-        The weight of a mean is the sum of its rows' weights, and it holds all their samples.
-
-    Notes
-    -----
     Source: MMBind paper, section 7 ("a weighted sum of multiple similar samples").
     """
     member = rows.kind == "mean"

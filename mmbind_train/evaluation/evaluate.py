@@ -187,12 +187,7 @@ def check_no_leaks(
 ) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], pa.Table]:
     """Check that no subject, sample or recording has two roles.
 
-    Returns
-    -------
-    subjects : dict
-        Subjects of each role by dataset.
-    samples : pyarrow.Table
-        Those of pre-training and fine-tuning.
+    The subjects of each role by dataset, and the samples of pre-training and fine-tuning.
     """
     subjects: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
     tables, paths = {"pretrain": seen_samples(run)}, {"pretrain": run}
@@ -207,12 +202,7 @@ def check_no_leaks(
 def choose_modalities(
     info: RunInfo, stores: Mapping[str, Dataset], config: EvaluateConfig
 ) -> tuple[str, ...]:
-    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have."""
     known = {"the run": set(info.modalities)}
     known |= {str(store.path): set(store.info.modalities) for store in stores.values()}
     common = [name for name in info.modalities if all(name in has for has in known.values())]
@@ -231,10 +221,7 @@ def choose_modalities(
 def match_labels(stores: Mapping[str, Dataset]) -> tuple[str, ...]:
     """Classes, by label text in the order of the fine-tuning store.
 
-    Raises
-    ------
-    UsageError
-        A store without labels, or a test label that cannot be learnt.
+    A UsageError for a store without labels, or a test label that cannot be learnt.
     """
     present = {}
     for role, store in stores.items():

@@ -54,14 +54,8 @@ def score_subsets(
 ) -> tuple[SubsetResult, ...]:
     """Score networks on every subset of the modalities; nothing is trained.
 
-    Parameters
-    ----------
-    tuned : sequence of FinetunedModel
-        One per seed.
-    rows : TrainingSet
-        Of the test. Rows without any modality of a subset are left out, and so are subsets without
-        rows.
-    modalities : sequence of str
+    Of the test rows those without any modality of a subset are left out, and so are subsets without
+    rows.
     """
     found = []
     for names in subsets(modalities):
@@ -101,11 +95,8 @@ def save_finetuned(
         Empty, or with the log of the fine-tuning.
     pretrained : Pretrained
         What was fine-tuned.
-    tuned : FinetunedModel
     rows : TrainingSet
         Labelled ones of the store: their subjects count as trained on from now on.
-    store : Dataset
-    config : EvaluateConfig
     samples : pyarrow.Table
         Of pre-training and fine-tuning, see `save_run`.
     """

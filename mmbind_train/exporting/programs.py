@@ -69,15 +69,8 @@ class ModalityPart(nn.Module):
 class ClassifierPart(nn.Module):
     """From the outputs of the modalities' parts to the logits of the classes.
 
-    Parameters
-    ----------
-    model : AdaptiveModel
-    classifier : Classifier
-        Copied.
-    space : {"feature", "embedding"}
-        What it reads.
-    given : tuple of str
-        Modalities in the order of the inputs; all others of the model are absent.
+    The classifier is copied; ``space`` is what it reads, and ``given`` are the modalities in the
+    order of the inputs: all others of the model are absent.
     """
 
     outputs = LOGITS

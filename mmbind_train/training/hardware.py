@@ -16,15 +16,9 @@ from mmbind_data.errors import UsageError
 
 @dataclass(frozen=True)
 class Processes:
-    """One process among all.
+    """One process among all: how many there are, and its rank from 0 on; the first writes the run.
 
-    Attributes
-    ----------
-    count : int
-    rank : int
-        From 0 on; the first writes the run.
-    device : torch.device, optional
-        What the launcher assigned to this process; None: it is the only one.
+    ``device`` is what the launcher assigned to this process; None: it is the only one.
     """
 
     count: int = 1
@@ -87,16 +81,12 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.count > 1:
-            from accelerate import PartialState
-
-            PartialState().wait_for_everyone()
+            _state().wait_for_everyone()
 
     def leave(self) -> None:
         """End the communication."""
         if self.count > 1:
-            from accelerate import PartialState
-
-            PartialState().destroy_process_group()
+            _state().destroy_process_group()
 
 
 ALONE = Processes()
@@ -105,18 +95,19 @@ ALONE = Processes()
 def join_processes(device: str = "auto") -> Processes:
     """Find the other processes of this training, if a launcher started several.
 
-    Parameters
-    ----------
-    device : str
-        cpu: use the CPU even if there are CUDA devices.
+    With ``device="cpu"`` they use the CPU even if there are CUDA devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    from accelerate import PartialState
-
-    state = PartialState(cpu=device == "cpu")
+    state = _state(cpu=device == "cpu")
     found = torch.device("cpu") if state.device.type == "cpu" else state.device  # not cpu:0
     return Processes(state.num_processes, state.process_index, found)
+
+
+def _state(**options: bool) -> Any:
+    from accelerate import PartialState
+
+    return PartialState(**options)
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -135,7 +126,6 @@ class Hardware:
     compiled : bool
         Compile the encoders (torch.compile).
     processes : Processes
-        Those that share the work.
     """
 
     device: torch.device = CPU
@@ -176,12 +166,7 @@ def choose_hardware(
     processes : Processes
         A launcher's choice of the device overrides the user's.
     doing : str
-        What cannot be done, for the message.
-
-    Raises
-    ------
-    UsageError
-        No such device here.
+        What a UsageError says that cannot be done if there is no such device.
     """
     chosen = processes.device or _device(device, doing)
     native = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

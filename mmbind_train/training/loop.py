@@ -50,11 +50,8 @@ def fit(
     Parameters
     ----------
     groups : sequence of Group
-        What learns, and how fast.
     loss_of : callable
-        From row numbers, shape (B,), to the loss of that batch.
-    n_rows : int
-        Rows that the batches are drawn from.
+        From row numbers, shape (B,), of ``n_rows`` rows to the loss of that batch.
     n_steps : int
         Optimiser steps.
     budget : Budget
@@ -65,7 +62,6 @@ def fit(
         Name of the stage in the log and in progress reports.
     log : Log, optional
         Gets every tenth step and the last.
-    progress : callable (done, total, text), optional
     after_step : callable (step), optional
         Called after each step, from 1 on; it must not change the networks.
     checkpoint : Checkpoint, optional

@@ -236,13 +236,10 @@ def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
     ------
     UsageError
     """
-    default = TrainConfig()
-    unused = [
-        f"pairs.{option}"
-        for option in ("rows", "weights", "shared_input")
-        if getattr(config.pairs, option) != getattr(default.pairs, option)
-    ]
-    unused += ["loss"] if config.loss != default.loss else []
+    default, unused = TrainConfig(), ["loss"] if config.loss != TrainConfig().loss else []
+    for option in ("shared_input", "weights", "rows"):
+        if getattr(config.pairs, option) != getattr(default.pairs, option):
+            unused.insert(0, f"pairs.{option}")
     if METHODS[name].pretrain is mmbind and unused and has_soft_targets(rows, config.pairs):
         fix = f"Set it to hard, or leave {' and '.join(unused)} out."
         at, expected, got = "pairs.targets", "hard", "soft"
