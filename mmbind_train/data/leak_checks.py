@@ -61,13 +61,7 @@ def check_disjoint(
 ) -> None:
     """Check that no subject of a dataset has two roles.
 
-    Parameters
-    ----------
-    roles : mapping of role (pretrain, finetune, test) to mapping of dataset id to subjects
-
-    Raises
-    ------
-    LeakError
+    From roles (pretrain, finetune, test) to dataset ids to subjects. Raises a LeakError.
     """
     role_of: dict[tuple[str, str], str] = {}
     fix = "Choose other subjects with mmbind partition --subjects."
@@ -82,13 +76,7 @@ def check_disjoint(
 def check_apart(lineages: Mapping[str, tuple[Path, Lineage]], *, doing: str = "evaluate") -> None:
     """Check that no sample and no recording has two roles, also where subjects have no names.
 
-    Parameters
-    ----------
-    lineages : mapping of role to (path of the store, Lineage of the samples)
-
-    Raises
-    ------
-    LeakError
+    From roles to the path of the store and the lineage of the samples. Raises a LeakError.
     """
     fix = "Choose others with mmbind partition --subjects or --where."
     for (role, (path, one)), (other, (there, two)) in combinations(lineages.items(), 2):

@@ -32,14 +32,7 @@ class Part:
 class StoredSamples:
     """The samples of one modality, of one store after the other, indexed like an array of them.
 
-    Attributes
-    ----------
-    name : str
-        The modality.
-    modality : Modality
-        As it enters the network.
-    recentre : {"frame", "first", "none"}
-    parts : sequence of Part
+    ``modality`` describes them as they enter the network.
     """
 
     name: str
@@ -51,15 +44,7 @@ class StoredSamples:
         return sum(len(part.rows) for part in self.parts)
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """Read some samples, each once, in the order of the stores.
-
-        Parameters
-        ----------
-        places : ndarray of int, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n, *modality.shape), float32
+        """Read some samples, each once, in the order of the stores: (n,) -> (n, *shape) float32.
 
         Raises
         ------

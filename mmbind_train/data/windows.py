@@ -83,12 +83,9 @@ class WindowReader:
         return self._order
 
     def load(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
-        """Rows in memory, and the numbers of the chosen rows of this epoch among them.
+        """Rows in memory, and the numbers of the chosen rows among them.
 
-        Parameters
-        ----------
-        chosen : ndarray of int, shape (B,)
-            Consecutive rows of the order, of one window.
+        ``chosen``, (B,) int, are consecutive rows of the epoch's order, of one window.
         """
         begin = int(self._place[chosen[0]]) // self._size * self._size
         if begin != self._begin:

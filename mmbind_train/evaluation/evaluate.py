@@ -20,7 +20,7 @@ from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.lineage import lineage_of, recording_table
 from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.leak_checks import check_apart, check_disjoint
-from mmbind_train.data.stored import StoredSamples, fits, needed_memory
+from mmbind_train.data.stored import fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation.finetune import Pretrained
 from mmbind_train.evaluation.finetune import finetune as finetune_once
@@ -269,28 +269,13 @@ def _labelled(
         store,
         modalities,
         like=info.modalities,
+        every_column=True,
         recentre=info.config.recentre,
         rows=kept,
         bounds=bounds,
         load=fits(needed_memory(store, bounds), memory),
     )
-    # the columns of the run's model; a modality that was not asked for is absent
-    index, sample = np.full((2, len(rows), len(info.modalities)), -1, np.int64)
-    values = dict[str, np.ndarray | StoredSamples]()
-    for column, (name, modality) in enumerate(info.modalities.items()):
-        values[name] = rows.values.get(name, np.empty((0, *modality.shape), np.float32))
-        if name in modalities:
-            given = modalities.index(name)
-            index[:, column], sample[:, column] = rows.index[:, given], rows.sample[:, given]
-    return replace(
-        rows,
-        modalities=info.modalities,
-        values=values,
-        index=index,
-        sample=sample,
-        label=label[kept],
-        label_names=classes,
-    )
+    return replace(rows, label=label[kept], label_names=classes)
 
 
 def _part_of(progress: Progress | None, number: int, n_seeds: int) -> Progress | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from mmbind_train.config import EvaluateConfig, Space
 from mmbind_train.data.batch import all_batches, drop_modalities, make_batch
 from mmbind_train.data.stored import check_memory, sample_bytes
 from mmbind_train.data.training_set import TrainingSet, measure_statistics
-from mmbind_train.evaluation.metrics import FinetunedModel, late_epochs
+from mmbind_train.evaluation.metrics import FinetunedModel, accuracy_while_training, late_epochs
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.training.hardware import Hardware
 from mmbind_train.training.logs import Log
@@ -101,8 +102,10 @@ def finetune(
         encoders: list[nn.Module] = [model.encoders[name] for name in used]
         if start.space == "embedding":
             encoders += [model.heads[name] for name in used]
-        curve = list[float]()
-        note = None if watched is None else late_epochs(start, watched, curve, config.budget)
+        curve, note = list[float](), None
+        if watched is not None:
+            look = partial(accuracy_while_training, start, watched)
+            note = late_epochs(look, len(chosen), config.budget, curve)
         loss = fit(
             [Group([classifier]), Group(encoders, config.encoder_rate)],
             loss_of,

@@ -23,23 +23,9 @@ DECODED_POINTS = 16  # of every frame, or as many as fit
 def decoder_of(modality: Modality, latent_dim: int) -> nn.Module:
     """Make the decoder of a modality as it enters the network, with fresh weights.
 
-    Parameters
-    ----------
-    modality : Modality
-        Any kind that has an encoder.
-    latent_dim : int
-
-    Returns
-    -------
-    nn.Module
-        Maps (B, latent_dim) float32 to standardised quantities, (B, *shape); of a class map to the
-        logits of the classes, (B, H, W, K); of point clouds to some points of every frame, as many
-        for all, (B, T, `DECODED_POINTS`, C).
-
-    Raises
-    ------
-    UsageError
-        For a kind or shape that has no network.
+    It maps (B, latent_dim) float32 to standardised quantities, (B, *shape); of a class map to the
+    logits of the classes, (B, H, W, K); of point clouds to the same number of points for every
+    frame, (B, T, `DECODED_POINTS`, C). A kind or shape without a network is a UsageError.
     """
     if modality.kind == "point_cloud":
         n_frames, n_places, n_channels = modality.shape
@@ -88,17 +74,9 @@ def decoded_values(decoded: Tensor, modality: Modality) -> Tensor:
 def chamfer(decoded: Tensor, wanted: Tensor) -> Tensor:
     """Chamfer distance of two clouds: each point to the nearest of the other cloud, both ways.
 
-    Parameters
-    ----------
-    decoded : Tensor, shape (B, T, Q, C), float
-    wanted : Tensor, shape (B, T, P, C), float
-        NaN where there is no point.
-
-    Returns
-    -------
-    Tensor, shape (B,), float
-        Squared distances over C, so that a channel counts as much as a number elsewhere; the mean
-        of the two directions, over the frames that have a point. Without any it is 0.
+    From (B, T, Q, C) and (B, T, P, C), NaN where there is no point, to (B,). Squared distances over
+    C, so that a channel counts as much as a number elsewhere; the mean of the two directions, over
+    the frames that have a point. Without any it is 0.
 
     Source: Fan, Su, Guibas: A Point Set Generation Network (CVPR 2017), section 3.2.
     """

@@ -26,15 +26,9 @@ from mmbind_train.objectives.soft_targets import PairGraph
 
 
 class Objective(nn.Module):
-    """A network with the modules that only its training needs, and a loss over rows.
+    """A network, the auxiliary modules that only this stage needs, and a loss over rows.
 
-    Attributes
-    ----------
-    model : AdaptiveModel
-    auxiliary : nn.ModuleDict
-        Decoders or a classifier of this stage, learnt at the same rate.
-    rows : TrainingSet
-        Rows that row numbers refer to.
+    Decoders, a classifier or a temperature are auxiliary, learnt at the same rate.
     """
 
     def __init__(self, model: AdaptiveModel, rows: TrainingSet) -> None:

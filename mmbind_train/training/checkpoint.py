@@ -128,9 +128,7 @@ def open_checkpoints(
 
     Returns
     -------
-    Checkpoints
-    str
-        What was found, for the user; empty: nothing.
+    Checkpoints, and what was found as a text for the user; empty: nothing.
     """
     found, message, last = sorted(folder.glob("stage-*.pt")), "", None
     if found:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmbind_data.errors import UsageError
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -59,8 +61,7 @@ class Processes:
     def together(self, network: nn.Module) -> nn.Module:
         """The network with gradients averaged over the processes.
 
-        Each process has the part of the loss's gradient that its own rows cause, times the number
-        of processes: so the average is the gradient itself.
+        Each has the part of the loss's gradient that its own rows cause, times their number.
         """
         if self.count == 1:
             return network
@@ -100,7 +101,7 @@ def join_processes(device: str = "auto") -> Processes:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
     state = _state(cpu=device == "cpu")
-    found = torch.device("cpu") if state.device.type == "cpu" else state.device  # not cpu:0
+    found = CPU if state.device.type == "cpu" else state.device  # not cpu:0
     return Processes(state.num_processes, state.process_index, found)
 
 
@@ -111,21 +112,14 @@ def _state(**options: bool) -> Any:
 
 
 Precision = Literal["auto", "float32", "bfloat16"]
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Hardware:
     """A device and how to use it.
 
-    Attributes
-    ----------
-    device : torch.device
-    bfloat16 : bool
-        Compute features in bfloat16 where torch's autocast does; weights and losses are float32.
-    compiled : bool
-        Compile the encoders (torch.compile).
-    processes : Processes
+    With bfloat16 features are computed in it where torch's autocast does; weights and losses are
+    float32. ``compiled`` applies torch.compile to the encoders.
     """
 
     device: torch.device = CPU
@@ -175,10 +169,11 @@ def choose_hardware(
 
 
 def _device(name: str, doing: str) -> torch.device:
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda", torch.cuda.current_device()) if _n_cuda() else CPU
+        name = "cuda" if n_cuda else "cpu"
     kind, _, number = name.partition(":")
-    counts = {"cpu": 1, "cuda": _n_cuda(), "mps": int(torch.backends.mps.is_available())}
+    counts = {"cpu": 1, "cuda": n_cuda, "mps": int(torch.backends.mps.is_available())}
     known = kind in counts and (not number or (kind == "cuda" and number.isdecimal()))
     if not known or int(number or 0) >= counts[kind]:
         here = " or ".join(one for one, count in counts.items() if count)
@@ -193,7 +188,3 @@ def _device(name: str, doing: str) -> torch.device:
     if kind == "cuda":
         return torch.device("cuda", int(number) if number else torch.cuda.current_device())
     return torch.device(kind)
-
-
-def _n_cuda() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

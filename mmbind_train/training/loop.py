@@ -166,13 +166,8 @@ def row_batches(
 ) -> Iterator[np.ndarray]:
     """Batches of row numbers without end; the order is a pure function of seed and epoch.
 
-    A last batch that is not full is left out, unless all rows fit into one batch.
-
-    Parameters
-    ----------
-    n_rows, batch, seed : int
-    order_of : callable (epoch), optional
-        Rows in the order of an epoch, called when the epoch begins; all shuffled by default.
+    A last batch that is not full is left out, unless all rows fit into one batch. ``order_of``
+    gives the rows in the order of an epoch that begins; all shuffled by default.
     """
     for epoch in itertools.count() if n_rows else ():
         if order_of is None:
