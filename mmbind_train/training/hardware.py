@@ -45,10 +45,12 @@ class Processes:
         return np.arange(self.rank * each, (self.rank + 1) * each).clip(max=n_rows - 1)
 
     def gather(self, outputs: Tensor, n_rows: int) -> Tensor:
-        """Rows of several processes, (n_rows, ...), in the order of the batch.
+        """Rows of all processes, (n_rows, ...), in the order of the batch.
 
         Gradients go back to this process's own rows, times the number of processes.
         """
+        if self.count == 1:
+            return outputs
         from torch.distributed import all_gather
 
         parts = [torch.empty_like(outputs) for _ in range(self.count)]
