@@ -160,7 +160,7 @@ def advise(
     """
     first, second = (one if isinstance(one, Dataset) else open_dataset(one) for one in (a, b))
     stores = (first, second)
-    check_disjoint([(store.path, [open_source(store, "").uid]) for store in stores], "advise")
+    check_disjoint([(store.path, [open_source(store, "")]) for store in stores], "advise")
     check_recordings(stores, "advise")
     names, refused = candidates(*stores)
     options = BindOptions(rerank=rerank, rule=MatchRule(match))
