@@ -33,7 +33,7 @@ from mmbind_data.spec.store import LABEL
 from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.pair_table import open_source
 
-MIN_ROWS = 4  # samples a side needs before anything can be said
+MIN_ROWS = 4  # samples that each side needs
 MIN_PAIRS = 50  # pairs with two labels that make a measurement of its own
 # 90 % intervals. People differ: SPREAD is the standard deviation that one subject a side brings in,
 # MODEL what no number of subjects takes away (round trips err together with the classes that are

@@ -37,7 +37,7 @@ def open_inputs(
     Raises
     ------
     UsageError
-        A place is given for a source that no input has.
+        A location is given for a source that no input has.
     FormatError
     """
     opened, places, used = [], dict(sources or {}), set[str]()
@@ -64,7 +64,7 @@ def open_inputs(
 
 
 def open_rows(opened: Sequence[Dataset | BoundDataset]) -> list[PairTable]:
-    """Rows of each input, its sources named so that no name occurs twice."""
+    """Rows of each input, with unique ids of their sources."""
     groups = [_open_sources(store) for store in opened]
     names = iter(_source_ids([source.store for group in groups for source in group]))
     sides = []
@@ -129,7 +129,7 @@ def check_disjoint(stores: Sequence[tuple[Path, Sequence[Source]]], doing: str) 
 def check_recordings(stores: Sequence[Dataset | BoundDataset], doing: str) -> None:
     """Refuse stores whose samples were cut from the same recordings, by whatever conversion.
 
-    They would find each other: pairs that nobody needs, and natural ones where none should be.
+    They would be each other's partners: natural pairs, where there should be none.
 
     Parameters
     ----------

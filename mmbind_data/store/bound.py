@@ -131,7 +131,7 @@ def open_bound(
     path : path
         The store, or a bundle that holds it.
     sources : mapping of source id to path, optional
-        Where sources lie now.
+        Current locations of sources that have moved.
 
     Raises
     ------
