@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -114,13 +115,9 @@ def confusion(judged: JudgedPairs, samples: Samples) -> Section | None:
             continue
         key, name = f"confusion-{len(groups)}", f"Pairing confusion {title}".strip()
         drawing = heat_map(key, name, *fold_classes(found, order), judged=known)
-        unequal = [
-            (n, label, to, n / sum(inner.values()))
-            for label, inner in found.items()
-            for to, n in inner.items()
-            if to != label
-        ]
-        unequal.sort(key=lambda one: (-one[0], one[1], one[2]))
+        sizes = Counter(label for label, _ in found.elements())
+        unequal = [(n, a, b, n / sizes[a]) for (a, b), n in found.items() if a != b]
+        unequal.sort(key=lambda one: (-one[0], *one[1:]))
         group = {"title": title, "judged": known, "drawing": drawing}
         groups.append(group | {"unequal": unequal[:MAX_ENTRIES]})
     return Section("confusion", "Pairing confusion", {"groups": groups}) if groups else None
