@@ -186,13 +186,7 @@ def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Se
     top = [int(one) for one in np.argsort(-uses, kind="stable")[:MAX_ENTRIES] if uses[one]]
     facts = samples.facts(top)
     partners = [
-        {
-            "sample": facts[one],
-            "source": samples.ids[samples.source[one]],
-            "label": samples.label[one] if labels else "",
-            "uses": uses[one],
-            "share": share(judged.right[(judged.partner == one) & judged.judged]),
-        }
+        (facts[one], uses[one], share(judged.right[(judged.partner == one) & judged.judged]))
         for one in top
     ]
     names, edges, counts = _use_bins(document["reuse"]["histogram"])
@@ -204,11 +198,12 @@ def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Se
         "n_alone": sum(one.get("n_without_partner", 0) for one in document["directions"]),
         "drawing": histogram("reuse", title, *axes, edges, layers, names),
         "partners": partners,
+        "labels": labels,
     }
     return Section("hubness", "Hubness", data)
 
 
-def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, np.ndarray]:
+def _use_bins(found: Mapping[str, int]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ticks, edges and counts of bins 0, 1, 2, ..., and ever wider from `SINGLE_USES` on."""
     uses = np.array([int(one) for one in found], dtype=np.int64)
     most = int(uses.max(initial=0))
@@ -216,10 +211,10 @@ def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, n
     while limits[-1] <= most:
         limits.append(limits[-1] * WIDER)
     counts, _ = np.histogram(uses, limits, weights=np.array(list(found.values())))
-    names = {
-        i + 0.5: f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
-        for i, (low, high) in enumerate(pairwise(limits))
-    }
+    names = [
+        f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
+        for low, high in pairwise(limits)
+    ]
     return names, np.arange(len(limits), dtype=np.float64), counts.astype(np.int64)
 
 

@@ -59,7 +59,10 @@ class Samples:
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def facts(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Rows of the sample tables, by number; None for columns that a table lacks."""
+        """Rows of the tables of samples, by number, with their source id and label text.
+
+        Columns that a table lacks are None.
+        """
         chosen = np.unique(np.asarray(numbers, dtype=np.int64))
         facts: dict[int, dict[str, Any]] = {}
         for code in np.unique(self.source[chosen]):
@@ -67,6 +70,7 @@ class Samples:
             rows = self.stores[code].samples().take(self.row[mine]).to_pylist()
             for number, row in zip(mine.tolist(), rows, strict=True):
                 facts[number] = dict.fromkeys(OPTIONAL.split()) | row
+                facts[number] |= {"source": self.ids[code], "label": self.label[number]}
         return facts
 
 
@@ -189,7 +193,7 @@ def _rows_of_pairs(
     table, n = pseudo_rows(bound), len(hop)
     stored = _integers(table, "hop"), samples.find(table["anchor_uid"]), _integers(table, "rank")
     keys = np.concatenate([(hop, anchor, rank), stored], axis=1)
-    codes = np.unique(keys, axis=1, return_inverse=True)[1].ravel()
+    codes = np.ravel_multi_index(tuple(keys), tuple(keys.max(axis=1, initial=0) + 1))
     _, place, source = np.intersect1d(
         _distinct(codes[:n]), _distinct(codes[n:]), assume_unique=True, return_indices=True
     )

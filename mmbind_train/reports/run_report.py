@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 
 from mmbind_data.errors import FormatError
 from mmbind_data.reports.html import DOING, Section, check_page, render_page, write_page
-from mmbind_data.reports.plots import cloud_plot, curves_plot, heat_map
+from mmbind_data.reports.plots import cloud_plot, curve_plot, heat_map
 from mmbind_data.reports.tables import fold_classes
 from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import open_dataset
@@ -202,7 +202,7 @@ def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> Section
 
 def _curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> Section | None:
     curves = [
-        (name, points, curves_plot(f"loss-{i}", f"Loss of {name}", "step", "loss", {name: points}))
+        (name, points, curve_plot(f"loss-{i}", f"Loss of {name}", "step", "loss", points))
         for i, (name, points) in enumerate(found.items())
     ]
     return Section("loss", "Loss", {"curves": curves}) if curves else None
