@@ -17,6 +17,7 @@ DOCUMENTS = (
     "mmbind_data/reports/template",
     "mmbind_train/reports/template",
     "mmbind_data/publishing/licence_texts",
+    "mmbind_data/publishing/template",
     "mmbind_train/benchmarks/protocols",
 )
 FOLDERS = {"mmbind_data.schemas": "schemas"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, reported
 
 ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a run", "map": "a run"}
@@ -19,15 +19,14 @@ ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a r
               help="Of a bound store: pairs to draw with both signals.  [default: 20]")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
               help="Which pairs, or which samples of the map.")  # fmt: skip
-@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
-              help="Of a bound store: where a source lies now.")  # fmt: skip
+@options.source(help="Of a bound store: where a source lies now.")
 @click.option("--evaluation", type=click.Path(),
               help="Of a run: what mmbind evaluate --json printed.")  # fmt: skip
 @click.option("--map", type=click.Path(), help="Of a run: a store whose embeddings are drawn.")
 @click.option("--overwrite", is_flag=True, help="Replace a report at OUT.")
 @reported
 def command(
-    path: str, out: str, pairs: int | None, seed: int, sources: tuple[str, ...],
+    path: str, out: str, pairs: int | None, seed: int, sources: dict[str, str],
     evaluation: str | None, map: str | None, overwrite: bool, screen: Screen,
 ) -> Report:  # fmt: skip
     """Write one HTML page on a bound store, a run or a benchmark's results.
@@ -59,7 +58,7 @@ def command(
         from mmbind_data.reports.bound_report import report
         from mmbind_data.store.bound import open_bound
 
-        opened = open_bound(path, sources=source_paths(sources))
+        opened = open_bound(path, sources=sources)
         n_pairs = 20 if pairs is None else pairs
         result = report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
         line = f"{out}: {result['n_pairs']} pairs, {result['n_drawn']} drawn"
