@@ -1,4 +1,4 @@
-"""What the documents of a bundle tell: gathered once, from the data."""
+"""Facts about a bundle for its documents, gathered once from the data."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from mmbind_data.store.pair_table import KINDS
 STORE = "bound.zarr"
 SAMPLES_TABLE = "samples.parquet"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# a place in the raw data and an id: no words about a person, no label
-POINTERS = ("uid", "subject", "raw_file", "raw_start", "raw_end", "t_start", "t_end",
-            "window_index")  # fmt: skip
+# ids and places in the raw data: nothing else about a person, no label
+SPAN = ("raw_start", "raw_end", "t_start", "t_end", "window_index")
+POINTERS = ("uid", "subject", "raw_file", *SPAN)
 DETAILS = ("session", "trial", "placement", "environment", "label_text")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A bundle, as its documents see it.
+    """Facts about a bundle.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Facts:
     table : pyarrow.Table
         The table of pairs.
     stores : mapping of source id to Dataset
-        The sources, wherever they lie.
+        The sources, opened.
     descriptors : mapping of dataset id to JSON object
-        Empty where a store has none.
+        Empty if a store has none.
     judgement : mapping
         ``eval/pairing.json``.
     """
@@ -94,18 +94,13 @@ def gather_facts(
     bound = open_bound(folder / bundle.store)
     stores = {one.source_id: source.source(one.source_id) for one in bound.info.sources}
     descriptors = {store.info.dataset_id: store.document(DESCRIPTOR) for store in stores.values()}
-    judgement = _judgement(bound)
-    table = bound.pairs()
-    return Facts(folder, bundle, bound.info, decision, table, stores, descriptors, judgement)
-
-
-def _judgement(bound: BoundDataset) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads((bound.path / JUDGEMENT).read_text())
-    return found
+    judgement = json.loads((bound.path / JUDGEMENT).read_text())
+    pairs = bound.pairs()
+    return Facts(folder, bundle, bound.info, decision, pairs, stores, descriptors, judgement)
 
 
 def samples_table(facts: Facts) -> pa.Table:
-    """One row for each sample that rows name: where it lies in the raw data.
+    """One row for each sample that rows name, with its place in the raw data.
 
     Returns
     -------
@@ -142,16 +137,14 @@ def similarity_quantiles(table: pa.Table) -> dict[float, float]:
 
 
 def rows_by_kind(facts: Facts) -> list[tuple[str, int, dict[str, int]]]:
-    """Of each kind of row: its name, how many there are, how many of them carry a modality."""
+    """For each kind of row: its name, the number of rows, and of rows with each modality."""
     found = []
     for kind in KINDS:
         mine = facts.table.filter(pc.equal(facts.table["kind"], kind))
-        if mine.num_rows:
-            carried = {
-                name: mine.num_rows - mine[f"{name}.source"].null_count
-                for name in facts.bound.modalities
-            }
-            found.append((kind, mine.num_rows, carried))
+        if len(mine):
+            names = facts.bound.modalities
+            n_present = {name: len(mine) - mine[f"{name}.source"].null_count for name in names}
+            found.append((kind, len(mine), n_present))
     return found
 
 
@@ -161,6 +154,6 @@ def hub_licence(licence: str) -> str:
     >>> hub_licence("CC-BY-NC-4.0"), hub_licence("LicenseRef-sources")
     ('cc-by-nc-4.0', 'other')
     """
-    named = {"ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "PDDL-1.0": "pddl",
-             "Unlicense": "unlicense"}  # fmt: skip
-    return "other" if licence == CUSTOM else named.get(licence, licence.lower())
+    known = ("ODC-By-1.0", "ODbL-1.0", "PDDL-1.0")
+    name = licence.removesuffix("-1.0") if licence in known else licence
+    return "other" if licence == CUSTOM else name.lower()

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmbind_data.errors import (
-    Finding,
     FormatError,
     IntegrityError,
     MMBindError,
@@ -31,7 +30,7 @@ from mmbind_data.publishing.bundle_store import (
     renumbered,
     write_bound_tables,
 )
-from mmbind_data.publishing.verify import verify
+from mmbind_data.publishing.verify import refuse_damage, verify
 from mmbind_data.spec.store import BoundInfo, SourceInfo
 from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, BoundDataset, open_bound
 from mmbind_data.store.dataset import META, PROVENANCE, Dataset, open_dataset, read_table
@@ -39,7 +38,7 @@ from mmbind_data.store.lineage import named_uids, rows_of, sample_digest
 from mmbind_data.store.root import is_bundle
 from mmbind_data.store.writer import write_table
 
-DOING = "hydrate"
+DOING, DAMAGED = "hydrate", "the bundle is damaged"
 
 
 def hydrate(
@@ -167,12 +166,12 @@ def _matched(
 ) -> Iterator[tuple[BoundDataset, dict[str, Dataset]]]:
     """Open a bundle, or an archive of one as long as it is needed, and the stores given."""
     if not is_archive(bundle):
-        if is_bundle(bundle):
-            _check_intact(bundle, verify(bundle, depth="fast"))
+        refuse_damage(verify(bundle) if is_bundle(bundle) else [], DOING, DAMAGED, bundle)
         yield _match_sources(bundle, sources)
         return
     with unpacked(bundle, doing=DOING) as (folder, damage):
-        _check_intact(bundle, damage or (verify(folder, depth="fast") if is_bundle(folder) else []))
+        damage = damage or (verify(folder) if is_bundle(folder) else [])
+        refuse_damage(damage, DOING, DAMAGED, bundle)
         bound, stores = _match_sources(folder, sources)
         inside = [name for name, store in stores.items() if store.path.is_relative_to(folder)]
         if inside:
@@ -185,18 +184,6 @@ def _matched(
                 fix=f"Unpack it first: unzip {bundle} -d FOLDER, or give --source ID=STORE.",
             )
         yield bound, stores
-
-
-def _check_intact(bundle: str | Path, damage: list[Finding]) -> None:
-    for found in damage:
-        raise IntegrityError(
-            cannot=DOING,
-            problem="the bundle is damaged",
-            at=f"{bundle} {found.where}",
-            expected="what was published",
-            got=found.message,
-            fix=found.fix,
-        )
 
 
 def _match_sources(
