@@ -149,7 +149,7 @@ def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Fin
 
 
 def _damage(code: str, where: str, message: str, fix: str = AGAIN) -> Finding:
-    return Finding(code, "error", where, message, fix)
+    return Finding(code, where, message, fix)
 
 
 def _read_manifest(root: Path, own: tuple[str, str]) -> Manifest | Finding:
