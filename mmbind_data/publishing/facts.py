@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.publishing.bundle_store import JUDGEMENT
+from mmbind_data.binding.writing import JUDGEMENT
+from mmbind_data.publishing.bundle_store import plain_texts
 from mmbind_data.publishing.rights import CUSTOM, Decision
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.spec.store import BoundInfo
@@ -112,22 +113,15 @@ def samples_table(facts: Facts) -> pa.Table:
     parts = []
     for source_id, store in facts.stores.items():
         rows = named_rows(store, facts.named(source_id))
-        table = store.samples().take(pa.array(rows))
+        table = plain_texts(store.samples().take(pa.array(rows)))
         columns = {"source": pa.array([source_id] * len(rows), type=pa.string())}
         if contained:
             columns["row"] = pa.array(np.arange(len(rows)))
         for name in (*POINTERS, *(DETAILS if contained else ())):
             if name in table.column_names:
-                columns[name] = plain(table[name])
+                columns[name] = table[name]
         parts.append(pa.table(columns))
     return pa.concat_tables(parts, promote_options="default")
-
-
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without codes, and of text where it is all null: tables can then be joined."""
-    if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 
 
 def similarity_quantiles(table: pa.Table) -> dict[float, float]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmbind_data.binding.writing import JUDGEMENT, PARTNERS, finish_bound, make_folders
 from mmbind_data.errors import (
     FormatError,
     IntegrityError,
@@ -22,18 +21,16 @@ from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.locations import relative_link
 from mmbind_data.io.unzip import is_archive, unpacked
 from mmbind_data.publishing.bundle_store import (
-    JUDGEMENT,
     LABELS,
-    PARTNERS,
     plain_texts,
+    provenance,
     published_info,
     renumbered,
-    write_bound_tables,
 )
 from mmbind_data.publishing.verify import refuse_damage, verify
 from mmbind_data.spec.store import BoundInfo, SourceInfo
-from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, BoundDataset, open_bound
-from mmbind_data.store.dataset import META, PROVENANCE, Dataset, open_dataset, read_table
+from mmbind_data.store.bound import ENCODER, INNER, BoundDataset, open_bound
+from mmbind_data.store.dataset import Dataset, open_dataset, read_table
 from mmbind_data.store.lineage import named_uids, rows_of, sample_digest
 from mmbind_data.store.root import is_bundle
 from mmbind_data.store.writer import write_table
@@ -141,16 +138,13 @@ def _write(
     table: pa.Table,
     stores: Mapping[str, Dataset],
 ) -> None:
-    for name in (META, EVALUATION, ENCODER):
-        (folder / name).mkdir(parents=True)
+    make_folders(folder)
     copied = [JUDGEMENT, *(f"{ENCODER}/{path.name}" for path in (bound.path / ENCODER).glob("*"))]
     for name in copied:
         if not name.endswith("zarr.json"):
             (folder / name).write_bytes((bound.path / name).read_bytes())
     write_table(folder / PARTNERS, _with_labels(read_table(bound.path / PARTNERS), stores))
-    parent = json.loads((bound.path / PROVENANCE).read_text())
-    provenance = {"command": DOING, "mmbind": version("mmbind"), "parent": parent}
-    write_bound_tables(folder, info, table, provenance)
+    finish_bound(folder, info, table, provenance(bound, DOING))
 
 
 def _check_output(

@@ -16,12 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmbind_data.binding.writing import write_json
 from mmbind_data.errors import LicenceError, UsageError
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.digests import BUNDLE_OWN, file_entry, write_manifest
 from mmbind_data.io.locations import locate
 from mmbind_data.progress import Progress
-from mmbind_data.publishing.bundle_store import local_name, write_json, write_published
+from mmbind_data.publishing.bundle_store import local_name, write_published
 from mmbind_data.publishing.card import card
 from mmbind_data.publishing.commands import label_maps
 from mmbind_data.publishing.credits import citations, licence_texts
