@@ -46,7 +46,7 @@ def describe_bound(
         n_rows={
             name: count
             for name, count in zip(KINDS, counts, strict=True)
-            if count or name != "mean"  # the three kinds are always told
+            if count or name != "mean"  # the other kinds are always listed
         },
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
