@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -88,6 +88,28 @@ def verify(
         return [_damage("unreadable", str(path), str(error))]
 
 
+def refuse_damage(found: Iterable[Finding], doing: str, problem: str, at: object) -> None:
+    """Raise an `IntegrityError` for the first finding, if there is one.
+
+    Parameters
+    ----------
+    found : iterable of Finding
+    doing, problem : str
+        See `MMBindError`.
+    at : path
+        What was examined.
+    """
+    for one in found:
+        raise IntegrityError(
+            cannot=doing,
+            problem=problem,
+            at=f"{at} {one.where}",
+            expected="what was written",
+            got=f"{one.code}: {one.message}",
+            fix=one.fix,
+        )
+
+
 def _renamed(found: Finding, folder: str, path: str) -> Finding:
     where, message = (text.replace(folder, path) for text in (found.where, found.message))
     return replace(found, where=where, message=message)
@@ -127,7 +149,7 @@ def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Fin
 
 
 def _damage(code: str, where: str, message: str, fix: str = AGAIN) -> Finding:
-    return Finding(code, "error", where, message, fix)
+    return Finding(code, where, message, fix)
 
 
 def _read_manifest(root: Path, own: tuple[str, str]) -> Manifest | Finding:
