@@ -26,7 +26,7 @@ from mmbind_data.raw.files import (
     recognise,
 )
 from mmbind_data.raw.tables import read_csv
-from mmbind_data.signal.time_grid import common_grid, interpolate_with_gaps, spans_of, undelayed
+from mmbind_data.signal.time_grid import common_grid, interpolate, spans_of, undelayed
 from mmbind_data.spec.descriptor import Recording
 
 NAME = "realworld"
@@ -180,7 +180,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     for name in wanted:
         times, values = tracks[name]
         max_gap = float(unit.fields["max_gap_ms"])
-        on_grid, lost = interpolate_with_gaps(times, values, grid, max_gap)
+        on_grid, lost = interpolate(times, values, grid, max_gap)
         on_grid[lost] = np.nan
         streams[name] = on_grid.astype(np.float32)
         in_gap |= lost
