@@ -85,7 +85,7 @@ def command(
             progress=progress,
             hardware=hardware,
             tensorboard=chosen["tensorboard"],
-            tell=remark,
+            on_message=remark,
             **request,
         )
     processes.leave()

@@ -152,7 +152,7 @@ def _train(task: TrainTask, out: Path) -> dict[str, Any]:
         method=task.method,
         config=task.config,
         overwrite=True,
-        tell_earlier=earlier.append,
+        on_resume=earlier.append,
     )
     return {
         "steps": run.steps,
