@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout (text or one JSON object), everything else on stderr."""
+"""Output of commands: results on stdout, as text or one JSON object; the rest on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -17,14 +17,12 @@ import click
 from mmbind_data.errors import MMBindError, printable
 from mmbind_data.progress import Progress, duration
 
-from .time_left import time_left
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = "mmbind-cli 1.0"
 INTERRUPTED = 130
-FIRST_TELLS_S = 5.0  # a launcher ends the other processes long before
+FIRST_REPORTS_S = 5.0  # a launcher ends the other processes long before
 BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 Clock = Callable[[], float]
 
@@ -35,23 +33,23 @@ class Report:
 
     Attributes
     ----------
-    result : JSON value behind ``--json``
+    result : JSON value of ``--json``
     lines : text for people
-    issues : remarks: dictionaries of code, severity, where, message, fix
+    issues : dictionaries of code, severity, where, message, fix
     exit_code : int
     echo_issues : bool
-        Off where ``lines`` tell the issues already.
+        False if ``lines`` contain the issues already.
     """
 
     result: Any
     lines: Sequence[Any] = ()
-    issues: Sequence[dict[str, str]] = field(default=())
+    issues: Sequence[dict[str, str]] = ()
     exit_code: int = 0
     echo_issues: bool = True
 
 
 def make_issue(code: str, severity: str, message: str) -> dict[str, str]:
-    """An entry of ``issues`` that is about the command as a whole."""
+    """An issue that is about the command as a whole."""
     return {"code": code, "severity": severity, "where": "", "message": message, "fix": ""}
 
 
@@ -74,15 +72,17 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
     @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
     @functools.wraps(function)
     def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> Report:
-        screen = Screen(quiet=quiet)
         try:
-            report = function(*args, screen=screen, **options)
+            report = function(*args, screen=Screen(quiet=quiet), **options)
         except MMBindError as error:
-            _let_the_first_tell()
+            if int(os.environ.get("RANK", "0")) > 0:
+                # All processes of a launcher may meet the same error: the first one reports it, and
+                # the launcher ends the others while they wait. Else this process reports it.
+                time.sleep(FIRST_REPORTS_S)
             fail(error.code, str(error), error.exit_code, as_json=as_json)
         except KeyboardInterrupt:
             interrupted(as_json=as_json)
-        except OSError as error:  # disk full, device gone: nothing of ours, but no bug either
+        except OSError as error:  # the disk is full, the device is gone: not a bug
             fail("system", f"cannot go on: {error}.", 4, as_json=as_json)
         _deliver(report, as_json=as_json, quiet=quiet)
         if report.exit_code:
@@ -92,18 +92,8 @@ def reported(function: Callable[..., Report]) -> Callable[..., Report]:
     return run
 
 
-def _let_the_first_tell() -> None:
-    """Of the processes of a launcher that meet one error only the first one tells it.
-
-    It fails, and the launcher ends the others while they wait. If it did not meet the error, this
-    process tells it after all.
-    """
-    if int(os.environ.get("RANK", "0")) > 0:
-        time.sleep(FIRST_TELLS_S)
-
-
 def interrupted(*, as_json: bool) -> NoReturn:
-    """Tell that Ctrl-C was pressed and end the process."""
+    """Report that Ctrl-C was pressed and end the process."""
     message = "interrupted: run the same command to resume."
     fail("interrupted", message, INTERRUPTED, as_json=as_json)
 
@@ -111,8 +101,7 @@ def interrupted(*, as_json: bool) -> NoReturn:
 def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     """Print an error and end the process."""
     if as_json:
-        issue = make_issue(code, "error", message)
-        _print_json({"schema": SCHEMA, "ok": False, "result": None, "issues": [issue]})
+        _print_json(ok=False, result=None, issues=[make_issue(code, "error", message)])
     click.secho(f"error: {message}", fg="red", err=True)
     sys.exit(exit_code)
 
@@ -120,10 +109,14 @@ def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
 def _deliver(report: Report, *, as_json: bool, quiet: bool) -> None:
     """Print a report; a reader that went away is no error, a full disk is one."""
     try:
-        _print(report, as_json=as_json, quiet=quiet)
+        if as_json:
+            issues = list(report.issues)
+            _print_json(ok=report.exit_code == 0, result=report.result, issues=issues)
+        else:
+            _print(report, quiet=quiet)
         sys.stdout.flush()
     except BrokenPipeError:
-        # what is still buffered has nowhere to go: Python would complain once more on exit
+        # what is still buffered has no reader: Python would complain once more on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except OSError as error:
@@ -131,12 +124,7 @@ def _deliver(report: Report, *, as_json: bool, quiet: bool) -> None:
         os._exit(4)
 
 
-def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        ok = report.exit_code == 0
-        issues = list(report.issues)
-        _print_json({"schema": SCHEMA, "ok": ok, "result": report.result, "issues": issues})
-        return
+def _print(report: Report, *, quiet: bool) -> None:
     if report.lines:
         from rich.console import Console
 
@@ -149,22 +137,22 @@ def _print(report: Report, *, as_json: bool, quiet: bool) -> None:
             click.echo(f"{issue['severity']}: {where}{issue['message']}", err=True)
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+def _print_json(**document: Any) -> None:
+    click.echo(json.dumps({"schema": SCHEMA, **document}, ensure_ascii=False))
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Where progress goes: a bar on a terminal, plain lines elsewhere; both tell the time left."""
+    """Where progress is shown: a bar on a terminal, plain lines elsewhere."""
 
     quiet: bool = False
 
-    def tell(self, text: str) -> None:
+    def remark(self, text: str) -> None:
         """Print a remark at once, on a terminal above the bar; see `notes`."""
         if not self.quiet:
             (issue,) = notes([text])
-            # rich takes over sys.stderr while a bar is shown and puts lines above it; click would
-            # write beside it
+            # rich replaces sys.stderr while it shows a bar, and prints such lines above the bar;
+            # click would write to the real one
             sys.stderr.write(f"{issue['severity']}: {issue['message']}\n")
             sys.stderr.flush()
 
@@ -174,51 +162,45 @@ class Screen:
         if self.quiet:
             yield None
         elif sys.stderr.isatty():
-            with _bar(title) as update:
+            with progress_bar(title) as update:
                 yield update
         else:
-            yield _plain_lines(title)
+            yield progress_lines(title)
 
 
 @contextmanager
-def _bar(
-    title: str, console: Console | None = None, now: Clock = time.monotonic
-) -> Iterator[Progress]:
+def progress_bar(title: str, console: Console | None = None) -> Iterator[Progress]:
+    """A bar with count, time left and the present step, which goes away at the end."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    left = time_left(now)
-    console = console or Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, get_time=now) as bar:
+    with Bar(*columns, console=console or Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, text="")
 
         def update(done: int, total: int, text: str) -> None:
-            told = _with_time_left(text, left(done, total))
-            bar.update(task, completed=done, total=total, text=told)
+            bar.update(task, completed=done, total=total, text=text)
 
         yield update
 
 
-def _plain_lines(title: str, every_s: float = 5.0, now: Clock = time.monotonic) -> Progress:
-    last, left = now(), time_left(now)
+def progress_lines(title: str, every_s: float = 5.0, now: Clock = time.monotonic) -> Progress:
+    """Print a line with count, present step and elapsed time, every few seconds and at the end."""
+    begin = last = now()
 
     def update(done: int, total: int, text: str) -> None:
         nonlocal last
-        seconds, at = left(done, total), now()
+        at = now()
         if at - last >= every_s or done == total:
             last = at
-            click.echo(f"{title}: {done} of {total}, {_with_time_left(text, seconds)}", err=True)
+            line = f"{title}: {done} of {total}, {text} ({duration(at - begin)})"
+            click.echo(line, err=True)
 
     return update
-
-
-def _with_time_left(text: str, seconds: float | None) -> str:
-    """Text of a step and how long the others take, which neither the first nor the last tells."""
-    return f"{text} ({duration(seconds)} left)" if seconds else text

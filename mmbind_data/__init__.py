@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmbind_data.publishing.hydrate import hydrate as hydrate
     from mmbind_data.publishing.publish import publish as publish
     from mmbind_data.publishing.verify import verify as verify
-    from mmbind_data.reports.bound_report import write_report as report
+    from mmbind_data.reports.bound_report import report
     from mmbind_data.spec.descriptor import Descriptor as Descriptor
     from mmbind_data.spec.descriptor import Modality as Modality
     from mmbind_data.spec.descriptor import Recording as Recording
@@ -86,7 +86,7 @@ _ORIGINS = {  # name -> where it is defined; imported when it is first asked for
     "partition": "store.partitioning.partition",
     "publish": "publishing.publish.publish",
     "Recording": "spec.descriptor.Recording",
-    "report": "reports.bound_report.write_report",
+    "report": "reports.bound_report.report",
     "validate": "store.validation.validate",
     "verify": "publishing.verify.verify",
 }

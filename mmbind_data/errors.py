@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeVar
 
 E = TypeVar("E", bound="MMBindError")
@@ -165,7 +165,7 @@ class Finding:
     """One finding: a stable code, where, what is wrong and what to do."""
 
     code: str
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning"] = field(default="error", kw_only=True)
     where: str
     message: str
     fix: str = "Convert the raw data again."

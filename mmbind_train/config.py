@@ -1,4 +1,4 @@
-"""Everything that a training or an evaluation depends on besides the data, as frozen values."""
+"""The options of a training and of an evaluation, as frozen values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class LossOptions(Model):
 
     `ARTEFACT` is the published code's reading.
 
-    Source: paper section 5.2.2, eq. 3; shared/facts/reference-utd-pamap2-cross.md 4.1.
+    Source: MMBind paper (SenSys 2025), section 5.2.2, eq. 3; published code,
+    UTD/UTD-acc-bind/train/shared_files/contrastive_design_3M_Weighted.py.
     """
 
     positive_in_denominator: bool = Field(
@@ -68,9 +69,9 @@ class NetworkOptions(Model):
 
 
 class Augmentation(Model):
-    """Random changes of the inputs while training; each strength 0 switches one off.
+    """Random changes of the inputs during training; a strength of 0 switches one off.
 
-    Which kinds of modality each applies to: `mmbind_train.data.augment.CHANGES`.
+    `mmbind_train.data.augment.CHANGES` lists the changes of each kind of modality.
     """
 
     rotation: float = Field(
@@ -136,9 +137,11 @@ class PairOptions(Model):
         default=True, description="soft targets also hold within one modality"
     )
     steps: int = Field(
-        default=2, ge=1, le=2,
+        default=2,
+        ge=1,
+        le=2,
         description="2: partners of a partner, samples of the same source, are soft targets too",
-    )  # fmt: skip
+    )
     rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
         default=("pseudo", "incomplete"), min_length=1, description="kinds that hard targets use"
     )
@@ -154,7 +157,16 @@ class PairOptions(Model):
 
 
 class TrainConfig(Model):
-    """A pre-training."""
+    """The options of a pre-training; every field has a default.
+
+    Examples
+    --------
+    >>> config = TrainConfig(seed=1, budget=Budget(epochs=30, batch=32))
+    >>> config.budget.n_steps(n_rows=640)
+    600
+    >>> TrainConfig.model_validate_json(config.model_dump_json()) == config
+    True
+    """
 
     seed: int = Field(default=0, ge=0)
     budget: Budget = Budget(steps=700)
@@ -185,14 +197,19 @@ class TrainConfig(Model):
 
 
 def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
-    """A named way to train: ours, the paper's text, or what the paper's public code does.
+    """The options of a named recipe: ours, the paper's text, or the paper's published code.
 
     ``paper``: eq. 3 as printed, one row per pair, weighted. ``published``: the code's loss (pooled
     denominator, dummies as views), its weights, pseudo rows without the shared modality, no
-    augmentation. The networks are chosen apart (`NetworkOptions.variant`); a dummy input other
-    than zero, which the code has for MM-Fi, is `NetworkOptions.dummy_value`.
+    augmentation. Networks are chosen separately (`NetworkOptions.variant`), and so is a dummy input
+    other than zero, which the code has for MM-Fi (`NetworkOptions.dummy_value`).
 
-    Source: paper 5.2; shared/facts/reference-utd-pamap2-cross.md 4.
+    Source: MMBind paper, section 5.2; published code, UTD/UTD-acc-bind/train.
+
+    Examples
+    --------
+    >>> recipe("paper").pairs.targets, recipe("published").loss.denominator
+    ('hard', 'pooled')
     """
     if name == "paper":
         return TrainConfig(loss=PAPER, pairs=PairOptions(targets="hard"))
@@ -207,7 +224,14 @@ def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
 
 
 class EvaluateConfig(Model):
-    """A fine-tuning and its test."""
+    """The options of a fine-tuning and its test; every field has a default.
+
+    Examples
+    --------
+    >>> config = EvaluateConfig(labels_per_class=1, seeds=(0, 1, 2))
+    >>> config.budget.steps
+    100
+    """
 
     modalities: tuple[str, ...] | None = Field(
         default=None, description="null: all that the run, C and T have"
@@ -247,10 +271,11 @@ class EvaluateConfig(Model):
         default="finetune", description="which rows the inputs are standardised with"
     )
     memory: float | None = Field(
-        default=None, gt=0,
+        default=None,
+        gt=0,
         description="GiB that C, and T, may take in memory; null: all that is free. What does not "
         "fit is read when it is needed",
-    )  # fmt: skip
+    )
 
     @model_validator(mode="after")
     def _one_label_budget(self) -> EvaluateConfig:

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "mmbind_data/testing/template",
     "mmbind_data/reports/template",
+    "mmbind_train/reports/template",
     "mmbind_data/publishing/licence_texts",
+    "mmbind_data/publishing/template",
     "mmbind_train/benchmarks/protocols",
 )
 FOLDERS = {"mmbind_data.schemas": "schemas"}

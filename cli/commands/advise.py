@@ -6,16 +6,21 @@ from dataclasses import asdict
 
 import click
 
+from .. import options
 from ..output import Report, Screen, notes, reported
 
 
 @click.command("advise")
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
-@click.option("--max-samples", default=1500, show_default=True, type=click.IntRange(min=4),
-              help="Samples per store to look at.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
-              help="Of the samples looked at.")  # fmt: skip
+@click.option(
+    "--max-samples",
+    type=click.IntRange(min=4),
+    default=1500,
+    show_default=True,
+    help="Samples per store to look at.",
+)
+@options.natural("--seed", default=0, show_default=True, help="Of the samples looked at.")
 @reported
 def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Report:
     """Tell which shared modality would bind A and B well, and why, before any work is done.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import comma_list
+from .. import options
 from ..output import Report, Screen, notes, reported
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mmbind_train.benchmarks.run import BenchmarkPreview
 
 PARTIAL = 7
+WORK = "Finished jobs; protocols may share it.  [default: OUT/work]"
+ON = "validation: on the people for choosing; the test is not opened."
+STATISTIC = "Also the mean test accuracy over the last 60 % of epochs."
 
 
 @click.command("benchmark")
@@ -24,25 +27,28 @@ PARTIAL = 7
 @click.option("--list", "listing", is_flag=True, help="The protocols, one line each.")
 @click.option("--data", type=click.Path(path_type=Path), help="Raw folders or zips, by dataset id.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results.")
-@click.option("--work", type=click.Path(path_type=Path),
-              help="Finished jobs; protocols may share it.  [default: OUT/work]")  # fmt: skip
-@click.option("--methods", callback=comma_list, help="Only these rows, by name or method.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
-@click.option("--splits", type=click.IntRange(min=1), help="How many.  [default: the protocol's]")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes.  [default: as many as cores]")
-@click.option("--on", type=click.Choice(["test", "validation"]), default="test", show_default=True,
-              help="validation: on the people for choosing; the test is not opened.")  # fmt: skip
-@click.option("--paper-statistic", is_flag=True,
-              help="Also the mean test accuracy over the last 60 % of epochs.")  # fmt: skip
+@click.option("--work", type=click.Path(path_type=Path), help=WORK)
+@options.names("--methods", help="Only these rows, by name or method.")
+@options.count("--seeds", help="How many.  [default: the protocol's]")
+@options.count("--splits", help="How many.  [default: the protocol's]")
+@options.count("--jobs", help="Processes.  [default: as many as cores]")
+@options.choice("--on", ["test", "validation"], ON, "test")
+@click.option("--paper-statistic", is_flag=True, help=STATISTIC)
 @click.option("--generated", is_flag=True, help="Made-up data; without --data it is made here.")
-@click.option("--steps", type=click.IntRange(min=0), help="Of every training, to try it out.")
-@click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
-@click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it takes.")
+@options.natural("--steps", help="Of every training, to try it out.")
+@options.label_model()
+@options.dry_run(help="Say what there is to do and how long it takes.")
 @reported
 def command(
-    protocol: str | None, listing: bool, out: Path | None, work: Path | None, jobs: int | None,
-    dry_run: bool, screen: Screen, **chosen: Any,
-) -> Report:  # fmt: skip
+    protocol: str | None,
+    listing: bool,
+    out: Path | None,
+    work: Path | None,
+    jobs: int | None,
+    dry_run: bool,
+    screen: Screen,
+    **chosen: Any,
+) -> Report:
     """Run PROTOCOL, a name from --list or a JSON file, from raw data to a table.
 
     The same command resumes where it was interrupted, and repeats only what a change affects.

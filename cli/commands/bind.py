@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import bind_options, finite, source_paths
+from .. import options
+from ..bind_options import bind_options
+from ..options import finite
 from ..output import Report, Screen, notes, reported
 
 if TYPE_CHECKING:
@@ -18,50 +20,55 @@ if TYPE_CHECKING:
     from mmbind_data.store.bound import BoundDataset
     from mmbind_data.store.dataset import Dataset
 
+SHARED = "What both carry, label, time or location; of each binding."
+RERANK = "Compare candidates once more by dynamic time warping."
+INDEX = "Of the search; not exact: some are missed."
+WINDOW = "Apart at most: seconds, metres."
+WEIGHTS = "How similarity becomes weight."
+TEMPERATURE = "Of the weights of several partners."
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
 
 @click.command("bind")
 @click.argument("stores", nargs=-1, required=True, type=click.Path(), metavar="A B [C ...]")
-@click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
-@click.option("--shared", required=True, multiple=True,
-              help="What both carry, label, time or location; of each binding.")  # fmt: skip
-@click.option("--recipe", type=click.Choice(["default", "paper"]), default="default",
-              show_default=True, help="Where the options below begin.")  # fmt: skip
+@options.out(help="The bound store.")
+@click.option("--shared", required=True, multiple=True, help=SHARED)
+@options.choice("--recipe", ["default", "paper"], "Where the options below begin.", "default")
 @click.option("--embed", help="raw, autoencoder, contrastive, or PATH.npy.")
-@click.option("--rerank", type=click.Choice(["auto", "dtw", "none"]),
-              help="Compare candidates once more by dynamic time warping.")  # fmt: skip
-@click.option("--candidates", type=click.IntRange(min=1), help="Of each sample, for --rerank.")
-@click.option("--index", type=click.Choice(["exact", "ivf", "hnsw"]), default="exact",
-              show_default=True, help="Of the search; not exact: some are missed.")  # fmt: skip
-@click.option("--match", type=click.Choice(["best", "csls", "mutual", "sinkhorn"]),
-              help="How partners are chosen.")  # fmt: skip
-@click.option("--metric", type=click.Choice(["cosine", "euclidean"]), help="Of embeddings.")
-@click.option("--top-k", type=click.IntRange(min=1), help="Partners per sample (soft binding).")
+@options.choice("--rerank", ["auto", "dtw", "none"], RERANK)
+@options.count("--candidates", help="Of each sample, for --rerank.")
+@options.choice("--index", ["exact", "ivf", "hnsw"], INDEX, "exact")
+@options.choice("--match", ["best", "csls", "mutual", "sinkhorn"], "How partners are chosen.")
+@options.choice("--metric", ["cosine", "euclidean"], "Of embeddings.")
+@options.count("--top-k", help="Partners per sample (soft binding).")
 @click.option("--mean", type=click.IntRange(min=2), help="Average so many partners when training.")
 @click.option("--min-similarity", type=float, callback=finite, help="Drop pairs below.")
-@click.option("--max-reuse", type=click.IntRange(min=1), help="How often one may be a partner.")
-@click.option("--pca", type=click.IntRange(min=1), help="Reduce embeddings to so many dimensions.")
+@options.count("--max-reuse", help="How often one may be a partner.")
+@options.count("--pca", help="Reduce embeddings to so many dimensions.")
 @click.option("--group-by", help="Match only inside equal values of this column.")
 @click.option("--derive", multiple=True, help="Derivation for a store that lacks what is shared.")
-@click.option("--window", type=click.FloatRange(min=0), callback=finite,
-              help="Apart at most: seconds, metres.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), help="Of an embedding that is trained.")
-@click.option("--label-model", help="Sentence model: a folder, a package or a hub name.")
+@click.option("--window", type=click.FloatRange(min=0), callback=finite, help=WINDOW)
+@options.count("--steps", help="Of an embedding that is trained.")
+@options.label_model()
 @click.option("--label-text", help="Text of a sample, from columns of its table: {label}, ...")
 @click.option("--label-map", type=click.Path(), help="JSON: other wordings of label texts.")
-@click.option("--weights", type=click.Choice(["minmax_mean1", "raw", "softmax", "none"]),
-              help="How similarity becomes weight.")  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), callback=finite,
-              help="Of the weights of several partners.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
-              help="Where a source of a bound input lies now.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Check the request, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@options.choice("--weights", ["minmax_mean1", "raw", "softmax", "none"], WEIGHTS)
+@click.option("--temperature", type=POSITIVE, callback=finite, help=TEMPERATURE)
+@options.natural("--seed", default=0, show_default=True)
+@options.source(help="Where a source of a bound input lies now.")
+@options.dry_run(help="Check the request, write nothing.")
+@options.overwrite()
 @reported
 def command(
-    stores: tuple[str, ...], out: str, shared: tuple[str, ...], sources: tuple[str, ...],
-    screen: Screen, dry_run: bool, overwrite: bool, **chosen: Any,
-) -> Report:  # fmt: skip
+    stores: tuple[str, ...],
+    out: str,
+    shared: tuple[str, ...],
+    sources: dict[str, str],
+    screen: Screen,
+    dry_run: bool,
+    overwrite: bool,
+    **chosen: Any,
+) -> Report:
     """Pair each sample of A with its most similar one of B, and the reverse; then go on with C.
 
     A store may be converted, cut by partition, or bound already.
@@ -73,22 +80,21 @@ def command(
     options = bind_options(shared, chosen)
     if dry_run:
         check_output(Path(out), overwrite=overwrite, doing="bind", inputs=stores)
-        opened = open_inputs(stores, source_paths(sources))
-        return _rehearse(opened, shared, options)
+        return _preview(open_inputs(stores, sources), shared, options)
     with screen.progress(f"bind by {', '.join(shared)}") as progress:
         info = bind(
             stores,
             out,
             shared=shared,
             options=options,
-            sources=source_paths(sources),
+            sources=sources,
             overwrite=overwrite,
             progress=progress,
         )
     return _report(out, info)
 
 
-def _rehearse(
+def _preview(
     opened: Sequence[Dataset | BoundDataset], shared: tuple[str, ...], options: BindOptions
 ) -> Report:
     from mmbind_data.binding.bind import check_binding

@@ -6,26 +6,28 @@ from typing import Any
 
 import click
 
-from ..options import comma_list, read_config
+from .. import options
+from ..config import read_config
 from ..output import Report, Screen, notes, reported
+
+DROPOUT = "Share of modalities taken away at random while fine-tuning."
 
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path())
 @click.option("--finetune", required=True, type=click.Path(), help="Labelled store C.")
 @click.option("--test", required=True, type=click.Path(), help="Labelled store T.")
-@click.option("--modalities", callback=comma_list, help="Inputs; by default all in common.")
-@click.option("--labels-per-class", type=click.IntRange(min=1), help="Labelled samples a class.")
+@options.names("--modalities", help="Inputs; by default all in common.")
+@options.count("--labels-per-class", help="Labelled samples a class.")
 @click.option("--label-fraction", type=float, help="Share of C's samples that are labelled.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many.  [default: 5]")
-@click.option("--first-seed", type=click.IntRange(min=0), help="[default: 0]")
-@click.option("--steps", type=click.IntRange(min=0), help="Of the fine-tuning.  [default: 100]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps.")
-@click.option("--modality-dropout", type=click.FloatRange(min=0, max=1, max_open=True),
-              help="Share of modalities taken away at random while fine-tuning.")  # fmt: skip
+@options.count("--seeds", help="How many.  [default: 5]")
+@options.natural("--first-seed", help="[default: 0]")
+@options.natural("--steps", help="Of the fine-tuning.  [default: 100]")
+@options.device()
+@click.option("--modality-dropout", type=click.FloatRange(0, 1, max_open=True), help=DROPOUT)
 @click.option("--every-subset", is_flag=True, help="Also score every subset of the modalities.")
 @click.option("--save", type=click.Path(), help="Write the first seed's network as a run.")
-@click.option("--overwrite", is_flag=True, help="Replace a run at --save.")
+@options.overwrite(help="Replace a run at --save.")
 @click.option("--config", type=click.Path(), help="JSON with every option.")
 @reported
 def command(
@@ -52,9 +54,14 @@ def command(
     hardware = choose_hardware(chosen["device"], doing="evaluate")
     with screen.progress("fine-tune") as progress:
         result = evaluate(
-            run, finetune, test, config=settings, progress=progress, hardware=hardware,
+            run,
+            finetune,
+            test,
+            config=settings,
+            progress=progress,
+            hardware=hardware,
             **{name: chosen[name] for name in ("every_subset", "save", "overwrite")},
-        )  # fmt: skip
+        )
     spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
     line = (
         f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from ..options import comma_list
+from .. import options
 from ..output import Report, Screen, notes, reported
 
 NO_CLASSIFIER = "the run has no classifier: mmbind evaluate --save gives one that has"
@@ -15,16 +15,13 @@ NO_CLASSIFIER = "the run has no classifier: mmbind evaluate --save gives one tha
 @click.command("export")
 @click.argument("run", type=click.Path())
 @click.argument("out", type=click.Path())
-@click.option("--format", "kind", default="torch", show_default=True,
-              type=click.Choice(["torch", "onnx"]),
-              help="torch.export programs, or ONNX.")  # fmt: skip
-@click.option("--modalities", callback=comma_list, help="Which to write; by default all.")
-@click.option("--overwrite", is_flag=True, help="Replace an export at OUT.")
+@options.choice("--format", ["torch", "onnx"], "torch.export programs, or ONNX.", "torch")
+@options.names("--modalities", help="Which to write; by default all.")
+@options.overwrite(help="Replace an export at OUT.")
 @reported
 def command(
-    run: str, out: str, kind: Literal["torch", "onnx"], modalities: list[str] | None,
-    overwrite: bool, screen: Screen,
-) -> Report:  # fmt: skip
+    run: str, out: str, screen: Screen, format: Literal["torch", "onnx"], **chosen: Any
+) -> Report:
     """Write RUN's encoders, and its classifier, as files that work without mmbind.
 
     Each file takes samples in physical units and gives feature and embedding; OUT/contract.json
@@ -33,7 +30,7 @@ def command(
     from mmbind_train.exporting.export import export
 
     del screen
-    contract = export(run, out, kind=kind, modalities=modalities, overwrite=overwrite)
+    contract = export(run, out, kind=format, **chosen)
     lines = [
         f"{one.file}: {one.described.kind} {one.input_shape} in {one.described.unit} to feature "
         f"({one.feature_dim},) and embedding ({one.embedding_dim},)"

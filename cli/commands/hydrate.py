@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, reported
 
 
 @click.command("hydrate")
 @click.argument("bundle", type=click.Path())
-@click.option("-o", "--out", required=True, type=click.Path(), help="The bound store.")
-@click.option("--source", "sources", multiple=True, metavar="ID=STORE",
-              help="A local conversion; once for each source.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Look for every sample, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@options.out(help="The bound store.")
+@options.source(metavar="ID=STORE", help="A local conversion; once for each source.")
+@options.dry_run(help="Look for every sample, write nothing.")
+@options.overwrite()
 @reported
 def command(
-    bundle: str, out: str, sources: tuple[str, ...], dry_run: bool, overwrite: bool, screen: Screen
+    bundle: str, out: str, sources: dict[str, str], dry_run: bool, overwrite: bool, screen: Screen
 ) -> Report:
     """Attach local conversions to BUNDLE, or an archive of one, by uid: then it can be trained on.
 
@@ -26,14 +25,15 @@ def command(
     from mmbind_data.publishing.hydrate import hydrate, preview_hydration
 
     del screen
-    places = source_paths(sources)
     if dry_run:
-        n_rows, stores = preview_hydration(bundle, out, places, overwrite=overwrite)
-        found = {name: {"path": str(store.path), "content_digest": store.info.content_digest}
-                 for name, store in stores.items()}  # fmt: skip
+        n_rows, stores = preview_hydration(bundle, out, sources, overwrite=overwrite)
+        found = {
+            name: {"path": str(store.path), "content_digest": store.info.content_digest}
+            for name, store in stores.items()
+        }
         line = f"would attach {', '.join(found)} to {n_rows} rows"
         return Report({"sources": found}, [line])
-    info = hydrate(bundle, out, places, overwrite=overwrite)
+    info = hydrate(bundle, out, sources, overwrite=overwrite)
     result = {
         "path": out,
         "pairs": info.n_rows,

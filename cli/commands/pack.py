@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from .. import options
 from ..output import Report, Screen, reported
 
 
 @click.command("pack")
 @click.argument("path", metavar="BUNDLE|STORE", type=click.Path())
-@click.option("-o", "--out", required=True, type=click.Path(), help="The archive.")
-@click.option("--dry-run", is_flag=True, help="Check the input, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace an archive at OUT.")
+@options.out(help="The archive.")
+@options.dry_run(help="Check the input, write nothing.")
+@options.overwrite(help="Replace an archive at OUT.")
 @reported
 def command(path: str, out: str, dry_run: bool, overwrite: bool, screen: Screen) -> Report:
     """Put a bundle or a store into one zip archive; the same content gives the same bytes.

@@ -2,63 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import click
 
-from ..options import choices, comma_list
+from .. import options
+from ..options import choices
 from ..output import Report, Screen, reported
+
+WHERE = "Only samples with this text in their table; repeat for more."
 
 
 @click.command("partition")
 @click.argument("source", metavar="IN", type=click.Path())
 @click.argument("out", type=click.Path())
-@click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
-@click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
-@click.option("--labels", type=click.Choice(["all", "none"]), default="all", show_default=True)
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", callback=choices,
-              help="Only samples with this text in their table; repeat for more.")  # fmt: skip
+@options.names("--subjects", help="Only these, comma separated.")
+@options.names("--modalities", help="Only these, comma separated.")
+@options.choice("--labels", ["all", "none"], default="all")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", callback=choices, help=WHERE)
 @click.option("--node", help="The node's name; by default OUT without its ending.")
-@click.option("--dry-run", is_flag=True, help="Say what would be kept, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@options.dry_run(help="Say what would be kept, write nothing.")
+@options.overwrite()
 @reported
-def command(
-    source: str,
-    out: str,
-    subjects: list[str] | None,
-    modalities: list[str] | None,
-    labels: Literal["all", "none"],
-    where: dict[str, list[str]],
-    node: str | None,
-    dry_run: bool,
-    overwrite: bool,
-    screen: Screen,
-) -> Report:
+def command(source: str, out: str, screen: Screen, dry_run: bool, **chosen: Any) -> Report:
     """Write a node's store OUT: some subjects and modalities of the store IN, and nothing else."""
     from mmbind_data.store.partitioning import partition, plan_partition
 
     del screen
     if dry_run:
-        n_samples, kept, dropped = plan_partition(
-            source,
-            out,
-            subjects=subjects,
-            modalities=modalities,
-            where=where,
-            overwrite=overwrite,
-        )
+        for name in ("labels", "node"):
+            del chosen[name]
+        n_samples, kept, dropped = plan_partition(source, out, **chosen)
         result = {"n_samples": n_samples, "modalities": kept, "dropped": dropped}
         return Report(result, [f"would keep {n_samples} samples with {', '.join(kept)}"])
-    info = partition(
-        source,
-        out,
-        subjects=subjects,
-        modalities=modalities,
-        labels=labels,
-        where=where,
-        node=node,
-        overwrite=overwrite,
-    )
+    info = partition(source, out, **chosen)
     result = {
         "path": out,
         "n_samples": info.n_samples,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, make_issue, notes, reported
 
 if TYPE_CHECKING:
@@ -14,28 +14,30 @@ if TYPE_CHECKING:
     from mmbind_data.spec.bundle import BundleInfo
 
 REFUSED = 5
+MODES = ["auto", "self-contained", "index-only", "linked"]
 
 
 @click.command("publish")
 @click.argument("bound", type=click.Path())
 @click.argument("bundle", type=click.Path())
-@click.option("--mode", default="auto", show_default=True, help="auto: as the rights allow.",
-              type=click.Choice(["auto", "self-contained", "index-only", "linked"]))  # fmt: skip
-@click.option("--permission", "permissions", multiple=True, type=click.Path(), metavar="FILE",
-              help="JSON or Markdown: source, granted_by, date, text.")  # fmt: skip
+@options.choice("--mode", MODES, "auto: as the rights allow.", "auto")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="JSON or Markdown: source, granted_by, date, text.",
+)
 @click.option("--data-version", metavar="X.Y.Z", help="[default: 1.0.0, or the next]")
 @click.option("--previous", type=click.Path(), help="The bundle that this one follows.")
 @click.option("--name", help="Of the bundle: a-z, 0-9 and -.")
 @click.option("--date", "published", help="For the catalogue entry: YYYY-MM-DD.")
-@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
-              help="Where a source lies now.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Tell the decision on rights, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace a bundle at BUNDLE.")
+@options.source()
+@options.dry_run(help="Tell the decision on rights, write nothing.")
+@options.overwrite(help="Replace a bundle at BUNDLE.")
 @reported
-def command(
-    bound: str, bundle: str, permissions: tuple[str, ...], sources: tuple[str, ...],
-    dry_run: bool, overwrite: bool, screen: Screen, **chosen: Any,
-) -> Report:  # fmt: skip
+def command(bound: str, bundle: str, dry_run: bool, screen: Screen, **chosen: Any) -> Report:
     """Publish BOUND as BUNDLE: card, catalogue entry, credits, sums, report, store.
 
     BUNDLE is a folder, s3://bucket/prefix or hf://datasets/owner/name.
@@ -45,7 +47,6 @@ def command(
     from mmbind_data.publishing.publish import preview_publication, publish
     from mmbind_data.publishing.rights import DISCLAIMER
 
-    chosen |= {"sources": source_paths(sources), "permissions": permissions, "overwrite": overwrite}
     if dry_run:
         return _preview(bundle, preview_publication(bound, bundle, **chosen))
     with screen.progress("publish") as progress:

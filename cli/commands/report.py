@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, reported
 
 ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a run", "map": "a run"}
@@ -19,15 +19,14 @@ ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a r
               help="Of a bound store: pairs to draw with both signals.  [default: 20]")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
               help="Which pairs, or which samples of the map.")  # fmt: skip
-@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
-              help="Of a bound store: where a source lies now.")  # fmt: skip
+@options.source(help="Of a bound store: where a source lies now.")
 @click.option("--evaluation", type=click.Path(),
               help="Of a run: what mmbind evaluate --json printed.")  # fmt: skip
 @click.option("--map", type=click.Path(), help="Of a run: a store whose embeddings are drawn.")
 @click.option("--overwrite", is_flag=True, help="Replace a report at OUT.")
 @reported
 def command(
-    path: str, out: str, pairs: int | None, seed: int, sources: tuple[str, ...],
+    path: str, out: str, pairs: int | None, seed: int, sources: dict[str, str],
     evaluation: str | None, map: str | None, overwrite: bool, screen: Screen,
 ) -> Report:  # fmt: skip
     """Write one HTML page on a bound store, a run or a benchmark's results.
@@ -44,24 +43,24 @@ def command(
             message = f"{option} is for {ONLY[name]}, {path} is {sort}"
             raise click.UsageError(message)
     if sort == "a run":
-        from mmbind_train.reports.run_report import write_run_report
+        from mmbind_train.reports.run_report import report_run
 
-        result = write_run_report(
+        result = report_run(
             path, out, evaluation=evaluation, store=map, seed=seed, overwrite=overwrite
         )
         line = f"{out}: {result['method']}, {len(result['stages'])} stages"
     elif sort == "results":
-        from mmbind_train.reports.benchmark_report import write_results_report
+        from mmbind_train.reports.benchmark_report import report_results
 
-        result = write_results_report(path, out, overwrite=overwrite)
+        result = report_results(path, out, overwrite=overwrite)
         line = f"{out}: {result['protocol']}, {result['n_scores']} evaluations"
     else:
-        from mmbind_data.reports.bound_report import write_report
+        from mmbind_data.reports.bound_report import report
         from mmbind_data.store.bound import open_bound
 
-        opened = open_bound(path, sources=source_paths(sources))
+        opened = open_bound(path, sources=sources)
         n_pairs = 20 if pairs is None else pairs
-        result = write_report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
+        result = report(opened, out, n_pairs=n_pairs, seed=seed, overwrite=overwrite)
         line = f"{out}: {result['n_pairs']} pairs, {result['n_drawn']} drawn"
     return Report(result, [f"{line}, {result['bytes'] / 1e6:.1f} MB"])
 

@@ -6,29 +6,24 @@ import dataclasses
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, reported
 
 FAILED = 3
+LEVELS = ["meta", "structure", "bytes", "values"]
 
 
 @click.command("validate")
 @click.argument("store", type=click.Path())
-@click.option(
-    "--level",
-    type=click.Choice(["meta", "structure", "bytes", "values"]),
-    default="structure",
-    show_default=True,
-    help="Each level includes those before it.",
-)
-@click.option("--source", multiple=True, metavar="ID=PATH", help="Where a source lies now.")
+@options.choice("--level", LEVELS, "Each level includes those before it.", "structure")
+@options.source()
 @reported
-def command(store: str, level: str, source: tuple[str, ...], screen: Screen) -> Report:
+def command(store: str, level: str, sources: dict[str, str], screen: Screen) -> Report:
     """Check STORE: documents, arrays and files, every byte, every value."""
     from mmbind_data.store.validation import validate
 
     del screen
-    problems = validate(store, level=level, sources=source_paths(source))
+    problems = validate(store, level=level, sources=sources)
     failed = any(problem.severity == "error" for problem in problems)
     found = [dataclasses.asdict(problem) for problem in problems]
     lines = [f"{one.severity}: {one.code} at {one.where}: {one.message}" for one in problems]

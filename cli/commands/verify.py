@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from ..options import source_paths
+from .. import options
 from ..output import Report, Screen, reported
 
 DIFFERS = 6
@@ -16,10 +16,9 @@ DIFFERS = 6
 @click.argument("path", metavar="BUNDLE|STORE|ZIP", type=click.Path())
 @click.option("--deep", "depth", flag_value="deep", help="Hash every file.")
 @click.option("--values", "depth", flag_value="values", help="Decode every value too.")
-@click.option("--source", "sources", multiple=True, metavar="ID=PATH",
-              help="Where a source lies now.")  # fmt: skip
+@options.source()
 @reported
-def command(path: str, depth: str | None, sources: tuple[str, ...], screen: Screen) -> Report:
+def command(path: str, depth: str | None, sources: dict[str, str], screen: Screen) -> Report:
     """Tell whether a bundle or a store, with its sources, is what its manifest and digests say.
 
     By default names and sizes of all files are compared. A packed one is verified as it is.
@@ -28,7 +27,7 @@ def command(path: str, depth: str | None, sources: tuple[str, ...], screen: Scre
 
     del screen
     reach = "deep" if depth == "deep" else "values" if depth == "values" else "fast"
-    found = verify(path, depth=reach, sources=source_paths(sources))  # type: ignore[arg-type]
+    found = verify(path, depth=reach, sources=sources)  # type: ignore[arg-type]
     problems = [dataclasses.asdict(one) for one in found]
     lines = [f"{one.severity}: {one.code} at {one.where}: {one.message}" for one in found]
     lines = lines or [f"{path}: intact ({reach})"]

@@ -70,23 +70,21 @@ def match_sensor(
     """
     options = resolve_options(options, modality.kind, (len(sides[0]), len(sides[1])))
     embedded = _embed(values, modality, options, progress)
-    vectors, n = embedded.vectors, len(sides[0])
-    groups = match_groups(sides, options.group_by)
-    rule = options.rule
+    n, rule = len(sides[0]), options.rule
+    a, b = embedded.vectors[:n], embedded.vectors[n:]
+    group_a, group_b = match_groups(sides, options.group_by)
     try:
         if options.index != "exact":
             return _match_on_index(embedded, values, modality, n, options)
         if not options.warps(modality.kind):
-            return match(
-                vectors[:n], vectors[n:], rule, group_a=groups[0], group_b=groups[1]
-            ), embedded
+            return match(a, b, rule, group_a=group_a, group_b=group_b), embedded
         if progress:
             progress(0, 1, "comparing candidates elastically")
         if options.group_by is None:
-            listed = shortlist(vectors[:n], vectors[n:], options.candidates, csls_k=rule.csls_k)
+            listed = shortlist(a, b, options.candidates, csls_k=rule.csls_k)
         else:
             many = MatchRule("csls", top_k=options.candidates, csls_k=rule.csls_k)
-            listed = match(vectors[:n], vectors[n:], many, group_a=groups[0], group_b=groups[1])
+            listed = match(a, b, many, group_a=group_a, group_b=group_b)
         return rerank_by_dtw(listed, values, modality, n, options), embedded
     except UsageError:
         raise  # it is a ValueError too, and has its sentence
@@ -96,7 +94,7 @@ def match_sensor(
             problem="options that do not fit",
             at="the data",
             expected="a rule that applies",
-            got=str(error),
+            got=error,
         ) from error
 
 
@@ -116,77 +114,77 @@ def rerank_by_dtw(
 def _match_on_index(
     embedded: Embedded, values: np.ndarray, modality: Modality, n: int, options: BindOptions
 ) -> tuple[tuple[Matches, Matches], Embedded]:
-    """As `match_sensor`, but candidates come from an approximate index, whose recall is told."""
+    """As `match_sensor`, with candidates from an approximate index, whose recall is recorded."""
     from mmbind_data.matching.approximate import approximate_candidates, match_approximately
 
     rule, index = options.rule, options.index
-    unfit = [
-        name
-        for name, given in (
-            ("--group-by", options.group_by is not None),
-            ("--match sinkhorn", rule.match == "sinkhorn"),
-            ("--pca", rule.pca is not None),
-        )
-        if given
-    ]
-    if index == "exact" or unfit:
+    unfit = {
+        "--group-by": options.group_by is not None,
+        "--match sinkhorn": rule.match == "sinkhorn",
+        "--pca": rule.pca is not None,
+    }
+    if index == "exact" or any(unfit.values()):
         raise UsageError(
             cannot="bind",
             problem="an approximate index does not offer that",
             at=f"--index {index}",
             expected="--index exact",
-            got=" and ".join(unfit),
+            got=" and ".join(name for name, given in unfit.items() if given),
         )
-    a, b = embedded.vectors[:n], embedded.vectors[n:]
+    a, b, seed = embedded.vectors[:n], embedded.vectors[n:], options.seed
     if options.warps(modality.kind):
-        listed, recall = approximate_candidates(
-            a, b, options.candidates, index=index, seed=options.seed
-        )
+        listed, recall = approximate_candidates(a, b, options.candidates, index=index, seed=seed)
         matches = rerank_by_dtw(listed, values, modality, n, options)
     else:
-        matches, recall = match_approximately(a, b, rule, index=index, seed=options.seed)
-    told = {
+        matches, recall = match_approximately(a, b, rule, index=index, seed=seed)
+    recorded = {
         "index": index,
         "index_recall_best": round(recall.best, 4),
         "index_recall_listed": round(recall.listed, 4),
         "index_rows_judged": recall.n,
     }
-    return matches, Embedded(embedded.vectors, {**embedded.config, **told}, embedded.weights)
+    return matches, Embedded(embedded.vectors, {**embedded.config, **recorded}, embedded.weights)
 
 
 def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> BindOptions:
-    """Refuse a rule that cannot be followed, or a part of it that would be passed over.
+    """Options with as many partners as there can be, if their number is the default.
 
-    The default number of partners means as many as there are, up to that.
+    Parameters
+    ----------
+    options : BindOptions
+    kind : str
+        The modality kind.
+    n : (int, int)
+        Samples of each side.
+
+    Raises
+    ------
+    UsageError
+        A rule that cannot be followed, or a part of it that would have no effect.
     """
     rule, warps = options.rule, options.warps(kind)
     if rule.top_k == DEFAULT_TOP_K:
         most = min(*n, options.candidates) if warps else min(n)
         rule = replace(rule, top_k=max(1, min(rule.top_k, most)))
-    step = "Give --rerank none, or leave it out." if warps else ""
-    for option, idle, expected, got in (
-        ("--top-k", rule.top_k > min(n), f"at most the {min(n)} samples of a side", rule.top_k),
-        ("--top-k", warps and rule.top_k > options.candidates,
-         f"at most the {options.candidates} of --candidates", rule.top_k),
-        ("--match", warps and rule.match == "sinkhorn",
-         "best, csls or mutual where candidates are compared by time warping", rule.match),
-        ("--metric", warps and rule.metric != "cosine",
-         "none where candidates are compared by time warping", rule.metric),
-        ("--pca", warps and rule.pca is not None,
-         "none where candidates are compared by time warping", rule.pca),
-    ):  # fmt: skip
-        if idle:
-            next_step = step if option != "--top-k" else ""
-            what = "a rule that cannot be followed"
-            raise UsageError(
-                cannot="bind",
-                problem=what,
-                at=option,
-                expected=expected,
-                got=str(got),
-                fix=next_step,
-            )
+    if rule.top_k > min(n):
+        _refuse_rule("--top-k", f"at most the {min(n)} samples of a side", rule.top_k)
+    if warps:
+        step = "Give --rerank none, or leave it out."
+        where = "where candidates are compared by time warping"
+        if rule.top_k > options.candidates:
+            _refuse_rule("--top-k", f"at most the {options.candidates} of --candidates", rule.top_k)
+        if rule.match == "sinkhorn":
+            _refuse_rule("--match", f"best, csls or mutual {where}", rule.match, step)
+        if rule.metric != "cosine":
+            _refuse_rule("--metric", f"none {where}", rule.metric, step)
+        if rule.pca is not None:
+            _refuse_rule("--pca", f"none {where}", rule.pca, step)
     return replace(options, rule=rule)
+
+
+def _refuse_rule(option: str, expected: str, got: object, step: str = "") -> None:
+    what = "a rule that cannot be followed"
+    raise UsageError(cannot="bind", problem=what, at=option, expected=expected, got=got, fix=step)
 
 
 def _embed(
@@ -243,20 +241,16 @@ def check_derivations(
     ------
     UsageError
     """
-    used = {
-        origin[1]
-        for store in stores
-        for shared in chosen
-        if (origin := _origin(store, shared, names)) is not None
-    }
+    origins = (_origin(store, shared, names) for store in stores for shared in chosen)
+    used = {origin[1] for origin in origins if origin}
     for name in names:
         if find_derivation(name).name not in used:
-            wanted = ", ".join(dict.fromkeys(chosen))
+            shared = ", ".join(dict.fromkeys(chosen))
             raise UsageError(
                 cannot="bind",
                 problem="a derivation that is of no use",
                 at="--derive",
-                expected=f"one that gives {wanted} to a store that lacks it",
+                expected=f"one that gives {shared} to a store that lacks it",
                 got=repr(name),
             )
 
@@ -275,7 +269,7 @@ def _origin(store: Dataset, shared: str, derivations: Sequence[str]) -> tuple[st
 
 
 def shared_values(
-    sides: Sequence[PairTable], shared: str, derivations: Sequence[str] = ()
+    sides: Sides, shared: str, derivations: Sequence[str] = ()
 ) -> tuple[np.ndarray, Modality]:
     """The shared modality of all rows as one array; longer windows are stretched to the shortest.
 
@@ -291,33 +285,33 @@ def shared_values(
     BindingError
         Kind, unit, axes behind time or duration differ.
     """
-    loaded: list[tuple[int, np.ndarray, np.ndarray, Modality, Dataset]] = []
-    for number, side in enumerate(sides):
+    loaded: list[tuple[np.ndarray, np.ndarray, Modality, Dataset]] = []
+    for side, start in zip(sides, (0, len(sides[0])), strict=True):
         for code, source in enumerate(side.sources):
             origin = _origin(source.store, shared, derivations)
             given = side.given.get(origin[0] if origin else shared)
-            rows = np.flatnonzero(given[:, 0] == code) if given is not None else np.array([], int)
+            if given is None:
+                continue
+            here = given[:, 0] == code
             if origin and shared in side.given:  # measured beats derived
-                rows = rows[side.given[shared][rows, 0] < 0]
-            if len(rows) and given is not None:
-                values, modality = _load(source.store, shared, given[rows, 1], origin)
-                loaded.append((number, rows, values, modality, source.store))
-    first = loaded[0][3]
+                here &= side.given[shared][:, 0] < 0
+            if here.any():
+                values, modality = _load(source.store, shared, given[here, 1], origin)
+                loaded.append((start + np.flatnonzero(here), values, modality, source.store))
+    first = loaded[0][2]
     check_comparable([(store, modality) for *_, modality, store in loaded], shared)
-    still = first.axes[0].name != "time"
-    n_frames = min(values.shape[1] for _, _, values, _, _ in loaded)
-    parts = [np.empty((len(side), n_frames, *first.shape[1:]), dtype=np.float32) for side in sides]
-    for number, rows, values, _, _ in loaded:
-        if values.shape[1] != n_frames and not still:  # stretch works along the first axis
+    n_frames = min(values.shape[1] for _, values, _, _ in loaded)
+    union = np.empty((sum(map(len, sides)), n_frames, *first.shape[1:]), dtype=np.float32)
+    for rows, values, _, _ in loaded:
+        if values.shape[1] != n_frames and first.axes[0].name == "time":
+            # stretch works along the first axis
             values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
-        parts[number][rows] = values
-    union = np.concatenate(parts)
+        union[rows] = values
     if not np.isfinite(union).all():
-        place = " and ".join(dict.fromkeys(str(store.path) for *_, store in loaded))
         raise BindingError(
             cannot="bind",
             problem="values that are not finite",
-            at=place,
+            at=" and ".join(dict.fromkeys(str(store.path) for *_, store in loaded)),
             expected=f"finite {shared}",
             got="NaN or infinity",
             fix="Check it with mmbind validate.",
@@ -341,18 +335,17 @@ def check_comparable(held: Sequence[tuple[Dataset, Modality]], shared: str) -> N
     ------
     BindingError
     """
+    first, described = held[0]
     for other, modality in held:
-        reason = why_incomparable(held[0][1], modality)
+        reason = why_incomparable(described, modality)
         if reason:
-            place = " and ".join(dict.fromkeys(str(store.path) for store in (held[0][0], other)))
-            step = "Convert both with presets that agree."
             raise BindingError(
                 cannot="bind",
                 problem=f"{shared} differs between the stores",
-                at=place,
+                at=" and ".join(dict.fromkeys((str(first.path), str(other.path)))),
                 expected="the same kind, unit, axes and duration",
                 got=reason,
-                fix=step,
+                fix="Convert both with presets that agree.",
             )
 
 

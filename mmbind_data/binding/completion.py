@@ -9,11 +9,11 @@ import numpy as np
 
 from mmbind_data.errors import UsageError
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.store.pair_table import INCOMPLETE, MEAN, PSEUDO, PairTable, Source
+from mmbind_data.store.pair_table import COLUMNS, INCOMPLETE, MEAN, PSEUDO, PairTable, Source
 
 
 def original_rows(source: Source) -> PairTable:
-    """The samples of one store as they were measured; what it lacks is a dummy.
+    """The samples of one store as they were measured; a modality that it lacks is a dummy.
 
     Notes
     -----
@@ -39,10 +39,16 @@ def original_rows(source: Source) -> PairTable:
 
 
 def candidates(rows: PairTable, carried: np.ndarray) -> np.ndarray:
-    """Row numbers that can be anchors or partners, ascending, of those that carry what is shared.
+    """Row numbers that can be anchors or partners, ascending.
 
-    An original whose sample is the anchor of a bound row stands back for that row, which says the
-    same and more; of several ranks the first counts.
+    An original whose sample is the anchor of a bound row is excluded in favour of the bound row,
+    which contains it; of several ranks only the first is used.
+
+    Parameters
+    ----------
+    rows : PairTable
+    carried : ndarray of bool, shape (n,)
+        Rows that have what is shared.
     """
     usable = carried & (rows.rank == 0)
     if (rows.kind != INCOMPLETE).any():
@@ -54,7 +60,7 @@ def candidates(rows: PairTable, carried: np.ndarray) -> np.ndarray:
 
 
 def stack_sources(first: PairTable, second: PairTable) -> tuple[PairTable, PairTable]:
-    """Let both count the same sources: those of the first, then those of the second."""
+    """Both tables over the same sources: those of the first, then those of the second."""
     sources = (*first.sources, *second.sources)
     step = np.array([len(first.sources), 0], dtype=np.int64)
     moved = {name: np.where(one >= 0, one + step, -1) for name, one in second.given.items()}
@@ -82,25 +88,12 @@ def concatenate(
 ) -> PairTable:
     """Put rows of the same sources together, in the order given."""
 
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])
-
     def modality(part: PairTable, name: str) -> np.ndarray:
         return part.given.get(name, np.full((len(part), 2), -1, dtype=np.int64))
 
-    return PairTable(
-        sources=parts[0].sources,
-        kind=column("kind"),
-        anchor=column("anchor"),
-        given={
-            name: np.concatenate([modality(part, name) for part in parts]) for name in modalities
-        },
-        shared=shared,
-        hop=column("hop"),
-        similarity=column("similarity"),
-        weight=column("weight"),
-        rank=column("rank"),
-    )
+    given = {name: np.concatenate([modality(part, name) for part in parts]) for name in modalities}
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    return PairTable(sources=parts[0].sources, given=given, shared=shared, **columns)
 
 
 def refuse_means(sides: tuple[PairTable, PairTable], *, mean: bool, top_k: int) -> None:
@@ -110,15 +103,13 @@ def refuse_means(sides: tuple[PairTable, PairTable], *, mean: bool, top_k: int) 
     ------
     UsageError
     """
-    averaged = [bool((side.kind == MEAN).any()) for side in sides]
-    if not mean and not any(averaged):
+    if not mean and not any((side.kind == MEAN).any() for side in sides):
         return
-    place = " and ".join(str(source.store.path) for source in sides[0].sources)
     if top_k > 1 and not mean:
         raise UsageError(
             cannot="bind",
             problem="several partners for rows that are means",
-            at=place,
+            at=sides[0].place,
             expected="one partner, or their mean too",
             got=f"--top-k {top_k}",
             fix=f"Use --mean {top_k} instead.",
@@ -126,13 +117,12 @@ def refuse_means(sides: tuple[PairTable, PairTable], *, mean: bool, top_k: int) 
     for source in sides[0].sources:
         for name, modality in source.store.info.modalities.items():
             if modality.ragged or modality.classes is not None:
-                why = "point clouds" if modality.ragged else "classes of pixels"
                 raise UsageError(
                     cannot="bind",
                     problem=f"no mean of {name}",
                     at=source.store.path,
                     expected="modalities whose values can be averaged",
-                    got=why,
+                    got="point clouds" if modality.ragged else "classes of pixels",
                     fix="Use --top-k, or cut the store without it: mmbind partition.",
                 )
 
@@ -165,9 +155,10 @@ def complete_groups(
     *,
     mean: bool,
 ) -> tuple[PairTable, np.ndarray]:
-    """`pairs.complete` where an anchor or a partner may be a group of mean rows.
+    """Anchors completed by their partners; what an anchor has itself is never replaced.
 
-    Each row of the anchor's group is completed by each row of each partner's group.
+    An anchor or a partner may be a group of mean rows: then each row of the anchor's group is
+    completed by each row of each partner's group.
 
     Parameters
     ----------
@@ -188,6 +179,10 @@ def complete_groups(
         bindings. Kind mean where partners are averaged or a mean is completed, else pseudo.
     ndarray, int64
         The anchor that each row belongs to, from 0.
+
+    Notes
+    -----
+    Source: MMBind paper, section 5.1.2: X_Ap = (m_1^j, m_s^j, m_2^p_j, a_jp_j).
     """
     index, rank = np.nonzero(matches.partner >= 0)
     similarity = matches.similarity[index, rank]
@@ -204,15 +199,12 @@ def complete_groups(
     order = np.lexsort((rank[pair], other - _group_start(other, second), own, index[pair]))
     pair, own, other = pair[order], own[order], other[order]
     anchor = index[pair]
-    made = complete_rows(first.take(own), second.take(other), similarity[pair], modalities)
+    rows = complete_rows(first.take(own), second.take(other), similarity[pair], modalities)
     is_mean = np.zeros(len(anchors), dtype=bool)
     np.logical_or.at(is_mean, index, averaged | mean)
     kind = np.where(is_mean[anchor], MEAN, PSEUDO).astype(np.int8)
-    ranks = np.arange(len(anchor)) - np.searchsorted(anchor, anchor)
-    return replace(
-        made, kind=kind, rank=ranks.astype(np.int16),
-        hop=np.full(len(anchor), hop, dtype=np.int16),
-    ), anchor  # fmt: skip
+    ranks = (np.arange(len(anchor)) - np.searchsorted(anchor, anchor)).astype(np.int16)
+    return replace(rows, kind=kind, rank=ranks, hop=np.full_like(ranks, hop)), anchor
 
 
 def complete_sides(
@@ -296,14 +288,17 @@ def shares(rows: PairTable, chosen: np.ndarray, temperature: float) -> np.ndarra
     starts = rows.rank[chosen] == 0
     group = np.cumsum(starts) - 1
     wide = rows.similarity[chosen].astype(np.float64)
-    # behind the best of the group: else low temperatures raise to infinity, or all to 0
+    # relative to the best of the group: else low temperatures overflow, or all underflow to 0
     best = np.maximum.reduceat(wide, np.flatnonzero(starts))
     raised = np.exp((wide - best[group]) / temperature)
     return np.asarray(raised / np.bincount(group, raised)[group])
 
 
 def _spread(first: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each number counted on as often as it is large: which one it came from, and the numbers."""
+    """Runs of ascending numbers: the run that each belongs to, and the numbers, both (sum,).
+
+    Run i has ``sizes[i]`` numbers and begins at ``first[i]``.
+    """
     origin = np.repeat(np.arange(len(first)), sizes)
     step = np.arange(len(origin)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return origin, first[origin] + step

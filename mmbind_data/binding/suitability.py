@@ -12,6 +12,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import skew
 
+from mmbind_data.matching.csls import csls_of_table
+from mmbind_data.matching.nearest import largest
 from mmbind_data.signal.normalise import centre
 from mmbind_data.spec.descriptor import Modality
 
@@ -61,10 +63,7 @@ def csls_of_products(similarity: np.ndarray, k: int = CORRECTION_K) -> np.ndarra
     -----
     Source: Conneau et al., Word translation without parallel data, ICLR 2018, eq. 8 (CSLS).
     """
-    rows = -np.partition(-similarity, min(k, similarity.shape[1]) - 1, axis=1)[:, :k]
-    columns = -np.partition(-similarity, min(k, similarity.shape[0]) - 1, axis=0)[:k]
-    off = rows.mean(axis=1)[:, np.newaxis] + columns.mean(axis=0)
-    return np.asarray(np.round(2.0 * similarity - off, DECIMALS))
+    return np.asarray(np.round(2.0 * csls_of_table(similarity, k), DECIMALS))
 
 
 def label_agreement(vectors: np.ndarray, label: np.ndarray, group: np.ndarray) -> float | None:
@@ -90,7 +89,7 @@ def label_agreement(vectors: np.ndarray, label: np.ndarray, group: np.ndarray) -
     shares = []
     for own in np.unique(group[rows]):
         asking, asked = np.flatnonzero(group[rows] == own), np.flatnonzero(group[rows] != own)
-        order = np.argsort(-similarity[np.ix_(asking, asked)], axis=1, kind="stable")[:, :LABEL_K]
+        order = _nearest(similarity[np.ix_(asking, asked)], LABEL_K)
         equal = label[rows][asked[order]] == label[rows][asking][:, np.newaxis]
         shares.append(equal.mean(axis=1))
     return float(np.concatenate(shares).mean())
@@ -269,7 +268,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 def _nearest(score: np.ndarray, k: int) -> np.ndarray:
     """The k best columns of each row; of equal ones the lowest. Shape (n_a, min(k, n_b))."""
-    return np.argsort(-score, axis=1, kind="stable")[:, :k]
+    return largest(np.rint(score * 10**DECIMALS).astype(np.int64), min(k, score.shape[1]))[0]
 
 
 def _principal(centred: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,7 @@ from mmbind_data.conversion.spool import Spooled, UnitResult, read_clouds, read_
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.io.atomic import remove
 from mmbind_data.progress import Progress
-from mmbind_data.raw.files import natural
+from mmbind_data.raw.files import bad_layout, natural
 from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.spec.descriptor import Axis, Modality, RawStream
 from mmbind_data.spec.store import DatasetInfo
@@ -42,7 +42,7 @@ def assemble(
     results : sequence of UnitResult
         In the order of the plan's units.
     root : Path
-        Folder to write; what stands there is removed.
+        Folder to write; what is there is removed.
     progress : callable (done, total, text), optional
     threads : int
         Parts of the store to encode at a time; its bytes are the same.
@@ -93,14 +93,14 @@ def assemble(
     }
     content = StoreContent(info, columns, table, raw_files, present, blocks, documents, n_points)
     total = len(results)
-    tell = (lambda name: progress(total, total, f"writing {name}")) if progress else None
-    return write_store(root, content, threads=threads, progress=tell), notes
+    report = (lambda name: progress(total, total, f"writing {name}")) if progress else None
+    return write_store(root, content, threads=threads, progress=report), notes
 
 
 def _no_sample(
     plan: ConversionPlan, units: Sequence[Spooled], counts: Counter[str]
 ) -> RawLayoutError:
-    """The error where no window fits: how long a window is, and how long what was found."""
+    """The error if no window fits: how long a window is, and how long what was found."""
     windowing = plan.preset.windowing
     step = "Ask for another preset, or for more of the raw data."
     if plan.document is not None:
@@ -111,12 +111,9 @@ def _no_sample(
         n_frames, file = max(tuple(unit.head["longest"]) for unit in units)
         if n_frames:
             got = f"at most {_long(plan, n_frames)} without a gap, in {file}"
-    what, where = "no sample", f"{len(plan.units)} raw units"
     got = "; ".join([got, *_remarks(counts)])
-    doing = f"convert {plan.descriptor.dataset_id}"
-    return RawLayoutError(
-        cannot=doing, problem=what, at=where, expected=expected, got=got, fix=step
-    )
+    name, at = plan.descriptor.dataset_id, f"{len(plan.units)} raw units"
+    return bad_layout(name, "no sample", at, expected, got, step)
 
 
 def _long(plan: ConversionPlan, n_frames: int) -> str:
@@ -144,13 +141,9 @@ def _presence(
     }
     absent = [name for name, mask in masks.items() if not mask.any()]
     if absent and plan.selection.modalities:
-        raise RawLayoutError(
-            cannot=f"convert {plan.descriptor.dataset_id}",
-            problem="a modality was asked for that the raw data does not hold",
-            at="--modalities",
-            expected=f"raw files of {', '.join(absent)}",
-            got="none",
-        )
+        what = "a modality was asked for that the raw data does not hold"
+        expected = f"raw files of {', '.join(absent)}"
+        raise bad_layout(plan.descriptor.dataset_id, what, "--modalities", expected, "none")
     notes = [f"{name} is left out: no recording carries it" for name in absent]
     return {name: mask for name, mask in masks.items() if mask.any()}, notes
 
@@ -194,12 +187,11 @@ def _describe(
             background=stream.background,
             classes=stream.classes,
         )
-    texts = [text for text in rows["label_text"] if text is not None]
-    labels = {
-        text: n for text, n in sorted(Counter(texts).items(), key=lambda one: natural(one[0]))
-    }
-    subjects = Counter(text for text in rows["subject"] if text is not None)
-    order = plan.preset.labels or tuple(descriptor.labels.values()) or labels
+    labels, subjects = (
+        Counter(text for text in rows[column] if text is not None)
+        for column in ("label_text", "subject")
+    )
+    order = plan.preset.labels or tuple(descriptor.labels.values()) or sorted(labels, key=natural)
     return DatasetInfo(
         dataset_id=descriptor.dataset_id,
         dataset_version=descriptor.version,
@@ -241,25 +233,23 @@ def _sizes(plan: ConversionPlan, modality: str, units: Sequence[Spooled]) -> tup
         if modality in arrays:
             found.setdefault(tuple(arrays[modality]["shape"][-n_axes:]), unit.key)
     if len(found) > 1:
-        (expected, first), (got, other), *_ = found.items()
-        raise RawLayoutError(
-            cannot=f"convert {plan.descriptor.dataset_id}",
-            problem=f"{modality} of another size",
-            at=other,
-            expected=f"{' x '.join(map(str, expected))} as in {first}",
-            got=" x ".join(map(str, got)),
-        )
+        (size, first), (other, unit_key), *_ = found.items()
+        expected = f"{' x '.join(map(str, size))} as in {first}"
+        got, name = " x ".join(map(str, other)), plan.descriptor.dataset_id
+        raise bad_layout(name, f"{modality} of another size", unit_key, expected, got)
     return next(iter(found))
 
 
 def _raw_file_table(results: Sequence[UnitResult]) -> pa.Table:
     files = sorted({file for result in results for file in result.raw_files})
     path, size, sha256, role = (list(values) for values in zip(*files, strict=True))
-    texts = {"path": path, "sha256": sha256, "role": role}
-    columns = {name: column_of(values, pa.string()) for name, values in texts.items()}
-    columns["bytes"] = column_of(size, pa.int64())
-    names = ["path", "bytes", "sha256", "role"]
-    return pa.Table.from_arrays([columns[name] for name in names], names=names)
+    columns = {
+        "path": column_of(path, pa.string()),
+        "bytes": column_of(size, pa.int64()),
+        "sha256": column_of(sha256, pa.string()),
+        "role": column_of(role, pa.string()),
+    }
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _provenance(plan: ConversionPlan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tell whether raw files are those that the dataset's owner distributes, where that is known."""
+"""Compare raw files with those that the dataset's owner distributes, if their digest is known."""
 
 from __future__ import annotations
 
@@ -29,22 +29,16 @@ def checksum_notes(descriptor: Descriptor, files: Sequence[RawFile]) -> list[str
     known: dict[str, list[Checksum]] = {}
     for checksum in descriptor.checksums:
         known.setdefault(checksum.file.rsplit("/", 1)[-1], []).append(checksum)
-    same: list[str] = []
-    other: list[str] = []
-    for name, place, read in _candidates(files, known):
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for name, place, source in _candidates(files, known):
         fitting = [one for one in known[name] if f"/{place}".endswith(f"/{one.file}")]
         if fitting:
-            found = any(_digest(one, read) == one.digest for one in fitting)
-            (same if found else other).append(name)
-    notes = []
-    if same:
-        notes.append(f"official file, checksum known: {', '.join(sorted(same))}")
-    if other:
-        notes.append(
-            f"warning: not the official file as its checksum tells (changed or packed anew?): "
-            f"{', '.join(sorted(other))}"
-        )
-    return notes
+            found[any(_digest(one, source) == one.digest for one in fitting)].append(name)
+    texts = {
+        True: "official file, checksum known",
+        False: "warning: not the official file as its checksum tells (changed or packed anew?)",
+    }
+    return [f"{texts[same]}: {', '.join(sorted(names))}" for same, names in found.items() if names]
 
 
 def _candidates(
@@ -53,15 +47,10 @@ def _candidates(
     """Archives and files with a known name: name, path for comparison, where to read it."""
     archives = {file.container for file in files if file.member is not None}
     found: list[tuple[str, str, RawFile | Path]] = [
-        (archive.name, str(archive), archive)
-        for archive in sorted(archives)
-        if archive.name in names
+        (archive.name, str(archive), archive) for archive in sorted(archives)
     ]
-    for file in files:
-        name = file.path.rsplit("/", 1)[-1]
-        if name in names:
-            found.append((name, file.path, file))
-    return found
+    found += [(file.path.rsplit("/", 1)[-1], file.path, file) for file in files]
+    return [one for one in found if one[0] in names]
 
 
 def _digest(checksum: Checksum, source: RawFile | Path) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from mmbind_data.conversion.checksums import checksum_notes
 from mmbind_data.datasets.registry import open_reader
 from mmbind_data.errors import RawLayoutError, UsageError, suggest
-from mmbind_data.raw.files import RawListing, Unit, natural, scan
+from mmbind_data.raw.files import RawListing, Unit, bad_layout, natural, scan
 from mmbind_data.spec.descriptor import Descriptor, Preset
 from mmbind_data.spec.store import Selection
 
@@ -104,31 +104,29 @@ def plan_conversion(
     notes = [*listing.notes, *_narrowed_note(listing, units, request)]
     listing = replace(listing, notes=(*notes, *checksum_notes(descriptor, files)))
     return ConversionPlan(
-        descriptor,
-        request.document,
-        request.preset,
-        preset,
-        chosen,
-        selection,
-        options,
-        listing,
-        units,
+        descriptor=descriptor,
+        document=request.document,
+        preset_name=request.preset,
+        preset=preset,
+        modalities=chosen,
+        selection=selection,
+        options=options,
+        listing=listing,
+        units=units,
     )
 
 
 def _nothing_asked_for(
     name: str, raw: str | Path, listing: RawListing, units: Sequence[Unit], chosen: Sequence[str]
 ) -> RawLayoutError:
-    """The error where no unit is left; ``units`` are those of the people and places asked for."""
+    """The error if no unit is left; ``units`` are those of the people and places asked for."""
     have = [one for one in listing.modalities if any(unit.narrowed((one,)).files for unit in units)]
     got = f"files of {', '.join(have)}" if have else f"{len(units)} recordings without any"
     if not units:
         got = f"none of these, and {len(listing.units)} other recordings"
     expected = f"files of {', '.join(chosen)} for these labels, subjects and placements"
     what, step = "no raw file of what was asked for", "Ask for less at once, or add those files."
-    return RawLayoutError(
-        cannot=f"convert {name}", problem=what, at=raw, expected=expected, got=got, fix=step
-    )
+    return bad_layout(name, what, raw, expected, got, step)
 
 
 def _check_names(name: str, units: Sequence[Unit]) -> None:
@@ -139,14 +137,7 @@ def _check_names(name: str, units: Sequence[Unit]) -> None:
                 text.encode()
             except UnicodeEncodeError:
                 what, step = "a name that is no UTF-8 text", "Rename that file or folder."
-                raise RawLayoutError(
-                    cannot=f"convert {name}",
-                    problem=what,
-                    at=text,
-                    expected="names in UTF-8",
-                    got=repr(text),
-                    fix=step,
-                ) from None
+                raise bad_layout(name, what, text, "names in UTF-8", repr(text), step) from None
 
 
 def check_request(name: str, request: ConversionRequest) -> None:
@@ -165,14 +156,8 @@ def check_request(name: str, request: ConversionRequest) -> None:
     for key, value in request.options.items():
         option = _known(key, descriptor.options, "option", f"--set, {descriptor.dataset_id}")
         if re.fullmatch(option.pattern, value) is None:
-            where = f"--set {key}={value}"
-            raise UsageError(
-                cannot="convert",
-                problem="bad value",
-                at=where,
-                expected=option.summary,
-                got=repr(value),
-            )
+            at, got = f"--set {key}={value}", repr(value)
+            raise _misuse("bad value", at, option.summary, got)
 
 
 def _select(
@@ -181,26 +166,20 @@ def _select(
     """Units that can hold samples that were asked for, as far as their names tell."""
     subjects = {unit.fields["subject"] for unit in listing.units if "subject" in unit.fields}
     worn = {place for unit in listing.units for place in unit.worn}
-    for what, wanted, found in (
+    for what, names, found in (
         ("subject", request.subjects, subjects),
         ("placement", request.placements, worn),
     ):
-        for one in wanted or ():
+        for one in names or ():
             if one not in found:
                 expected = f"one of {', '.join(sorted(found, key=natural)) or 'none'}"
-                raise UsageError(
-                    cannot=f"convert {name}",
-                    problem=f"no {what} {one!r}",
-                    at=raw,
-                    expected=expected,
-                    got=repr(one),
-                )
+                raise _misuse(f"no {what} {one!r}", raw, expected, repr(one), name=name)
     places = request.placements or preset.placements
     units = []
     for unit in listing.units:
-        if request.subjects and unit.fields.get("subject") not in request.subjects:
+        subject, label = unit.fields.get("subject"), unit.fields.get("label")
+        if request.subjects and subject not in request.subjects:
             continue
-        label = unit.fields.get("label")
         if label is not None and preset.labels is not None and label not in preset.labels:
             continue
         if places is None:
@@ -214,7 +193,7 @@ def _select(
 def _narrowed_note(
     listing: RawListing, units: Sequence[Unit], request: ConversionRequest
 ) -> list[str]:
-    """How much of what was found is asked for; the reader's own notes are on the whole download."""
+    """How much of what was found is converted; the reader's notes are on the whole download."""
     asked = [
         f"{option} {','.join(values)}"
         for option, values in (
@@ -231,12 +210,13 @@ def _narrowed_note(
 
 def _known(name: str, known: Mapping[str, Value], what: str, where: str) -> Value:
     if name not in known:
-        raise UsageError(
-            cannot="convert",
-            problem=f"unknown {what}",
-            at=where,
-            expected="a known one",
-            got=repr(name),
-            fix=suggest(name, known),
-        )
+        step = suggest(name, known)
+        raise _misuse(f"unknown {what}", where, "a known one", repr(name), step)
     return known[name]
+
+
+def _misuse(
+    what: str, at: object, expected: str, got: str, step: str = "", *, name: str = ""
+) -> UsageError:
+    doing = f"convert {name}".strip()
+    return UsageError(cannot=doing, problem=what, at=at, expected=expected, got=got, fix=step)

@@ -1,7 +1,7 @@
 """Convert one unit of raw data and keep the result in a spool file until the store is assembled.
 
 Each process appends the units it converts to a spool file of its own: one line of JSON, then the
-arrays' bytes. A record tells what went into it (configuration, raw bytes, reader version), so an
+arrays' bytes. A record holds what went into it (configuration, raw bytes, reader version), so an
 interrupted conversion finds what is done already and recomputes the rest.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from mmbind_data.datasets.registry import open_reader
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.io.digests import canonical_json, file_digest, text_digest
-from mmbind_data.raw.files import RawFile, Unit, is_streamed
+from mmbind_data.raw.files import OFFICIAL, RawFile, Unit, bad_layout, is_streamed
 from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.signal.windows import WindowedRecording, make_windows
 from mmbind_data.spec.descriptor import Recording, Windowing
@@ -197,7 +197,7 @@ def _hold(unit: Unit) -> tuple[Unit, tuple[tuple[str, int, str, str], ...]]:
 
 def _hashed(file: RawFile) -> tuple[RawFile, int, str]:
     if is_streamed(file):
-        with suppress(OSError):  # then reading it tells what is wrong
+        with suppress(OSError):  # then reading it raises an error of its own
             return file, file.container.stat().st_size, file_digest(file.container)
     content = file.read()
     return replace(file, content=content), len(content), hashlib.sha256(content).hexdigest()
@@ -213,14 +213,7 @@ def _changed(task: UnitTask) -> RawLayoutError:
     files = ", ".join(file.place for file in task.unit.files.values())
     expected, got = "raw data that stays as it is", "a change while it was read"
     step = "Run the same command again."
-    return RawLayoutError(
-        cannot=f"convert {task.dataset}",
-        problem="a file that changes",
-        at=files,
-        expected=expected,
-        got=got,
-        fix=step,
-    )
+    return bad_layout(task.dataset, "a file that changes", files, expected, got, step)
 
 
 def _intact(spooled: Spooled) -> bool:
@@ -300,16 +293,11 @@ def _append(
 
 def _check_finite(task: UnitTask, recording: Recording, modality: str, samples: np.ndarray) -> None:
     if not np.isfinite(samples).all():
-        raise RawLayoutError(
-            cannot=f"convert {task.dataset}",
-            problem=f"{modality} of recording {recording.key} holds a value that float32 cannot",
-            at=", ".join(recording.raw_files),
-            expected="finite numbers below 3.4e38",
-            got="infinity or NaN",
-            fix="Compare the file with the official archive."
-            if task.document is None
-            else "Mend the file: no reading is that large.",
-        )
+        what = f"{modality} of recording {recording.key} holds a value that float32 cannot"
+        expected, got = "finite numbers below 3.4e38", "infinity or NaN"
+        step = OFFICIAL if task.document is None else "Mend the file: no reading is that large."
+        at = ", ".join(recording.raw_files)
+        raise bad_layout(task.dataset, what, at, expected, got, step)
 
 
 def _describe(task: UnitTask, recording: Recording, windows: WindowedRecording) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mmbind_data.datasets.reader import frame_files, make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.arrays import Variable, read_npy
 from mmbind_data.raw.files import (
@@ -24,14 +25,13 @@ from mmbind_data.raw.files import (
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     read_content,
     recognise,
     spans,
 )
-from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.raw.images import GREY_16, block_means, read_image
 from mmbind_data.raw.tables import read_json, read_numbers
 from mmbind_data.spec.descriptor import Recording
 
@@ -48,16 +48,15 @@ CAMERA_IMAGE = re.compile(r".*/[0-9]{3,4}_(rgb|rl|rr|ul|lu|ur|ru)\.png")
 FRAME_LISTS = re.compile(r"(?:.*/)?[a-z_]+_(train|val|test)\.npz")
 SHAPE = (171, 224)
 DEPTH = Variable("arr_0", SHAPE, "f")
-IMAGE_MODES = {"I;16": "uint16", "I": "uint16"}
 MAX_TEXT = 1 << 22  # bytes of one frame's depths as text: four times what 38,304 numbers take
-FINGERS = ("thumb", "index", "middle", "ring", "pinky")
-BONES = ("metacarpal", "proximal", "intermediate", "distal")
-HAND = ("frame", "right_hand")
 JOINTS = (
-    (*HAND, "wrist_position"),
-    *((*HAND, "fingers", finger, "bones", bone, "next_joint") for finger in FINGERS
-      for bone in BONES),
-)  # fmt: skip
+    "frame.right_hand.wrist_position",
+    *(
+        f"frame.right_hand.fingers.{finger}.bones.{bone}.next_joint"
+        for finger in ("thumb", "index", "middle", "ring", "pinky")
+        for bone in ("metacarpal", "proximal", "intermediate", "distal")
+    ),
+)
 VECTOR = 6  # numbers of each
 MILLIMETRE = 1e-3
 
@@ -85,7 +84,7 @@ def find(files: Sequence[RawFile], preset: str, *, block: str = "3") -> RawListi
     units = []
     for key in sorted(clips, key=natural):
         split, subject, gesture, repetition = key.split("/")
-        numbers = sorted(_number(role) for role in clips[key])
+        numbers = sorted(int(role.split("_")[1]) for role in clips[key])
         fields = {
             # a session's number need not be that of a subject of the release
             "subject": subject if split != EARLY else f"session_{subject}",
@@ -100,12 +99,10 @@ def find(files: Sequence[RawFile], preset: str, *, block: str = "3") -> RawListi
         needed = {role: (role.split("_")[0],) for role in roles}
         units.append(Unit(key, roles, fields, needed))
     others, unrecognised = _left_aside(unknown)
-    return RawListing(
-        tuple(units),
-        unrecognised,
-        (*notes, *_notes(units), *others),
-        tuple(name for name in MODALITIES if _having(units, name)),
-    )
+    found = {name: sum(bool(frame_files(unit, name)) for unit in units) for name in MODALITIES}
+    notes += [_found_note(units), *presence_notes(found, len(units)), *others]
+    modalities = tuple(name for name in MODALITIES if found[name])
+    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -130,11 +127,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     read_from: list[RawFile] = []
     counts: Counter[str] = Counter()
     for name in MODALITIES:
-        files = {
-            _number(role): file
-            for role, file in sorted(unit.files.items())
-            if role.split("_")[0] == name
-        }
+        files = {one.number or 0: one.file for one in frame_files(unit, name)}
         if name not in modalities or not files:
             continue
         if 2 * len(files) < len(frames):
@@ -152,13 +145,10 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     if not streams:
         return  # a row without a single stream would say nothing
     split = unit.fields["split"]
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams={name: streams[name] for name in modalities if name in streams},
-        raw_files=tuple(file.path for file in read_from),
-        trial=unit.fields["trial"],
+    yield make_recording(
+        unit,
+        {name: streams[name] for name in modalities if name in streams},
+        read_from,
         extra={"release": "before"} if split == EARLY else {"release": "public", "split": split},
         counts=counts,
     )
@@ -178,30 +168,14 @@ def _canonical(path: str) -> str | None:
     return None
 
 
-def _number(role: str) -> int:
-    return int(role.split("_")[1])
-
-
-def _having(units: Sequence[Unit], modality: str) -> int:
-    return sum(any(names == (modality,) for names in unit.needed_for.values()) for unit in units)
-
-
-def _notes(units: Sequence[Unit]) -> list[str]:
-    by_split: dict[str, list[int]] = {}
-    for unit in units:
-        number = int(unit.fields["subject"].removeprefix("session_"))
-        by_split.setdefault(unit.fields["split"], []).append(number)
+def _found_note(units: Sequence[Unit]) -> str:
     parts = []
     for split in (*SPLITS, EARLY):
-        if split in by_split:
+        subjects = [one.fields["subject"] for one in units if one.fields["split"] == split]
+        if subjects:
             what = f"{split}: subjects" if split != EARLY else "sessions before the release:"
-            parts.append(f"{what} {spans(by_split[split])}")
-    notes = [f"{len(units)} of {N_CLIPS} clips found ({'; '.join(parts)})"]
-    for name in MODALITIES:
-        n = _having(units, name)
-        if n < len(units):
-            notes.append(f"{name} found for {n} of these {len(units)}" if n else f"no {name}")
-    return notes
+            parts.append(f"{what} {spans(int(one.removeprefix('session_')) for one in subjects)}")
+    return f"{len(units)} of {N_CLIPS} clips found ({'; '.join(parts)})"
 
 
 def _left_aside(unknown: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -216,7 +190,7 @@ def _left_aside(unknown: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
         )
     if images:
         notes.append(f"images of the RGB and Leap cameras left aside: {len(images)}")
-    known = {*images, *(path for path in rest if FRAME_LISTS.fullmatch(path) or is_document(path))}
+    known = {*images, *(path for path in rest if FRAME_LISTS.fullmatch(path))}
     return notes, tuple(path for path in rest if path not in known)
 
 
@@ -247,7 +221,7 @@ def _skeleton(
 def _joints(file: RawFile) -> np.ndarray | None:
     """Wrist and the far end of each bone, shape (21, 3), mm; None for an invalid frame."""
     document = read_json(file)
-    if _entry(file, document, ("frame",)) == "invalid":
+    if _entry(file, document, "frame") == "invalid":
         return None
     vectors = []
     for path in JOINTS:
@@ -255,7 +229,7 @@ def _joints(file: RawFile) -> np.ndarray | None:
         numbers = isinstance(vector, list) and all(type(one) in (int, float) for one in vector)
         if not numbers or len(vector) != VECTOR:
             got = f"{len(vector)} numbers" if numbers else repr(vector)[:60]
-            raise bad_file(file, "another structure", f"{VECTOR} numbers in {'.'.join(path)}", got)
+            raise bad_file(file, "another structure", f"{VECTOR} numbers in {path}", got)
         vectors.append(vector)
     try:
         # x, y, z and then three angles, which are no coordinates
@@ -269,12 +243,13 @@ def _joints(file: RawFile) -> np.ndarray | None:
     return points[:, :3]
 
 
-def _entry(file: RawFile, document: Any, path: Sequence[str]) -> Any:
-    """What stands in a JSON document under names within names."""
-    for depth, name in enumerate(path, 1):
+def _entry(file: RawFile, document: Any, path: str) -> Any:
+    """The value in a JSON document under names within names, with dots between them."""
+    names = path.split(".")
+    for depth, name in enumerate(names, 1):
         if not isinstance(document, dict) or name not in document:
             expected = 'frame.right_hand with wrist_position and 20 bones, or "invalid"'
-            raise bad_file(file, "another structure", expected, f"no {'.'.join(path[:depth])}")
+            raise bad_file(file, "another structure", expected, f"no {'.'.join(names[:depth])}")
         document = document[name]
     return document
 
@@ -283,9 +258,10 @@ def _video(
     modality: str, files: Mapping[int, RawFile], frames: range, block: int, counts: Counter[str]
 ) -> np.ndarray:
     """Shrunken images of all frames; for a missing one the nearest stands, of two the earlier."""
-    decode = _ir if modality == "ir" else _depth
     images = {
-        number: block_means(decode(file), block, skip_zeros=modality == "depth")
+        number: block_means(_depth(file), block, skip_zeros=True)
+        if modality == "depth"
+        else block_means(read_image(file, GREY_16, SHAPE), block)
         for number, file in files.items()
     }
     missing = len(frames) - len(files)
@@ -293,14 +269,6 @@ def _video(
         counts[f"missing {modality} frames replaced by the nearest"] += missing
     nearest = [min(images, key=lambda one: (abs(one - frame), one)) for frame in frames]
     return np.stack([images[number] for number in nearest])
-
-
-def _ir(file: RawFile) -> np.ndarray:
-    image = read_image(file, IMAGE_MODES)
-    if image.shape != SHAPE:
-        got = " x ".join(map(str, image.shape))
-        raise bad_file(file, "another size", "171 x 224 pixels", got)
-    return image
 
 
 def _depth(file: RawFile) -> np.ndarray:
@@ -317,5 +285,5 @@ def _depth(file: RawFile) -> np.ndarray:
         raise bad_file(file, "broken file", "a whole gzip file of one frame", got)
     values = read_numbers(file, SHAPE[1], text)
     if values.shape != SHAPE:
-        raise bad_file(file, "another size", "171 lines", str(len(values)))
+        raise bad_file(file, "another size", "171 lines", len(values))
     return values

@@ -14,20 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mmbind_data.datasets.reader import frame_files, make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     read_content,
     recognise,
     spans,
 )
-from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.raw.images import GREY_16, block_means, read_image
 from mmbind_data.raw.tables import read_numbers
 from mmbind_data.spec.descriptor import Recording
 
@@ -41,7 +41,6 @@ FINGERS = {"1": "one finger", "2": "whole hand"}
 MODALITIES = ("skeleton", "depth")
 N_JOINTS, PALM = 22, 1
 IMAGE_SHAPE = (480, 640)
-IMAGE_MODES = {"I;16": "uint16", "I": "uint16"}
 MILLIMETRE = 1e-3
 SKELETONS = {"skeleton_world.txt": "dhg", "skeletons_world.txt": "shrec17"}
 DEPTH_NAME = re.compile(r"depth_(0|[1-9][0-9]{0,3})\.png|(0|[1-9][0-9]{0,3})_depth\.png")
@@ -101,14 +100,11 @@ def find(
             if release == fields["release"] and path in by_path:
                 roles[role] = by_path[path]
         units.append(Unit(_key(fields), roles, fields, needed))
-    notes += _notes(units, by_path)
-    unrecognised = [path for path in unknown if not OTHER_PARTS.fullmatch(path)]
-    return RawListing(
-        tuple(units),
-        tuple(path for path in unrecognised if not is_document(path)),
-        tuple(notes),
-        tuple(name for name in MODALITIES if _having(units, name)),
-    )
+    found = {name: sum(bool(frame_files(unit, name)) for unit in units) for name in MODALITIES}
+    notes += _notes(units, found, by_path)
+    unrecognised = tuple(path for path in unknown if not OTHER_PARTS.fullmatch(path))
+    modalities = tuple(name for name in MODALITIES if found[name])
+    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -135,7 +131,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         rows = read_numbers(file, 3 * N_JOINTS)
         if images and len(images) != len(rows):
             expected = f"as many rows as depth images, {len(images)}"
-            raise bad_file(file, "number of frames", expected, str(len(rows)))
+            raise bad_file(file, "number of frames", expected, len(rows))
         joints = rows.reshape(-1, N_JOINTS, 3)
         streams["skeleton"] = (
             np.delete(joints, PALM, 1) if unit.fields["joints"] == "21" else joints
@@ -152,13 +148,10 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         streams["depth"] = np.stack([_reduce(file, block) for file in images[first:end]])
         read_from += images[first:end]
     lists = [unit.files[role] for _, role in LISTS.values() if role in unit.files]
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams={name: streams[name] for name in modalities if name in streams},
-        raw_files=tuple(file.path for file in (*read_from, *lists)),
-        trial=unit.fields["trial"],
+    yield make_recording(
+        unit,
+        {name: streams[name] for name in modalities if name in streams},
+        [*read_from, *lists],
         extra={**_classes(unit.fields), **extra},
         counts=counts,
     )
@@ -224,11 +217,9 @@ def _classes(fields: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _having(units: Sequence[Unit], modality: str) -> int:
-    return sum(any((modality,) == names for names in unit.needed_for.values()) for unit in units)
-
-
-def _notes(units: Sequence[Unit], by_path: Mapping[str, RawFile]) -> list[str]:
+def _notes(
+    units: Sequence[Unit], found: Mapping[str, int], by_path: Mapping[str, RawFile]
+) -> list[str]:
     by_release: dict[str, list[Unit]] = {}
     for unit in units:
         by_release.setdefault(unit.fields["release"], []).append(unit)
@@ -238,10 +229,7 @@ def _notes(units: Sequence[Unit], by_path: Mapping[str, RawFile]) -> list[str]:
         notes.append(f"{release}: {len(mine)} of {N_SEQUENCES}, subjects {numbers}")
     if len(by_release) > 1:
         notes.append("dhg and shrec17 may share people: do not train on one and test on the other")
-    for name in MODALITIES:
-        n = _having(units, name)
-        if n < len(units):
-            notes.append(f"{name} found for {n} of these {len(units)}" if n else f"no {name}")
+    notes += presence_notes(found, len(units))
     for name, (release, role) in LISTS.items():
         if release in by_release and f"{FOLDERS[release]}/{name}" not in by_path:
             lost = "sequences are not cut to the gesture" if role == "truncation" else "no split"
@@ -251,21 +239,18 @@ def _notes(units: Sequence[Unit], by_path: Mapping[str, RawFile]) -> list[str]:
 
 def _images(unit: Unit) -> list[RawFile]:
     """Depth images in the order of their numbers, which must run on from 0 or 1."""
-    roles = sorted(role for role in unit.files if role.startswith("depth_"))
-    numbers = [int(role.split("_")[1]) for role in roles]
+    frames = {one.number or 0: one.file for one in frame_files(unit, "depth")}
+    numbers = sorted(frames)
     first = 0 if numbers[:1] == [0] else 1
     if numbers != list(range(first, first + len(numbers))):
         expected = "numbers that run on from 0 or 1"
-        raise bad_file(unit.files[roles[0]], "missing depth images", expected, spans(numbers))
-    return [unit.files[role] for role in roles]
+        raise bad_file(frames[numbers[0]], "missing depth images", expected, spans(numbers))
+    return [frames[number] for number in numbers]
 
 
 def _reduce(file: RawFile, block: int) -> np.ndarray:
     """One depth image in metres, float32, shrunk by the mean of the pixels with a reading."""
-    image = read_image(file, IMAGE_MODES)
-    if image.shape != IMAGE_SHAPE:
-        got = " x ".join(map(str, image.shape))
-        raise bad_file(file, "another size", "480 x 640 pixels", got)
+    image = read_image(file, GREY_16, IMAGE_SHAPE)
     means = MILLIMETRE * block_means(image, block, skip_zeros=True)
     return np.asarray(means, dtype=np.float32)
 
@@ -292,7 +277,7 @@ def _listed(unit: Unit, n_frames: int) -> tuple[int, int, dict[str, str], dict[s
     expected = [int(classes["label14"]), int(classes["label28_shrec17"]), n_frames]
     if row != expected:
         what = f"gesture, class and number of frames of {unit.key}"
-        raise bad_file(file, what, str(expected), str(row))
+        raise bad_file(file, what, str(expected), row)
     return 0, n_frames, {"split": split}, {}
 
 

@@ -21,13 +21,13 @@ from mmbind_data.datasets.gr4dhci_mapping import (
     load_mapping,
     locate,
 )
+from mmbind_data.datasets.reader import FrameFile, frame_files, make_recording, presence_notes
 from mmbind_data.raw.arrays import Variable, read_npy
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     recognise,
@@ -81,10 +81,14 @@ def find(
         _unit(samples[key], by_path, mapping, mapping_file, {"eye": eye, "ir_size": ir_size})
         for key in sorted(samples, key=natural)
     ]
-    unrecognised = tuple(path for path in unknown if not is_document(path))
-    modalities = tuple(one for one in MODALITIES if any(_roles(unit, one) for unit in units))
-    notes += _notes(units, modalities, mapping_file)
-    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
+    found = {name: sum(bool(frame_files(one, name)) for one in units) for name in MODALITIES}
+    subjects = {unit.fields.get("subject") for unit in units} - {None}
+    notes.append(f"{len(units)} of {N_SAMPLES} samples found ({len(subjects)} subjects)")
+    notes += presence_notes(found, len(units), "samples")
+    if mapping_file is None:
+        notes.append(f"no {FILE}: files are taken to be named and filled as assumed")
+    modalities = tuple(name for name in MODALITIES if found[name])
+    return RawListing(tuple(units), tuple(unknown), tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -103,27 +107,21 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         A file is not what the mapping says, or images of one sample differ in size.
     """
     mapping = load_mapping(unit.files.get("mapping"))
-    roles = {name: _roles(unit, name) for name in modalities if _roles(unit, name)}
-    if not roles:
-        return
     streams = {}
+    used: list[RawFile] = []
     missing = 0
-    for name, found in roles.items():
-        read_one = _skeleton if name == "skeleton" else _infrared
-        streams[name] = read_one(unit, found, mapping)
-        numbers = [int(role.split()[1]) for role in found if " " in role]
+    for name in modalities:
+        frames = frame_files(unit, name)
+        if not frames:
+            continue
+        decode = _skeleton if name == "skeleton" else _infrared
+        streams[name] = decode(unit, frames, mapping)
+        used += [one.file for one in frames]
+        numbers = [one.number for one in frames if one.number is not None]
         missing += numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0
-    used = [role for found in roles.values() for role in found]
-    used += ["mapping"] if "mapping" in unit.files else []
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields.get("subject"),
-        label=unit.fields["label"],
-        streams=streams,
-        raw_files=tuple(unit.files[role].path for role in used),
-        trial=unit.fields["trial"],
-        counts={MISSING_FRAMES: missing} if missing else {},
-    )
+    if streams:  # a row without a single stream would say nothing
+        used += [unit.files["mapping"]] if "mapping" in unit.files else []
+        yield make_recording(unit, streams, used, counts={MISSING_FRAMES: missing})
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -151,21 +149,21 @@ def _shares(n_old: int, n_new: int) -> np.ndarray:
     return np.asarray(np.maximum(overlap, 0) * n_new / n_old)
 
 
-def _skeleton(unit: Unit, roles: Sequence[str], mapping: Mapping) -> np.ndarray:
+def _skeleton(unit: Unit, frames: Sequence[FrameFile], mapping: Mapping) -> np.ndarray:
     files = mapping.skeleton
-    frames = [_joints(unit.files[role], files, one_frame=" " in role) for role in roles]
-    joints = np.concatenate(frames)
+    joints = np.concatenate([_joints(one, files) for one in frames])
     if files.keep is not None:
         joints = joints[:, list(files.keep)]
     return np.ascontiguousarray(METRES[files.unit] * joints, dtype=np.float32)
 
 
-def _joints(file: RawFile, files: SkeletonFiles, *, one_frame: bool) -> np.ndarray:
-    """Coordinates in one file as they stand there, shape (f, joints, 3)."""
+def _joints(frame: FrameFile, files: SkeletonFiles) -> np.ndarray:
+    """Coordinates in one file as recorded, shape (f, joints, 3)."""
+    file, one_frame = frame.file, frame.number is not None
     n_joints, n_numbers = files.joints, files.n_numbers
     if file.path.lower().endswith(".npy"):
-        frame = (n_numbers,) if files.row == "frame" else (n_joints, 3)
-        shape = frame if one_frame else (None, *frame)
+        size = (n_numbers,) if files.row == "frame" else (n_joints, 3)
+        shape = size if one_frame else (None, *size)
         values = read_npy(file, Variable("skeleton", shape))
         return np.asarray(values, dtype=np.float64).reshape(-1, n_joints, 3)
     if not file.path.lower().endswith((".csv", ".txt")):
@@ -181,30 +179,31 @@ def _joints(file: RawFile, files: SkeletonFiles, *, one_frame: bool) -> np.ndarr
     return rows.reshape(-1, n_joints, 3)
 
 
-def _infrared(unit: Unit, roles: Sequence[str], mapping: Mapping) -> np.ndarray:
+def _infrared(unit: Unit, frames: Sequence[FrameFile], mapping: Mapping) -> np.ndarray:
     height, width = (int(side) for side in unit.fields["ir_size"].split("x"))
-    frames: list[np.ndarray] = []
+    stored: list[np.ndarray] = []
     sizes: dict[tuple[int, ...], str] = {}
-    for role in roles:
-        file = unit.files[role]
-        for image in _images(file, one_frame=" " in role):
+    for frame in frames:
+        file = frame.file
+        for image in _images(frame):
             sizes.setdefault(image.shape, file.path)
             if len(sizes) > 1:
                 (size, first), (other, _) = sizes.items()
                 expected = f"{size[0]} x {size[1]} pixels as {first}"
                 raise bad_file(file, "another size", expected, f"{other[0]} x {other[1]}")
             half = _half(file, image, mapping.ir, unit.fields["eye"])
-            frames.append(resize(half, height, width).astype(np.float32))
-    return np.stack(frames)
+            stored.append(resize(half, height, width).astype(np.float32))
+    return np.stack(stored)
 
 
-def _images(file: RawFile, *, one_frame: bool) -> np.ndarray:
+def _images(frame: FrameFile) -> np.ndarray:
     """Grey images in one file, shape (g, height, width), uint8."""
+    file, one_frame = frame.file, frame.number is not None
     if file.path.lower().endswith(".npy"):
         shape = (None, None) if one_frame else (None, None, None)
         values = read_npy(file, Variable("images", shape, "u"))
         if values.dtype != np.uint8:
-            raise bad_file(file, "another type", "8-bit brightness", str(values.dtype))
+            raise bad_file(file, "another type", "8-bit brightness", values.dtype)
         return values[np.newaxis] if one_frame else values
     if not one_frame:
         raise bad_file(file, "image without a number", "group frame in ir.pattern", "none", STEP)
@@ -252,13 +251,14 @@ def _unit(
         known = ", ".join(mapping.labels)
         raise bad_file(file, "unknown label code", f"one of labels, {known}", first.label, STEP)
     roles: dict[str, RawFile] = {}
+    needed_for: dict[str, tuple[str, ...]] = {}
     for place in sorted(places, key=_order):
         role = place.modality if place.frame is None else f"{place.modality} {place.frame}"
         if role in roles or place.modality in roles:
             got = f"another one, {place.canonical}"
             raise bad_file(roles.get(role, file), f"{role} of {place.key}", "one file", got, STEP)
         roles[role] = by_path[place.canonical]
-    needed_for: dict[str, tuple[str, ...]] = {role: (role.split()[0],) for role in roles}
+        needed_for[role] = (place.modality,)
     if mapping_file is not None:
         roles["mapping"] = mapping_file
         needed_for["mapping"] = tuple(sorted({place.modality for place in places}))
@@ -273,24 +273,3 @@ def _unit(
 def _order(place: Place) -> tuple[str, int, str]:
     """By frame; a file of a whole trial comes before those of single frames."""
     return place.modality, -1 if place.frame is None else place.frame, place.canonical
-
-
-def _roles(unit: Unit, modality: str) -> list[str]:
-    """The roles of a modality's files, in the order of frames."""
-    return [role for role in unit.files if role.split()[0] == modality]
-
-
-def _notes(
-    units: Sequence[Unit], modalities: Sequence[str], mapping_file: RawFile | None
-) -> list[str]:
-    subjects = {unit.fields.get("subject") for unit in units} - {None}
-    notes = [f"{len(units)} of {N_SAMPLES} samples found ({len(subjects)} subjects)"]
-    for name in MODALITIES:
-        n = sum(bool(_roles(unit, name)) for unit in units)
-        if name not in modalities:
-            notes.append(f"no {name}")
-        elif n < len(units):
-            notes.append(f"{name} found for {n} of these {len(units)} samples")
-    if mapping_file is None:
-        notes.append(f"no {FILE}: files are taken to be named and filled as assumed")
-    return notes

@@ -20,7 +20,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile
+from mmbind_data.raw.files import RawFile, bad_layout
 from mmbind_data.raw.tables import read_json
 from mmbind_data.spec.descriptor import Model
 from mmbind_data.spec.validation_messages import fault_of
@@ -167,25 +167,20 @@ def locate(mapping: Mapping, path: str) -> Place | None:
         if match is not None:
             groups = match.groupdict()
             frame = groups.get("frame")
-            place = Place(
-                modality,
-                groups["mmbind_tail"],
-                groups.get("subject"),
-                groups["label"],
-                groups["trial"],
-                None if frame is None else int(frame),
-                groups.get("eye"),
+            found.append(
+                Place(
+                    modality,
+                    canonical=groups["mmbind_tail"],
+                    subject=groups.get("subject"),
+                    label=groups["label"],
+                    trial=groups["trial"],
+                    frame=None if frame is None else int(frame),
+                    eye=groups.get("eye"),
+                )
             )
-            found.append(place)
     if len(found) > 1:
-        raise RawLayoutError(
-            cannot="convert gr4dhci",
-            problem="two meanings",
-            at=path,
-            expected="skeleton or ir",
-            got="a fit to both patterns",
-            fix=STEP,
-        )
+        got = "a fit to both patterns"
+        raise bad_layout("gr4dhci", "two meanings", path, "skeleton or ir", got, STEP)
     return found[0] if found else None
 
 

@@ -22,13 +22,15 @@ from mmbind_data.datasets.mmfi_frames import (
     depth_sides,
     read_stream,
 )
+from mmbind_data.datasets.reader import make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
-from mmbind_data.errors import RawLayoutError, UsageError
+from mmbind_data.errors import UsageError
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
+    bad_layout,
     is_document,
     natural,
     nothing_found,
@@ -103,9 +105,8 @@ def find(
     if not sequences:
         step = "Give the folder that holds E01 to E04, unpacked or as zips."
         raise nothing_found(NAME, files, "files such as E01/S01/A01/mmwave/frame001.bin", step)
-    if preset != "segments":
-        table = None
-    elif (table := by_path.get(SEGMENTS)) is None:
+    table = by_path.get(SEGMENTS) if preset == "segments" else None
+    if preset == "segments" and table is None:
         step = "Put that file beside E01, or use another preset."
         raise nothing_found(f"{NAME}, preset segments", files, SEGMENTS, step)
     options = {"radar": radar, "depth_size": depth_size}
@@ -114,11 +115,12 @@ def find(
         _unit(key, sequences[key], table, descriptor.labels, options, needed_for)
         for key in sorted(sequences, key=natural)
     ]
-    carried = Counter(
-        role for unit in units for role in {one.partition("/")[0] for one in unit.files}
-    )
-    modalities = tuple(name for name, role in ROLES.items() if carried[role])
-    notes = [*notes, *_notes(units, carried), *_not_read(by_path, radar)]
+    found = Counter(role for unit in units for role in {one.split("/")[0] for one in unit.files})
+    subjects = spans(int(unit.fields["subject"][1:]) for unit in units)
+    notes.append(f"{len(units)} of {N_SEQUENCES} sequences found (subjects {subjects})")
+    notes += presence_notes({one: found[one] for one in ROLES.values()}, len(units), "sequences")
+    notes += _not_read(by_path, radar)
+    modalities = tuple(name for name, role in ROLES.items() if found[role])
     return RawListing(tuple(units), tuple(unrecognised), tuple(notes), modalities)
 
 
@@ -188,7 +190,7 @@ def _recording(
     """Yield the first to the last frame, from 1, of the streams that are complete there."""
     span, counts = slice(frames[0] - 1, frames[1]), Counter[str]()
     kept: dict[str, np.ndarray | PointFrames] = {}
-    paths: dict[str, None] = {}
+    files: list[RawFile] = []
     for name, stream in streams.items():
         if stream.lost[span].any():
             counts[f"{name} left out of a recording: a frame is missing and none is near"] += 1
@@ -200,22 +202,21 @@ def _recording(
             else values[span]
         )
         used = sorted({int(index) for index in stream.source[span] if index >= 0})
-        paths |= dict.fromkeys(stream.paths[index] for index in used)
+        files += [stream.files[index] for index in used]
         counts.update({text: int(n[span].sum()) for text, n in stream.remarks.items()})
     extra = {"exercise": unit.fields["exercise"]}
     if number is not None:
         extra |= {"first_frame": str(frames[0]), "last_frame": str(frames[1])}
-        paths[unit.files["segments"].path] = None
-    yield Recording(
-        key=unit.key if number is None else f"{unit.key}/{number}",
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams=kept,
-        raw_files=tuple(paths),
-        trial=None if number is None else str(number),
-        environment=unit.fields["environment"],
+        files.append(unit.files["segments"])
+    trial = None if number is None else str(number)
+    yield make_recording(
+        unit,
+        kept,
+        files,
+        key=f"/{trial}" if trial else "",
+        trial=trial,
         extra=extra,
-        counts={text: n for text, n in counts.items() if n},
+        counts=counts,
     )
 
 
@@ -290,14 +291,7 @@ def _place(folder: str) -> Place | None:
     if above and ENVIRONMENT.fullmatch(above[-1]) and above[-1] != environment:
         expected = f"{subject} in {environment}"
         step = "Compare the folder with the official one."
-        raise RawLayoutError(
-            cannot=f"convert {NAME}",
-            problem="another environment",
-            at=folder,
-            expected=expected,
-            got=above[-1],
-            fix=step,
-        )
+        raise bad_layout(NAME, "another environment", folder, expected, above[-1], step)
     filtered = FILTERED in above
     inner = "" if filtered and inner == "mmwave" else inner
     return Place(f"{environment}/{subject}/{action}", inner, filtered)
@@ -345,17 +339,6 @@ def _unit(
         "exercise": "rehabilitation" if int(action[1:]) in REHABILITATION else "daily",
     }
     return Unit(sequence, roles, {**fields, **options}, needed_for)
-
-
-def _notes(units: Sequence[Unit], carried: Mapping[str, int]) -> list[str]:
-    subjects = spans(int(unit.fields["subject"][1:]) for unit in units)
-    notes = [f"{len(units)} of {N_SEQUENCES} sequences found (subjects {subjects})"]
-    for role in dict.fromkeys(ROLES.values()):
-        n = carried[role]
-        if n < len(units):
-            text = f"{role} found for {n} of these {len(units)} sequences"
-            notes.append(text if n else f"no {role}")
-    return notes
 
 
 def _not_read(by_path: Mapping[str, RawFile], radar: str) -> list[str]:

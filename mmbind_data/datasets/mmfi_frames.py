@@ -14,7 +14,7 @@ import numpy as np
 
 from mmbind_data.raw.arrays import Variable, read_floats, read_mat, read_npy
 from mmbind_data.raw.files import RawFile, Unit, bad_file
-from mmbind_data.raw.images import block_means, read_image
+from mmbind_data.raw.images import GREY_16, block_means, read_image
 from mmbind_data.signal.point_clouds import PointFrames
 
 N_FRAMES = 297  # of every sequence
@@ -52,8 +52,8 @@ class Stream:
     lost : ndarray, shape (T,), bool
         Frames that are missing and too far from any other to be filled.
     source : ndarray, shape (T,), int
-        Index in ``paths`` of the file behind each frame, -1 for none.
-    paths : tuple of str
+        Index in ``files`` of the file behind each frame, -1 for none.
+    files : tuple of RawFile
     remarks : mapping of str to ndarray, shape (T,), int
         What was repaired, and how often in each frame.
     """
@@ -61,7 +61,7 @@ class Stream:
     values: np.ndarray | PointFrames
     lost: np.ndarray
     source: np.ndarray
-    paths: tuple[str, ...]
+    files: tuple[RawFile, ...]
     remarks: Mapping[str, np.ndarray]
 
 
@@ -81,7 +81,7 @@ def read_stream(unit: Unit, name: str, n_frames: int) -> Stream | None:
         values = read_npy(file, Variable(role, (N_FRAMES, *ARRAYS[role])))
         whole = np.ascontiguousarray(_single(file, values)[:n_frames])
         first = np.zeros(n_frames, dtype=np.intp)
-        return Stream(whole, first > 0, first, (file.path,), {})
+        return Stream(whole, first > 0, first, (file,), {})
     names = [f"{role}/{number:03d}" for number in range(1, n_frames + 1)]
     files = {index: unit.files[at] for index, at in enumerate(names) if at in unit.files}
     if not files:
@@ -101,7 +101,7 @@ def read_stream(unit: Unit, name: str, n_frames: int) -> Stream | None:
         frames = {
             index: frames.get(index, np.empty((0, 5), np.float32)) for index in range(n_frames)
         }
-    return _on_grid(name, frames, {i: file.path for i, file in files.items()}, mended)
+    return _on_grid(name, frames, files, mended)
 
 
 def _single(file: RawFile, values: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def _single(file: RawFile, values: np.ndarray) -> np.ndarray:
 
 
 def _on_grid(
-    name: str, frames: Mapping[int, np.ndarray], paths: Mapping[int, str], mended: np.ndarray
+    name: str, frames: Mapping[int, np.ndarray], files: Mapping[int, RawFile], mended: np.ndarray
 ) -> Stream:
     """Put the frames that there are on the grid; where there is none, repeat the nearest."""
     present = np.array(sorted(frames))
@@ -132,9 +132,9 @@ def _on_grid(
         values = np.stack([frames[index] for index in nearest])
     if name in MENDED:
         remarks[f"{name} values not finite, {MENDED[name]}"] = mended
-    position = {index: number for number, index in enumerate(paths)}
+    position = {index: number for number, index in enumerate(files)}
     source = np.array([position.get(index, -1) for index in nearest])
-    return Stream(values, lost, source, tuple(paths.values()), remarks)
+    return Stream(values, lost, source, tuple(files.values()), remarks)
 
 
 def depth_sides(size: str) -> tuple[int, int] | None:
@@ -183,19 +183,19 @@ def _decoder(name: str, fields: Mapping[str, str]) -> Decode:
         return lambda file: (read_floats(file, CLOUDS[name]), 0)
     if name == "depth":
         height, _, width = fields["depth_size"].partition("x")
-        return partial(_depth, height=int(height), width=int(width))
-    return {"wifi_csi": _amplitude, "wifi_csi_phase": _phase}.get(name, _keypoints)
+        decode: Decode = partial(_depth, height=int(height), width=int(width))
+    else:
+        decode = {"wifi_csi": _amplitude, "wifi_csi_phase": _phase}.get(name, _keypoints)
+    # an empty file is a frame that was not captured: the toolbox leaves out what is 0 bytes long
+    return lambda file: decode(file) if file.size else (None, 0)
 
 
-# An empty file is a frame that was not captured: the toolbox leaves out what is 0 bytes long.
 def _keypoints(file: RawFile) -> tuple[np.ndarray | None, int]:
-    return (read_npy(file, Variable("keypoints", (17, 2))), 0) if file.size else (None, 0)
+    return read_npy(file, Variable("keypoints", (17, 2))), 0
 
 
 def _depth(file: RawFile, height: int, width: int) -> tuple[np.ndarray | None, int]:
-    if not file.size:
-        return None, 0
-    image = read_image(file, {"I;16": "uint16", "I": "uint16"})
+    image = read_image(file, GREY_16)
     block = image.shape[0] // height
     if not block or image.shape != (block * height, block * width):
         expected = f"{DEPTH_SIDES[0]} x {DEPTH_SIDES[1]}, or another multiple of {height} x {width}"
@@ -204,14 +204,10 @@ def _depth(file: RawFile, height: int, width: int) -> tuple[np.ndarray | None, i
 
 
 def _amplitude(file: RawFile) -> tuple[np.ndarray | None, int]:
-    if not file.size:
-        return None, 0
     return mend_packets(read_mat(file, Variable("CSIamp", CSI_SHAPE), finite=False))
 
 
 def _phase(file: RawFile) -> tuple[np.ndarray | None, int]:
-    if not file.size:
-        return None, 0
     phase = read_mat(file, Variable("CSIphase", CSI_SHAPE), finite=False)
     finite = np.isfinite(phase)
     return np.where(finite, phase, 0.0), int(np.count_nonzero(~finite))

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmbind_data.datasets.reader import make_recording, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     recognise,
@@ -107,7 +107,7 @@ def find(files: Sequence[RawFile], preset: str, sign: str = "written") -> RawLis
     roles = tuple(dict.fromkeys(source.role for source in sources.values()))
     by_path, unknown, notes = recognise(files, _canonical)
     descriptor = load_descriptor(NAME)
-    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+    kept = preset_labels(descriptor, preset)
     units = []
     for trial in sorted(TRIALS, key=natural):
         code, number = trial.split("_")
@@ -116,7 +116,7 @@ def find(files: Sequence[RawFile], preset: str, sign: str = "written") -> RawLis
             member = f"{trial}/sub_{subject}.csv"
             found = {role: by_path.get(f"{FOLDERS[role]}/{member}") for role in roles}
             unit_files = {role: file for role, file in found.items() if file is not None}
-            if label not in wanted or len(unit_files) < len(roles):
+            if label not in kept or len(unit_files) < len(roles):
                 continue
             if INFO in by_path:
                 unit_files["subjects"] = by_path[INFO]
@@ -127,9 +127,9 @@ def find(files: Sequence[RawFile], preset: str, sign: str = "written") -> RawLis
         expected = " and ".join(f"{FOLDERS[role]}/{TRIALS[0]}/sub_1.csv" for role in roles)
         step = f"Give the folder that holds the official zips. {_other_preset(by_path, preset)}"
         raise nothing_found(NAME, files, f"files such as {expected}", step.strip())
-    notes += _notes(units, by_path, roles, sum(_labels(wanted, descriptor.labels)))
-    unrecognised = tuple(path for path in unknown if not is_document(path))
-    return RawListing(tuple(units), unrecognised, tuple(notes), tuple(sources))
+    n_trials = sum(descriptor.labels[trial.split("_")[0]] in kept for trial in TRIALS)
+    notes += _notes(units, by_path, roles, n_trials)
+    return RawListing(tuple(units), tuple(unknown), tuple(notes), tuple(sources))
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -160,16 +160,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         turned = unit.fields["sign"] == "specific_force" and name in TURNED
         scale = -source.scale if turned else source.scale
         streams[name] = (scale * sum(terms[1:], terms[0])).astype(np.float32)
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams=streams,
-        raw_files=tuple(file.path for file in unit.files.values()),
-        trial=unit.fields["trial"],
-        placement=unit.fields["placement"],
-        extra=_subject_info(unit),
-    )
+    yield make_recording(unit, streams, [*unit.files.values()], extra=_subject_info(unit))
 
 
 def _canonical(path: str) -> str | None:
@@ -182,15 +173,9 @@ def _canonical(path: str) -> str | None:
     return f"{match[1]}/{match[2]}/{name}"
 
 
-def _labels(wanted: Sequence[str], labels: Mapping[str, str]) -> list[bool]:
-    """Tell for each trial folder whether its label is wanted."""
-    return [labels[trial.split("_")[0]] in wanted for trial in TRIALS]
-
-
 def _other_preset(by_path: Mapping[str, RawFile], preset: str) -> str:
+    """A hint at a preset that fits the folders, or an empty text."""
     folders = {path.split("/")[0] for path in by_path} & set(FOLDERS.values())
-    if not folders:
-        return ""
     for other, sources in SOURCES.items():
         if other != preset and {FOLDERS[source.role] for source in sources.values()} <= folders:
             return f"What is there fits --preset {other}."

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from mmbind_data.datasets.labelled_rows import (
+    OTHER_ROWS,
+    Segment,
+    bridged_streams,
+    check_not_infinite,
+    labelled_segments,
+)
+from mmbind_data.datasets.reader import make_recording, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     recognise,
     spans,
 )
 from mmbind_data.raw.tables import read_rows
-from mmbind_data.signal.time_grid import bridge, spans_of
+from mmbind_data.signal.time_grid import spans_of
 from mmbind_data.spec.descriptor import Recording
 
 NAME = "pamap2"
@@ -62,7 +68,6 @@ N_ROWS = {
 DATA_PATH = re.compile(r"(?:^|.*/)(Protocol|Optional)(?:\.zip)?/subject(10[1-9])\.dat")
 
 TRANSIENT_ROWS = "rows between activities (label 0) left out"
-OTHER_ROWS = "rows of activities outside the preset left out"
 SPLITS = "activities split at a time gap"
 WRONG_ROWS = "rows more or fewer than in the official files"
 BRIDGED = "frames of drop-outs up to 0.1 s bridged linearly"
@@ -70,16 +75,6 @@ LOST = "frames of longer drop-outs, or of drop-outs at an end, left as gaps"
 ZEROED = "frames of drop-outs set to 0"
 HELD = "heart-rate frames carried forward from an earlier reading"
 HELD_LONG = "heart-rate frames carried forward for more than 10 s"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Rows of one activity without interruption: the first, and one past the last."""
-
-    number: int
-    start: int
-    stop: int
-    label: str
 
 
 def find(files: Sequence[RawFile], preset: str) -> RawListing:
@@ -108,8 +103,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     notes += _notes(units, SESSIONS[preset])
     if left:
         notes.append(f"not read with this preset: {len(left)} files of optional activities")
-    unrecognised = tuple(path for path in unknown if not is_document(path))
-    return RawListing(tuple(units), unrecognised, tuple(notes), MODALITIES)
+    return RawListing(tuple(units), tuple(unknown), tuple(notes), MODALITIES)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -133,25 +127,24 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     segments, counts = _segments(file, table[TIME], codes, preset)
     heart_rate = _held(table) if "heart_rate" in modalities else None
     for placement in unit.placements:
+        positions = {name: _columns(placement, name) for name in modalities if name in OFFSETS}
         for segment in segments:
-            part = slice(segment.start, segment.stop)
-            streams, gaps, repairs = _streams(table, placement, modalities, part, preset)
+            streams, gaps, repairs = _streams(table, positions, segment.rows, preset)
             if heart_rate is not None:
-                streams, gaps = _with_heart_rate(streams, gaps, heart_rate, part, repairs)
+                streams, gaps = _with_heart_rate(streams, gaps, heart_rate, segment.rows, repairs)
             if not streams:
                 continue  # only the heart rate was asked for, and none was read yet
-            yield Recording(
-                key=f"{unit.key}/{placement}/{segment.number}",
-                subject=unit.fields["subject"],
+            yield make_recording(
+                unit,
+                {name: streams[name] for name in modalities if name in streams},
+                [file],
+                key=f"/{placement}/{segment.number}",
                 label=segment.label,
-                streams={name: streams[name] for name in modalities if name in streams},
-                raw_files=(file.path,),
-                session=unit.fields["session"],
                 trial=str(segment.number),
                 placement=placement,
-                extra=_extra(unit.fields["subject"], segment.start),
+                extra=_extra(unit.fields["subject"], segment.rows.start),
                 gaps=spans_of(gaps),
-                counts={**counts, **{text: n for text, n in repairs.items() if n}},
+                counts={**counts, **repairs},
             )
             counts = {}  # what holds for the whole file is said once
 
@@ -192,12 +185,7 @@ def _decode(
             if name in OFFSETS:
                 columns += _columns(placement, name)
     table = read_rows(file, N_COLUMNS, columns, missing=True)
-    for column, values in table.items():
-        broken = np.isinf(values) | (np.isnan(values) if column == TIME else False)
-        if broken.any():
-            row = int(np.argmax(broken))
-            what = f"column {column + 1} on line {row + 1}"
-            raise bad_file(file, what, "a number", f"{values[row]}")
+    check_not_infinite(file, table, expected="a number", complete=[TIME])
     return table
 
 
@@ -220,64 +208,34 @@ def _codes(file: RawFile, table: Mapping[int, np.ndarray]) -> np.ndarray:
 def _segments(
     file: RawFile, times: np.ndarray, codes: np.ndarray, preset: str
 ) -> tuple[list[Segment], dict[str, int]]:
-    """Split the rows where the activity changes or the time does not go on by one step.
-
-    The numbers count all segments of the file, so that they are the same with every preset.
-    """
+    """Split the rows where the activity changes or the time does not go on by one step."""
     descriptor = load_descriptor(NAME)
-    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
     jumps = np.abs(np.diff(times) - STEP) > STEP / 2
     changes = np.diff(codes) != 0
-    edges = np.flatnonzero(jumps | changes) + 1
-    starts = np.concatenate([[0], edges])
-    stops = np.concatenate([edges, [len(codes)]])
-    active = codes[starts] != TRANSIENT
-    segments = [
-        Segment(number, int(start), int(stop), descriptor.labels[str(codes[start])])
-        for number, (start, stop) in enumerate(zip(starts[active], stops[active], strict=True), 1)
-    ]
-    chosen = [one for one in segments if one.label in wanted]
-    n_transient = int((codes == TRANSIENT).sum())
-    n_chosen = sum(one.stop - one.start for one in chosen)
-    counts = {
-        TRANSIENT_ROWS: n_transient,
-        OTHER_ROWS: len(codes) - n_transient - n_chosen,
+    labels = [descriptor.labels.get(str(code), "") for code in range(codes.max() + 1)]
+    kept = preset_labels(descriptor, preset)
+    segments, n_others = labelled_segments(np.array(labels)[codes], jumps | changes, kept)
+    return segments, {
+        TRANSIENT_ROWS: int((codes == TRANSIENT).sum()),
+        OTHER_ROWS: n_others,
         SPLITS: int((jumps & ~changes & (codes[1:] != TRANSIENT)).sum()),
         WRONG_ROWS: abs(len(codes) - N_ROWS.get(file.path, len(codes))),
     }
-    return chosen, {text: n for text, n in counts.items() if n}
 
 
 def _streams(
-    table: Mapping[int, np.ndarray],
-    placement: str,
-    modalities: Sequence[str],
-    part: slice,
-    preset: str,
+    table: Mapping[int, np.ndarray], positions: Mapping[str, range], rows: slice, preset: str
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
     """Inertial streams of one segment, the frames that stay missing, and what was repaired."""
-    n_frames = part.stop - part.start
-    streams = {}
-    gaps, bridged, zeroed = (np.zeros(n_frames, dtype=bool) for _ in range(3))
-    for name in modalities:
-        if name not in OFFSETS:
-            continue
-        values = np.stack([table[column][part] for column in _columns(placement, name)], axis=1)
-        absent = np.isnan(values)
-        lost = absent.any(axis=1)
-        if not lost.any():
-            pass
-        elif preset == "reference":
-            values[absent] = 0.0
-            zeroed |= lost
-        else:
-            # one modality at a time: what is asked for beside it must not change its values
-            values, missing = bridge(values, MAX_BRIDGE)
-            bridged |= lost & ~missing
-            gaps |= missing
-        streams[name] = values.astype(np.float32)
-    n_bridged, n_lost, n_zeroed = (int(one.sum()) for one in (bridged, gaps, zeroed))
-    return streams, gaps, {BRIDGED: n_bridged, LOST: n_lost, ZEROED: n_zeroed}
+    if preset == "reference":
+        values = [np.stack([table[i][rows] for i in at], axis=1) for at in positions.values()]
+        no_gap = np.zeros(rows.stop - rows.start, dtype=bool)
+        absent = [np.isnan(one).any(axis=1) for one in values]
+        zeroed = int(np.logical_or.reduce([no_gap, *absent]).sum())
+        filled = (np.nan_to_num(one).astype(np.float32) for one in values)
+        return dict(zip(positions, filled, strict=True)), no_gap, {ZEROED: zeroed}
+    streams, gaps, n_bridged = bridged_streams(table, positions, rows, MAX_BRIDGE)
+    return streams, gaps, {BRIDGED: n_bridged, LOST: int(gaps.sum())}
 
 
 def _held(table: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

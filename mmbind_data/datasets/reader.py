@@ -1,14 +1,18 @@
-"""What a dataset's reader is made of."""
+"""What a dataset's reader is made of, and what the readers share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mmbind_data.raw.files import RawListing, Unit
+from mmbind_data.raw.files import RawFile, RawListing, Unit
 from mmbind_data.spec.descriptor import Descriptor, Recording
 
 TABLE = "table"
+# columns of a recording that the names of raw files may give
+COLUMNS = ("subject", "label", "session", "trial", "placement", "environment")
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,81 @@ class DatasetReader:
     descriptor: Descriptor
     find: Callable[..., RawListing]
     read: Callable[[Unit, Sequence[str], str], Iterator[Recording]]
+
+
+@dataclass(frozen=True)
+class FrameFile:
+    """A file of one modality; ``number`` is None if it holds all frames of a recording."""
+
+    number: int | None
+    file: RawFile
+
+
+def frame_files(unit: Unit, modality: str) -> list[FrameFile]:
+    """The files of a unit whose role is a modality, or its name and a number such as ``ir_012``.
+
+    They come in the order of the unit.
+    """
+    role = re.compile(rf"{modality}(?:[ _]([0-9]+))?")
+    found = [(role.fullmatch(text), file) for text, file in unit.files.items()]
+    return [FrameFile(int(m[1]) if m[1] else None, file) for m, file in found if m is not None]
+
+
+def preset_labels(descriptor: Descriptor, preset: str) -> tuple[str, ...]:
+    """The labels that a preset keeps; all of the dataset's if it names none."""
+    return descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+
+
+def presence_notes(found: Mapping[str, int], total: int, what: str = "") -> list[str]:
+    """Remarks on what is not there for every unit.
+
+    Parameters
+    ----------
+    found : mapping of str to int
+        What is looked for, and the number of units that have it.
+    total : int
+        Number of units.
+    what : str
+        What a unit is, in the plural.
+
+    >>> presence_notes({"acc": 3, "gyro": 1, "mag": 0}, 3, "trials")
+    ['gyro found for 1 of these 3 trials', 'no mag']
+    """
+    these = f"{total} {what}".strip()
+    return [
+        f"{name} found for {n} of these {these}" if n else f"no {name}"
+        for name, n in found.items()
+        if n < total
+    ]
+
+
+def make_recording(
+    unit: Unit,
+    streams: Mapping[str, Any],
+    files: Sequence[RawFile],
+    *,
+    key: str = "",
+    counts: Mapping[str, int] | None = None,
+    **further: Any,
+) -> Recording:
+    """Build a recording of a unit.
+
+    Parameters
+    ----------
+    unit : Unit
+        Those of its fields that are columns of a recording become these.
+    streams : mapping of str to array
+    files : sequence of RawFile
+        What was read for it.
+    key : str
+        What tells it from other recordings of the unit; appended to the unit's key.
+    counts : mapping of str to int, optional
+        Remarks; those that apply 0 times are left out.
+    **further
+        Other fields of the recording.
+    """
+    fields: dict[str, Any] = {name: unit.fields.get(name) for name in COLUMNS}
+    fields |= {"key": f"{unit.key}{key}", "streams": streams, **further}
+    fields["raw_files"] = tuple(dict.fromkeys(file.path for file in files))
+    fields["counts"] = {text: n for text, n in (counts or {}).items() if n}
+    return Recording(**fields)

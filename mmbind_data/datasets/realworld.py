@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmbind_data.datasets.reader import make_recording, presence_notes, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     recognise,
@@ -32,9 +32,8 @@ from mmbind_data.spec.descriptor import Recording
 
 NAME = "realworld"
 SUBJECTS = range(1, 16)
-ACTIVITIES = (
-    "climbingdown", "climbingup", "jumping", "lying", "running", "sitting", "standing", "walking",
-)  # fmt: skip
+STILL, MOVING = ("lying", "sitting", "standing"), ("jumping", "running", "walking")
+ACTIVITIES = ("climbingdown", "climbingup", *STILL, *MOVING)
 POSITIONS = ("chest", "forearm", "head", "shin", "thigh", "upperarm", "waist")
 # as far as known: the stairs have two parts more for three subjects, two files were never made
 MORE_PARTS = {"climbingdown": 6, "climbingup": 6}
@@ -108,17 +107,14 @@ def find(
     found: dict[Named, dict[str, RawFile]] = {}
     for path, file in by_path.items():
         parsed = _parse(path)
-        if parsed is not None:
-            modality, named = parsed
-            found.setdefault(named, {})[modality] = file
-    if not any(named.activity in labels for named in found):
+        if parsed is not None and parsed[1].activity in labels:
+            found.setdefault(parsed[1], {})[parsed[0]] = file
+    if not found:
         expected = "files such as proband1/data/acc_walking_csv.zip"
         step = "Give the folder that holds proband1 and the others, or realworld2016_dataset.zip."
         raise nothing_found(NAME, files, expected, step)
     units = []
     for named, present in found.items():
-        if named.activity not in labels:
-            continue
         fields = {
             "subject": named.subject,
             "label": labels[named.activity],
@@ -131,12 +127,14 @@ def find(
         # no role is needed for one modality only: all sensors together make the common grid
         units.append(Unit(str(named), roles, fields))
     units.sort(key=lambda unit: natural(unit.key))
-    skipped = {path for path in unknown if OTHER_PARTS.fullmatch(path)}
-    unrecognised = tuple(path for path in unknown if path not in skipped and not is_document(path))
-    modalities = tuple(name for name in SENSORS if any(name in unit.files for unit in units))
-    return RawListing(
-        tuple(units), unrecognised, (*notes, *_notes(units, labels, len(skipped))), modalities
-    )
+    unrecognised = tuple(path for path in unknown if not OTHER_PARTS.fullmatch(path))
+    n_found = {name: sum(name in unit.files for unit in units) for name in SENSORS}
+    notes += [_found_note(units, labels), *presence_notes(n_found, len(units), "recordings")]
+    n_skipped = len(unknown) - len(unrecognised)
+    if n_skipped:
+        notes.append(f"not read: {n_skipped} files of other sensors, images and videos")
+    modalities = tuple(name for name in SENSORS if n_found[name])
+    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -180,17 +178,13 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
         on_grid[lost] = np.nan
         streams[name] = on_grid.astype(np.float32)
         in_gap |= lost
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams=streams,
-        raw_files=tuple(file.path for file in unit.files.values()),
-        trial=unit.fields["trial"],
-        placement=unit.fields["placement"],
+    yield make_recording(
+        unit,
+        streams,
+        [*unit.files.values()],
         extra={"start_ms": f"{grid[0]:.0f}"} if len(grid) else {},
         gaps=spans_of(in_gap),
-        counts={remark: n for remark, n in counts.items() if n},
+        counts=counts,
     )
 
 
@@ -206,8 +200,8 @@ def _is_milliseconds(intervals: np.ndarray) -> bool:
 def _labels(preset: str) -> dict[str, str]:
     """Activities that a preset reads, and the labels they become."""
     descriptor = load_descriptor(NAME)
-    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
-    return {code: text for code, text in descriptor.labels.items() if text in wanted}
+    kept = preset_labels(descriptor, preset)
+    return {code: text for code, text in descriptor.labels.items() if text in kept}
 
 
 def _track(
@@ -274,19 +268,10 @@ def _canonical(path: str) -> str | None:
     return f"{folder}/{sensor.file}_{named.activity}{number}_{named.position}.csv"
 
 
-def _notes(units: Sequence[Unit], activities: Iterable[str], n_skipped: int) -> list[str]:
+def _found_note(units: Sequence[Unit], activities: Iterable[str]) -> str:
     subjects = spans(int(unit.fields["subject"]) for unit in units)
     complete = sum(
         len(POSITIONS) * (len(SUBJECTS) + MORE_PARTS.get(one, 0)) - NEVER_MADE.get(one, 0)
         for one in activities
     )
-    notes = [f"{len(units)} of {complete} recordings found (subjects {subjects})"]
-    for name in SENSORS:
-        n = sum(name in unit.files for unit in units)
-        if n < len(units):
-            notes.append(
-                f"{name} found for {n} of these {len(units)} recordings" if n else f"no {name}"
-            )
-    if n_skipped:
-        notes.append(f"not read: {n_skipped} files of other sensors, images and videos")
-    return notes
+    return f"{len(units)} of {complete} recordings found (subjects {subjects})"

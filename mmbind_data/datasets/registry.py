@@ -55,16 +55,13 @@ def check_document(name: str, *, given: bool) -> None:
     UsageError
     """
     if (name == TABLE) != given:
-        got = f"one for {name}" if given else "none"
-        step = "Give --descriptor FILE with dataset table, and with no other."
-        expected = "one for dataset table"
         raise UsageError(
             cannot=f"convert {name}",
             problem="descriptor",
             at="--descriptor",
-            expected=expected,
-            got=got,
-            fix=step,
+            expected="one for dataset table",
+            got=f"one for {name}" if given else "none",
+            fix="Give --descriptor FILE with dataset table, and with no other.",
         )
 
 
@@ -79,14 +76,13 @@ def read_document(path: Path) -> str:
     try:
         document = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        step = "mmbind new-dataset NAME --table writes one to begin with."
         raise FormatError(
             cannot="read the descriptor",
             problem="no such text",
             at=path,
             expected="a JSON file",
-            got=str(error),
-            fix=step,
+            got=error,
+            fix="mmbind new-dataset NAME --table writes one to begin with.",
         ) from error
     _own_reader(document, str(path))
     return document
@@ -101,19 +97,35 @@ def _own_reader(document: str, where: str) -> DatasetReader:
     if name in list_datasets():
         what, expected = "dataset_id of a known dataset", "an id of your own"
         step = "Give your data another dataset_id: others would take them for the known ones."
-        raise FormatError(
-            cannot=DOING, problem=what, at=where, expected=expected, got=repr(name), fix=step
-        )
+        raise _unusable(DOING, what, where, expected, repr(name), step)
     return reader
 
 
 def list_datasets() -> list[str]:
-    """Ids of all datasets that can be converted here, sorted."""
+    """Ids of all datasets that can be converted here, sorted.
+
+    These are the built-in ones and those of installed packages that add a dataset.
+
+    Examples
+    --------
+    >>> "motionsense" in list_datasets()
+    True
+    """
     return sorted({*_built_in(), *_installed()})
 
 
 def load_descriptor(name: str) -> Descriptor:
-    """Load what is known about a dataset; no reader is imported.
+    """Load what is known about a dataset: licence, raw layout, streams, presets and labels.
+
+    Parameters
+    ----------
+    name : str
+        Dataset id, see `list_datasets`.
+
+    Returns
+    -------
+    Descriptor
+        No reader is imported for it.
 
     Raises
     ------
@@ -121,6 +133,14 @@ def load_descriptor(name: str) -> Descriptor:
         No dataset of this name.
     FormatError
         The descriptor is missing or does not fit the schema.
+
+    Examples
+    --------
+    >>> descriptor = load_descriptor("utd-mhad")
+    >>> list(descriptor.streams)
+    ['acc', 'gyro', 'skeleton', 'depth']
+    >>> descriptor.streams["acc"].unit
+    'm/s^2'
     """
     path = _built_in().get(name) or _beside(_entry_point(name))
     try:
@@ -129,13 +149,8 @@ def load_descriptor(name: str) -> Descriptor:
         step = "schemas/descriptor.schema.json describes the document."
         raise FormatError(cannot=f"describe {name}", **fault_of(error, path), fix=step) from error
     if descriptor.dataset_id != name:
-        raise FormatError(
-            cannot=f"describe {name}",
-            problem="another dataset's descriptor",
-            at=path,
-            expected=name,
-            got=descriptor.dataset_id,
-        )
+        what, got = "another dataset's descriptor", descriptor.dataset_id
+        raise _unusable(f"describe {name}", what, path, name, got)
     return descriptor
 
 
@@ -152,26 +167,22 @@ def load_reader_module(name: str) -> ModuleType:
     if name in _built_in():
         return importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
     entry = _entry_point(name)
+    doing, at = f"read {name}", entry.value
     try:
         reader = importlib.import_module(entry.module)
     except ImportError as error:
-        raise FormatError(
-            cannot=f"read {name}",
-            problem="reader",
-            at=entry.value,
-            expected="a module that can be imported",
-            got=str(error),
-        ) from error
+        raise _unusable(doing, "reader", at, "a module that can be imported", error) from error
     missing = [word for word in ("find", "read") if not callable(getattr(reader, word, None))]
     if missing:
-        raise FormatError(
-            cannot=f"read {name}",
-            problem="reader",
-            at=entry.value,
-            expected="functions find and read",
-            got=f"no {missing[0]}",
-        )
+        raise _unusable(doing, "reader", at, "functions find and read", f"no {missing[0]}")
     return reader
+
+
+def _unusable(
+    doing: str, what: str, at: object, expected: str, got: object, step: str = ""
+) -> FormatError:
+    """Build the error of a descriptor or reader that cannot be used."""
+    return FormatError(cannot=doing, problem=what, at=at, expected=expected, got=got, fix=step)
 
 
 @lru_cache(32)
@@ -204,22 +215,13 @@ def _entry_point(name: str) -> EntryPoint:
 
 
 def _beside(entry: EntryPoint) -> Path:
+    """The descriptor of an installed dataset: the JSON file next to its reader."""
     try:
         spec = find_spec(entry.module)
+        found: object = "none"
     except ImportError as error:
-        raise FormatError(
-            cannot=f"describe {entry.name}",
-            problem="reader",
-            at=entry.value,
-            expected="an installed module",
-            got=str(error),
-        ) from error
+        spec, found = None, error
     if spec is None or spec.origin is None:
-        raise FormatError(
-            cannot=f"describe {entry.name}",
-            problem="reader",
-            at=entry.value,
-            expected="an installed module",
-            got="none",
-        )
+        doing, expected = f"describe {entry.name}", "an installed module"
+        raise _unusable(doing, "reader", entry.value, expected, found)
     return Path(spec.origin).with_suffix(".json")

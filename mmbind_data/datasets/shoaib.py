@@ -7,19 +7,25 @@ independent loaders read them. What was checked and what not is in the descripto
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from mmbind_data.datasets.labelled_rows import (
+    OTHER_ROWS,
+    bridged_streams,
+    check_not_infinite,
+    labelled_segments,
+)
+from mmbind_data.datasets.reader import make_recording, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
-from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.files import (
     RawFile,
     RawListing,
     Unit,
     bad_file,
-    is_document,
+    bad_layout,
     natural,
     nothing_found,
     read_content,
@@ -27,7 +33,7 @@ from mmbind_data.raw.files import (
     spans,
 )
 from mmbind_data.raw.tables import read_rows
-from mmbind_data.signal.time_grid import bridge, spans_of
+from mmbind_data.signal.time_grid import spans_of
 from mmbind_data.spec.descriptor import Recording
 
 NAME = "shoaib"
@@ -46,19 +52,8 @@ DATA_NAME = re.compile(r"Participant_([1-9][0-9]?)\.csv", re.IGNORECASE)
 
 RESPELT = "rows labelled upsatirs read as upstairs"
 UNLABELLED = "rows without a label left out"
-OTHER_ROWS = "rows of activities outside the preset left out"
 BRIDGED = "frames with blank cells, up to 0.1 s, bridged linearly"
 LOST = "frames with blank cells, longer or at an end, left as gaps"
-
-
-@dataclass(frozen=True)
-class Session:
-    """A maximal run of equal labels: the first row, and one past the last."""
-
-    number: int
-    start: int
-    stop: int
-    label: str
 
 
 def find(files: Sequence[RawFile], preset: str) -> RawListing:
@@ -75,15 +70,8 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     if not by_path:
         expected = "files such as Participant_1.csv"
         if archives:
-            place, step = archives[0].place, "Unpack it first, then give the folder."
-            raise RawLayoutError(
-                cannot=f"convert {NAME}",
-                problem="packed data",
-                at=place,
-                expected=expected,
-                got="a .rar",
-                fix=step,
-            )
+            step = "Unpack it first, then give the folder."
+            raise bad_layout(NAME, "packed data", archives[0].place, expected, "a .rar", step)
         raise nothing_found(NAME, files, expected, "Give the folder DataSet of the unpacked .rar.")
     units = []
     for path in sorted(by_path, key=natural):
@@ -94,7 +82,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     notes.append(f"{len(units)} of {len(PARTICIPANTS)} files found (participants {subjects})")
     notes += [f"{file.place} is not opened: the unpacked files are read" for file in archives]
     left = {file.path for file in archives}
-    unrecognised = tuple(path for path in unknown if path not in left and not is_document(path))
+    unrecognised = tuple(path for path in unknown if path not in left)
     return RawListing(tuple(units), unrecognised, tuple(notes), tuple(OFFSETS))
 
 
@@ -115,33 +103,30 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     content = read_content(unit.files["data"])
     file = replace(unit.files["data"], content=content)
     skip = _check_header(file, content)
-    blocks = {
-        (placement, name): _columns(placement, name)
-        for placement in unit.placements
-        for name in modalities
-    }
-    columns = [column for block in blocks.values() for column in block]
+    wanted = [(place, name) for place in unit.placements for name in modalities]
+    columns = [column for pair in wanted for column in _columns(*pair)]
     table = read_rows(
         file, N_COLUMNS, [*columns, LABEL], separator=",", skip=skip, missing=True, text=[LABEL]
     )
-    _check_finite(file, table, columns, skip)
+    check_not_infinite(file, {column: table[column] for column in columns}, skip)
     labels, counts = _labels(file, table[LABEL], skip)
-    sessions = _sessions(labels, preset, counts)
+    kept = preset_labels(load_descriptor(NAME), preset)
+    sessions, counts[OTHER_ROWS] = labelled_segments(labels, labels[1:] != labels[:-1], kept)
     for placement in unit.placements:
+        positions = {name: _columns(placement, name) for name in modalities}
         for session in sessions:
-            part = slice(session.start, session.stop)
-            streams, gaps, repairs = _streams(table, placement, modalities, part)
-            yield Recording(
-                key=f"{unit.key}/{placement}/{session.number}",
-                subject=unit.fields["subject"],
-                label=session.label,
-                streams=streams,
-                raw_files=(file.path,),
+            streams, gaps, n_bridged = bridged_streams(table, positions, session.rows, MAX_BRIDGE)
+            yield make_recording(
+                unit,
+                streams,
+                [file],
+                key=f"/{placement}/{session.number}",
                 session=str(session.number),
+                label=session.label,
                 placement=placement,
-                extra={"first_row": str(session.start)},
+                extra={"first_row": str(session.rows.start)},
                 gaps=spans_of(gaps),
-                counts={text: n for text, n in {**counts, **repairs}.items() if n},
+                counts={**counts, BRIDGED: n_bridged, LOST: int(gaps.sum())},
             )
             counts = {}  # what holds for the whole file is said once
 
@@ -187,17 +172,6 @@ def _check_header(file: RawFile, content: bytes) -> int:
     return skip
 
 
-def _check_finite(
-    file: RawFile, table: Mapping[int, np.ndarray], columns: Sequence[int], skip: int
-) -> None:
-    for column in columns:
-        infinite = np.isinf(table[column])
-        if infinite.any():
-            row = int(np.argmax(infinite))
-            what = f"column {column + 1} on line {row + skip + 1}"
-            raise bad_file(file, what, "a number or a blank cell", f"{table[column][row]}")
-
-
 def _labels(file: RawFile, cells: np.ndarray, skip: int) -> tuple[np.ndarray, dict[str, int]]:
     """Label of each row, empty where there is none, and what was mended."""
     known = load_descriptor(NAME).labels
@@ -213,40 +187,5 @@ def _labels(file: RawFile, cells: np.ndarray, skip: int) -> tuple[np.ndarray, di
             what = f"label on line {row + skip + 1}"
             raise bad_file(file, what, ", ".join(known), str(spelling)[:80])
         labels.append(known.get(label, ""))
-    return np.array(labels)[which], {RESPELT: n_respelt}
-
-
-def _sessions(labels: np.ndarray, preset: str, counts: dict[str, int]) -> list[Session]:
-    """Maximal runs of equal labels; their numbers count all of the file, in every preset."""
-    descriptor = load_descriptor(NAME)
-    wanted = descriptor.presets[preset].labels or tuple(descriptor.labels.values())
-    edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
-    starts, stops = np.concatenate([[0], edges]), np.concatenate([edges, [len(labels)]])
-    labelled = labels[starts] != ""
-    sessions = [
-        Session(number, int(start), int(stop), str(labels[start]))
-        for number, (start, stop) in enumerate(
-            zip(starts[labelled], stops[labelled], strict=True), 1
-        )
-    ]
-    counts[UNLABELLED] = int((labels == "").sum())
-    counts[OTHER_ROWS] = sum(one.stop - one.start for one in sessions if one.label not in wanted)
-    return [one for one in sessions if one.label in wanted]
-
-
-def _streams(
-    table: Mapping[int, np.ndarray], placement: str, modalities: Sequence[str], part: slice
-) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, int]]:
-    """Streams of one session, the frames that stay missing, and what was repaired."""
-    streams = {}
-    gaps, bridged = (np.zeros(part.stop - part.start, dtype=bool) for _ in range(2))
-    for name in modalities:
-        values = np.stack([table[column][part] for column in _columns(placement, name)], axis=1)
-        blank = np.isnan(values).any(axis=1)
-        if blank.any():
-            # one modality at a time: what is asked for beside it must not change its values
-            values, missing = bridge(values, MAX_BRIDGE)
-            bridged |= blank & ~missing
-            gaps |= missing
-        streams[name] = values.astype(np.float32)
-    return streams, gaps, {BRIDGED: int(bridged.sum()), LOST: int(gaps.sum())}
+    which_label = np.array(labels)[which]
+    return which_label, {RESPELT: n_respelt, UNLABELLED: int((which_label == "").sum())}

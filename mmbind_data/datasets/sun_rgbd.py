@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from mmbind_data.datasets.reader import make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.datasets.sun_rgbd_semseg import paint, read_seg_mat
 from mmbind_data.errors import RawLayoutError, suggest
@@ -24,7 +25,6 @@ from mmbind_data.raw.files import (
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     read_content,
@@ -39,10 +39,11 @@ N_SAMPLES = 10335
 FARTHEST = 8.0  # metres: the toolbox takes no reading beyond
 MILLIMETRE = 1e-3
 SENSORS = {
-    "NYUdata": "kv1", "b3dodata": "kv1", "kinect2data": "kv2", "align_kv2": "kv2",
-    "lg": "realsense", "sa": "realsense", "sh": "realsense", "shr": "realsense",
-    "sun3ddata": "xtion", "xtion_align_data": "xtion",
-}  # fmt: skip
+    **dict.fromkeys(("NYUdata", "b3dodata"), "kv1"),
+    **dict.fromkeys(("kinect2data", "align_kv2"), "kv2"),
+    **dict.fromkeys(("lg", "sa", "sh", "shr"), "realsense"),
+    **dict.fromkeys(("sun3ddata", "xtion_align_data"), "xtion"),
+}
 # the short names mean something only below realsense, or where the user points at one of them
 SOURCE = (
     r"(?:NYUdata|b3dodata|kinect2data|align_kv2|sun3ddata|xtion_align_data"
@@ -71,8 +72,10 @@ DEPTH_FOLDERS = {"raw": "depth", "bfx": "depth_bfx"}
 MODALITIES = ("image", "depth", "semseg")
 ROLES = (*MODALITIES, "seg", "intrinsics", "scene", "split")
 NEEDED_FOR = {
-    "image": ("image", "semseg"), "depth": ("depth",), "semseg": ("semseg",), "seg": ("semseg",)
-}  # fmt: skip
+    "image": ("image", "semseg"),
+    "depth": ("depth",),
+    **dict.fromkeys(("semseg", "seg"), ("semseg",)),
+}
 
 
 def find(
@@ -101,25 +104,26 @@ def find(
     split = by_path.get(SPLIT)
     units = []
     for folder in sorted(folders, key=natural):
-        found = folders[folder]
-        if "image" not in found or "scene" not in found:
+        present = folders[folder]
+        if "image" not in present or "scene" not in present:
             continue
         if split is not None:
-            found["split"] = split
+            present["split"] = split
         sensor, source, *scan, _ = folder.split("/")
         fields = {"sensor": sensor, "source": source, "session": "/".join(scan), "size": size}
-        roles = {role: found[role] for role in ROLES if role in found}
+        roles = {role: present[role] for role in ROLES if role in present}
         units.append(Unit(folder, roles, fields, NEEDED_FOR))
     if not units:
         expected = "folders such as SUNRGBD/kv2/<source>/<sample> with image/ and scene.txt"
         raise nothing_found(NAME, files, expected, "Give the folder that holds SUNRGBD.zip.")
-    notes += _notes(units, len(folders))
+    found = Counter(
+        name for unit in units for name in {"semseg" if one == "seg" else one for one in unit.files}
+    )
+    notes += _notes(units, len(folders), found)
     if any(path.endswith("SUNRGBD2Dseg.mat") for path in known):
         notes.append("SUNRGBD2Dseg.mat is not read: semseg is of annotation2Dfinal, or of seg.mat")
-    unrecognised = tuple(path for path in unknown if not is_document(path))
-    have = {"semseg" if role == "seg" else role for unit in units for role in unit.files}
-    modalities = tuple(name for name in MODALITIES if name in have)
-    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
+    modalities = tuple(name for name in MODALITIES if found[name])
+    return RawListing(tuple(units), tuple(unknown), tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -153,22 +157,20 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     if "depth" in streams and streams["depth"].max() > FARTHEST:
         streams["depth"] = np.minimum(streams["depth"], np.float32(FARTHEST))
         counts["depth maps with readings beyond 8 m, set to 8 m"] += 1
-    sources = {"semseg": drawn}
-    used = [sources.get(name, name) for name in MODALITIES if name in pixels]
+    used = [drawn if name == "semseg" else name for name in MODALITIES if name in pixels]
     used += [role for role in ("intrinsics", "scene", "split") if role in unit.files]
     extra = {"sensor": unit.fields["sensor"], "source": unit.fields["source"]}
     if "semseg" in streams:
         extra["semseg_source"] = SOURCES[drawn]
     extra |= {"raw_size": f"{height}x{width}"} | _intrinsics(unit) | _official_half(unit)
-    yield Recording(
-        key=unit.key,
-        subject=None,
+    yield make_recording(
+        unit,
+        streams,
+        [unit.files[role] for role in used],
         label=label,
-        streams=streams,
-        raw_files=tuple(unit.files[role].path for role in used),
         session=unit.fields["session"] or None,
         extra=extra,
-        counts=dict(counts),
+        counts=counts,
     )
 
 
@@ -214,9 +216,8 @@ def _reduced(name: str, values: np.ndarray, target: tuple[int, int]) -> np.ndarr
     else:
         height, width = values.shape[:2]
         n, d = _scale((height, width), target)
-        rows, columns = target[0] * n / d, target[1] * n / d
-        box = ((width - columns) / 2, (height - rows) / 2,
-               (width + columns) / 2, (height + rows) / 2)  # fmt: skip
+        y, x = target[0] * n / d, target[1] * n / d  # sides of the cut-out
+        box = ((width - x) / 2, (height - y) / 2, (width + x) / 2, (height + y) / 2)
         picture = Image.fromarray(values)
         # Pillow's bilinear widens with the reduction: every raw pixel has its share
         small = np.asarray(picture.resize(target[::-1], Image.Resampling.BILINEAR, box))
@@ -247,19 +248,16 @@ def _decode(
     if "depth" in unit.files and "depth" in modalities:
         file = unit.files["depth"]
         pixels["depth"] = read_image(file, {"I;16": "uint16"})
-        if "image" in pixels and pixels["image"].shape[:2] != pixels["depth"].shape:
-            expected = "the size of the image, " + " x ".join(map(str, pixels["image"].shape[:2]))
-            got = " x ".join(map(str, pixels["depth"].shape))
-            raise bad_file(file, "another size", expected, got)
-    if "semseg" not in modalities:
-        return pixels, ""
-    height, width = pixels["image"].shape[:2]
-    for role, draw in (("semseg", _painted), ("seg", _labelled)):
-        if role not in unit.files:
-            continue
-        found = draw(unit.files[role], (height, width), counts)
-        if found is not None:
-            return {**pixels, "semseg": found}, role
+        sizes = [" x ".join(map(str, one.shape[:2])) for one in pixels.values()]
+        if sizes[0] != sizes[-1]:
+            raise bad_file(file, "another size", f"the size of the image, {sizes[0]}", sizes[-1])
+    if "semseg" in modalities:
+        height, width = pixels["image"].shape[:2]
+        for role, draw in (("semseg", _painted), ("seg", _labelled)):
+            if role in unit.files:
+                drawn = draw(unit.files[role], (height, width), counts)
+                if drawn is not None:
+                    return {**pixels, "semseg": drawn}, role
     return pixels, ""
 
 
@@ -352,9 +350,9 @@ def _canonical(path: str) -> str | None:
 
 
 def _is_known(path: str) -> bool:
-    if TOOLBOX.fullmatch(path):
-        return True
-    return _sample_path(path) is not None and NOT_READ.fullmatch(path) is not None
+    """Whether a file is a part of the distribution that no modality is read from."""
+    in_sample = NOT_READ.fullmatch(path) and _sample_path(path) is not None
+    return bool(TOOLBOX.fullmatch(path) or in_sample)
 
 
 def _by_folder(
@@ -368,28 +366,22 @@ def _by_folder(
         if role is None:
             folder, inner = folder.rsplit("/", 1)
             role = roles.get(inner)
-        if role is None:
-            continue
-        found = folders.setdefault(folder, {})
-        if role in found:
-            expected = f"one {role} file in a sample"
-            step = "Remove the one that does not belong to the official archive."
-            raise bad_file(file, "a second file", expected, f"{found[role].path} too", step)
-        found[role] = file
+        if role is not None:
+            first = folders.setdefault(folder, {}).setdefault(role, file)
+            if first is not file:
+                step = "Remove the one that does not belong to the official archive."
+                expected, got = f"one {role} file in a sample", f"{first.path} too"
+                raise bad_file(file, "a second file", expected, got, step)
     return folders
 
 
-def _notes(units: Sequence[Unit], n_folders: int) -> list[str]:
+def _notes(units: Sequence[Unit], n_folders: int, found: Mapping[str, int]) -> list[str]:
     sensors = Counter(unit.fields["sensor"] for unit in units)
     text = ", ".join(f"{name} {sensors[name]}" for name in sorted(sensors))
     notes = [f"{len(units)} of {N_SAMPLES} samples found ({text})"]
     if n_folders > len(units):
         notes.append(f"folders without image or scene.txt, left aside: {n_folders - len(units)}")
-    for role in ("depth", "semseg"):
-        n = sum(role in unit.files or (role == "semseg" and "seg" in unit.files) for unit in units)
-        if n < len(units):
-            notes.append(f"{role} found for {n} of these {len(units)} samples" if n
-                         else f"no {role}")  # fmt: skip
+    notes += presence_notes({one: found[one] for one in ("depth", "semseg")}, len(units), "samples")
     if "split" not in units[0].files:
         notes.append(f"{SPLIT_NAME} of SUNRGBDtoolbox.zip not found: no official train and test")
     return notes

@@ -16,13 +16,12 @@ from mmbind_data.raw.arrays import Variable, read_mat
 from mmbind_data.raw.files import RawFile, bad_file
 
 # order in which the classes are numbered from 1 in the official seg37list; 0 is all the rest
-CLASSES = (
-    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
-    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror",
-    "floor_mat", "clothes", "ceiling", "books", "fridge", "tv", "paper", "towel",
-    "shower_curtain", "box", "whiteboard", "person", "night_stand", "toilet", "sink", "lamp",
-    "bathtub", "bag",
-)  # fmt: skip
+SEG37_LIST = """
+wall floor cabinet bed chair sofa table door window bookshelf picture counter blinds desk shelves
+curtain dresser pillow mirror floor_mat clothes ceiling books fridge tv paper towel shower_curtain
+box whiteboard person night_stand toilet sink lamp bathtub bag
+"""
+CLASSES = tuple(SEG37_LIST.split())
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, start=1)}
 FAR_CORNER = 1e5  # pixels: no corner of a real polygon lies out there
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmbind_data.datasets.reader import make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.arrays import Variable, read_mat
 from mmbind_data.raw.files import (
@@ -19,7 +20,6 @@ from mmbind_data.raw.files import (
     RawListing,
     Unit,
     bad_file,
-    is_document,
     natural,
     nothing_found,
     recognise,
@@ -83,10 +83,13 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
     skipped = [path for path in unknown if OTHER_PARTS.fullmatch(path)]
     if any(path.endswith(".avi") for path in skipped):
         notes.append("RGB videos are not read")
-    unrecognised = tuple(path for path in unknown if path not in skipped and not is_document(path))
-    found = {role for unit in units for role in unit.files}
-    modalities = tuple(name for name, role in ROLES.items() if role in found)
-    return RawListing(tuple(units), unrecognised, (*notes, *_notes(units)), modalities)
+    unrecognised = tuple(path for path in unknown if path not in skipped)
+    found = {role: sum(role in unit.files for unit in units) for role in FOLDERS}
+    subjects = spans(int(unit.fields["subject"]) for unit in units)
+    notes.append(f"{len(units)} of {N_TRIALS} trials found (subjects {subjects})")
+    notes += presence_notes(found, len(units), "trials")
+    modalities = tuple(name for name, role in ROLES.items() if found[role])
+    return RawListing(tuple(units), unrecognised, tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -113,18 +116,11 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     frames = {role: len(streams[role]) for role in ("skeleton", "depth") if role in streams}
     if len(set(frames.values())) > 1:
         expected = f"as many frames as the skeleton, {frames['skeleton']}"
-        raise bad_file(unit.files["depth"], "frames", expected, str(frames["depth"]))
+        raise bad_file(unit.files["depth"], "frames", expected, frames["depth"])
     if not streams:
         return  # a row without a single stream would say nothing
-    yield Recording(
-        key=unit.key,
-        subject=unit.fields["subject"],
-        label=unit.fields["label"],
-        streams={name: streams[name] for name in modalities if name in streams},
-        raw_files=tuple(unit.files[role].path for role in wanted),
-        trial=unit.fields["trial"],
-        placement=unit.fields["placement"],
-    )
+    ordered = {name: streams[name] for name in modalities if name in streams}
+    yield make_recording(unit, ordered, [unit.files[role] for role in wanted])
 
 
 def reduce_depth(raw: np.ndarray) -> np.ndarray:
@@ -174,18 +170,6 @@ def _canonical(path: str) -> str | None:
     if action not in ACTIONS or subject not in SUBJECTS or trial not in TRIALS:
         return None
     return f"{FOLDERS[match[5]]}/{name}"
-
-
-def _notes(units: Sequence[Unit]) -> list[str]:
-    subjects = spans(int(unit.fields["subject"]) for unit in units)
-    notes = [f"{len(units)} of {N_TRIALS} trials found (subjects {subjects})"]
-    for role in FOLDERS:
-        n = sum(role in unit.files for unit in units)
-        if n < len(units):
-            notes.append(
-                f"{role} found for {n} of these {len(units)} trials" if n else f"no {role}"
-            )
-    return notes
 
 
 def _streams(role: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-# from the encoder, what is trained beside it, and a batch of standardised samples
+# of the encoder, the auxiliary module and a batch of standardised samples
 LossOf = Callable[["nn.Module", "nn.Module", "Tensor"], "Tensor"]
 
 LATENT_DIM = 128
@@ -70,7 +70,7 @@ def embed_autoencoder(
         "autoencoder",
         values,
         modality,
-        beside=lambda sized: build_decoder(sized, LATENT_DIM),
+        auxiliary=lambda sized: build_decoder(sized, LATENT_DIM),
         objective=lambda _: (
             lambda encoder, decoder, batch: mse_loss(decoder(encoder(batch)), batch)
         ),
@@ -85,7 +85,7 @@ def train_encoder(
     values: np.ndarray,
     modality: Modality,
     *,
-    beside: Callable[[Modality], nn.Module],
+    auxiliary: Callable[[Modality], nn.Module],
     objective: Callable[[Statistics], LossOf],
     steps: int,
     seed: int,
@@ -97,13 +97,13 @@ def train_encoder(
     Parameters
     ----------
     name : str
-        Of the embedding, in the config and in progress.
+        Name of the embedding in the config and in progress reports.
     values : ndarray, shape (n, T, ...), float32
     modality : Modality
-    beside : callable (modality as long as its samples are) -> nn.Module
-        What only the training needs: a decoder, or a head.
-    objective : callable (statistics of the samples) -> callable (encoder, beside, batch) -> Tensor
-        The loss.
+    auxiliary : callable (modality of the samples' shape) -> nn.Module
+        The module that only the training needs: a decoder, or a projection head.
+    objective : callable (statistics of the samples) -> LossOf
+        Gives the loss of an encoder, the auxiliary module and a batch.
     steps, seed, progress
         As of `embed_autoencoder`.
     settings : mapping, optional
@@ -116,10 +116,10 @@ def train_encoder(
     centred = centre(values, modality)
     statistics = channel_statistics([centred], modality)
     scaled = torch.from_numpy(standardise(centred, statistics))
-    sized = modality.sized(tuple(scaled.shape[1:]))  # maybe fewer frames than the modality's
-    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to seed
+    sized = modality.sized(tuple(scaled.shape[1:]))  # perhaps fewer frames than declared
+    with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it is
         torch.manual_seed(seed)
-        encoder, other = build_encoder(sized, feature_dim=LATENT_DIM), beside(sized)
+        encoder, other = build_encoder(sized, feature_dim=LATENT_DIM), auxiliary(sized)
     loss_of = objective(statistics)
 
     def loss(batch: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def _minimise(
     name: str,
     progress: Progress | None,
 ) -> float:
-    """Adam over random batches; the last loss."""
+    """Minimise a loss with Adam over random batches; returns the last loss."""
     import torch
 
     optimiser = torch.optim.Adam(modules.parameters(), lr=1e-3)

@@ -109,7 +109,7 @@ def embed_contrastive(
         "contrastive",
         values,
         modality,
-        beside=head,
+        auxiliary=head,
         objective=objective,
         steps=steps,
         seed=seed,

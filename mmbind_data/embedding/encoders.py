@@ -1,7 +1,7 @@
-"""Networks that turn one modality's sample into a feature vector, and back: which for which kind.
+"""Choice of the networks that encode a sample of one modality, and that decode it again, by kind.
 
-The networks themselves: `mmbind_data.embedding.temporal`, `encoders_image`, `encoders_points`
-(compact, rows independent of each other) and `encoders_reference` (the paper's).
+The networks themselves are in `mmbind_data.embedding.temporal`, `visual` and `points` (compact,
+each row on its own) and in `published` (those of the paper's code).
 """
 
 from __future__ import annotations
@@ -32,37 +32,21 @@ def _temporal(modality: Modality, width: int, feature_dim: int) -> nn.Module:
     return TemporalEncoder(math.prod(modality.shape[1:]), width, feature_dim)
 
 
-def _video(modality: Modality, width: int, feature_dim: int) -> nn.Module:
-    del modality  # any number of frames and pixels
-    return VideoEncoder(width, feature_dim)
-
-
-def _image(modality: Modality, width: int, feature_dim: int) -> nn.Module:
-    return ImageEncoder(modality.shape, modality.classes, width, feature_dim)
-
-
-def _points(modality: Modality, width: int, feature_dim: int) -> nn.Module:
-    return PointEncoder(modality.shape[-1], width, feature_dim)
-
-
-def _csi(modality: Modality, width: int, feature_dim: int) -> nn.Module:
-    return CsiEncoder(modality.shape[1], modality.shape[3], width, feature_dim)
-
-
+# kind -> builder from modality, width and feature length
 COMPACT: Mapping[str, Callable[[Modality, int, int], nn.Module]] = {
     "inertial": _temporal,
     "signal": _temporal,
     "skeleton": _temporal,
-    "image": _image,
-    "depth_video": _video,
-    "point_cloud": _points,
-    "csi": _csi,
+    "image": lambda m, width, dim: ImageEncoder(m.shape, m.classes, width, dim),
+    "depth_video": lambda _, width, dim: VideoEncoder(width, dim),
+    "point_cloud": lambda m, width, dim: PointEncoder(m.shape[-1], width, dim),
+    "csi": lambda m, width, dim: CsiEncoder(m.shape[1], m.shape[3], width, dim),
 }
 
 
 @dataclass(frozen=True)
-class Published:
-    """One of the paper's networks.
+class PublishedNetwork:
+    """One of the networks of the paper's code.
 
     Attributes
     ----------
@@ -70,11 +54,11 @@ class Published:
     dim : callable (shape) -> int
         Length of its feature.
     hidden : int
-        Width of the published projection head behind it.
+        Width of the published projection head that follows it.
     least : tuple of int
-        Smallest shape that its kernels take.
+        Smallest shape that its kernels accept.
     exact : bool
-        Behind time only that shape fits.
+        All axes after time must have exactly that size.
     """
 
     build: Callable[[Modality], nn.Module]
@@ -84,27 +68,27 @@ class Published:
     exact: bool = False
 
 
-REFERENCE: Mapping[str, Published] = {
-    "inertial": Published(
+REFERENCE: Mapping[str, PublishedNetwork] = {
+    "inertial": PublishedNetwork(
         lambda m: published.ReferenceInertial(*m.shape), lambda _: 1920, 1280, (8, 2)
     ),
-    "skeleton": Published(
+    "skeleton": PublishedNetwork(
         lambda m: published.ReferenceSkeleton(*m.shape[:2]), lambda _: 1920, 1280, (13, 13, 3)
     ),
-    "keypoints": Published(
+    "keypoints": PublishedNetwork(
         lambda m: published.ReferenceKeypoints(*m.shape[:2]), lambda s: 16 * s[0], 240, (8, 1, 2)
     ),
-    "depth_video": Published(
+    "depth_video": PublishedNetwork(
         lambda m: published.ReferenceDepth(m.shape), lambda s: 64 * s[0], 800, (8, 46, 46)
     ),
-    "point_cloud": Published(
+    "point_cloud": PublishedNetwork(
         lambda m: published.ReferencePoints(m.shape[0], m.shape[2]),
         lambda s: 64 * s[0], 800, (8, 1, 1),
     ),
-    "csi": Published(
+    "csi": PublishedNetwork(
         lambda _: published.ReferenceCsi(), lambda s: 16 * s[0], 240, (8, 3, 114, 10), exact=True
     ),
-    "image": Published(
+    "image": PublishedNetwork(
         lambda m: published.ReferenceImage(m.shape, m.classes),
         lambda s: 32 * math.prod((side // 8 - 2) // 5 + 1 for side in s[:2]), 500, (16, 16),
     ),
@@ -126,7 +110,7 @@ _AXES: Mapping[str, tuple[int, ...]] = {
 
 
 def _check(modality: Modality, known: Mapping[str, object], doing: str) -> None:
-    """Refuse a kind that has no network, and shapes that no network takes."""
+    """Refuse a kind that has no network, and shapes that no network accepts."""
     kind, shape = modality.kind, modality.shape
     if kind not in known:
         raise UsageError(
@@ -140,22 +124,20 @@ def _check(modality: Modality, known: Mapping[str, object], doing: str) -> None:
     axes, still = _AXES[kind], kind == "image"
     least, unit = (MIN_PIXELS, "pixels a side") if still else (MIN_FRAMES, "frames")
     if len(shape) not in axes or min(shape[: 2 if still else 1]) < least:
-        expected = f"{' or '.join(map(str, axes))} axes, at least {least} {unit}"
-        if not still:
-            expected += ", time first"
+        order = "" if still else ", time first"
         if kind == "point_cloud":
-            expected += ", then points (padded), then channels"
+            order += ", then points (padded), then channels"
         raise UsageError(
             cannot=doing,
             problem="the shape of one sample does not fit",
             at=f"kind {kind!r}",
-            expected=expected,
+            expected=f"{' or '.join(map(str, axes))} axes, at least {least} {unit}{order}",
             got=f"shape {shape}",
         )
 
 
-def reference_of(modality: Modality) -> Published:
-    """Find the published network for a modality.
+def reference_of(modality: Modality) -> PublishedNetwork:
+    """Find the published network of a modality.
 
     Raises
     ------
@@ -168,7 +150,7 @@ def reference_of(modality: Modality) -> Published:
     found, shape = REFERENCE["keypoints" if flat else modality.kind], modality.shape
     fits = all(size >= bound for size, bound in zip(shape, found.least, strict=False))
     if not fits or (found.exact and shape[1:] != found.least[1:]):
-        bound = "behind time exactly" if found.exact else "at least"
+        bound = "after time exactly" if found.exact else "at least"
         raise UsageError(
             cannot=doing,
             problem="the sample does not fit the published kernels",
@@ -194,7 +176,7 @@ def build_encoder(
     width: int = WIDTH,
     feature_dim: int = FEATURE_DIM,
 ) -> nn.Module:
-    """Make the encoder of one modality, with fresh weights from torch's global generator.
+    """Build the encoder of one modality, with new weights from torch's global generator.
 
     Parameters
     ----------
@@ -203,8 +185,8 @@ def build_encoder(
         subcarriers, packets); point_cloud (T, P, C), NaN where a frame has fewer points; image
         (H, W), (H, W, C), or (H, W) class numbers. T >= 8.
     variant : {"compact", "reference"}
-        ``reference``: the published architecture; the length of its feature is its own, and it
-        looks at the whole batch (BatchNorm).
+        ``reference``: the published architecture, which fixes the length of the feature and
+        normalises over the batch (BatchNorm).
     width : int
         Channels of the first layer of the compact encoders, a multiple of 8.
     feature_dim : int
@@ -229,30 +211,29 @@ def build_encoder(
                 problem="width does not fit",
                 at="width",
                 expected="a multiple of 8",
-                got=str(width),
+                got=width,
             )
         return COMPACT[modality.kind](modality, width, feature_dim)
     if variant != "reference":
-        names = ("compact", "reference")
         raise UsageError(
             cannot=doing,
             problem="unknown variant",
             at="variant",
-            expected=" or ".join(names),
+            expected="compact or reference",
             got=repr(variant),
-            fix=suggest(variant, names),
+            fix=suggest(variant, ("compact", "reference")),
         )
     return reference_of(modality).build(modality)
 
 
 def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
-    """Make the decoder that the autoencoder of eq. 1 needs beside `build_encoder`.
+    """Build the decoder that the autoencoder of eq. 1 trains together with its encoder.
 
     Parameters
     ----------
     modality : Modality
-        Any kind but point clouds, whose points have no order to be compared in, and class maps,
-        whose numbers have no distance.
+        Any kind except point clouds, whose points have no order, and class maps, whose numbers have
+        no distance.
     latent_dim : int
         Length of the latent vector.
 
@@ -268,7 +249,7 @@ def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
 
     Notes
     -----
-    Source: paper section 5.1.1, eq. 1.
+    Source: MMBind paper, section 5.1.1, eq. 1.
     """
     doing = "build a decoder"
     _check(modality, DECODERS, doing)
@@ -281,8 +262,3 @@ def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
             got=f"{modality.classes} classes",
         )
     return DECODERS[modality.kind](modality.shape, latent_dim, WIDTH)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Count the trainable numbers of a network."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,6 +1,6 @@
-"""Compact encoder of point clouds: every frame a set whose order and padding mean nothing.
+"""Compact encoder of point clouds: each frame is a set, so neither order nor padding counts.
 
-Letters: n rows, T frames, P places for points (NaN where there is none), C values per point.
+Letters: n rows, T frames, P points per frame, padded with NaN, C values per point.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mmbind_data.embedding.temporal import TemporalEncoder
 
 
 def real_points(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell points from padding: the values with 0 for NaN, and a mask of shape (..., P)."""
+    """Separate points from padding: the values with 0 for NaN, and a mask of shape (..., P)."""
     real = torch.isfinite(values).all(dim=-1)
     return torch.where(real.unsqueeze(-1), values, 0.0), real
 
@@ -35,7 +35,7 @@ class PointEncoder(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Encode (n, T, P, C) float32 to (n, feature_dim), any P >= 1."""
         points, real = real_points(values)
-        # behind ReLU nothing is below 0: 0 at the padding changes neither maximum nor sum
+        # after ReLU nothing is below 0: zeros at the padding change neither maximum nor sum
         maps = self.point(points) * real.unsqueeze(-1)
         count = real.sum(dim=2, keepdim=True).to(maps.dtype)
         mean = maps.sum(dim=2) / count.clamp(min=1)

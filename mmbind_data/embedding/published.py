@@ -1,10 +1,10 @@
-"""The paper's published networks, for comparison: sizes and layers as its public code has them.
+"""The networks of the paper's published code, for comparison, with its sizes and layers.
 
-They look at the whole batch where the published ones do (batch normalisation): encode rows that are
-present only, see `mmbind_train.networks.model.AdaptiveModel.features`.
+They normalise over the whole batch where the published ones do (batch normalisation): encode only
+rows that are present, see `mmbind_train.networks.model.AdaptiveModel.features`.
 
-Source: shared/facts/reference-utd-pamap2-cross.md 2 and reference-mmfi-sunrgbd.md 1.4, 2.2, whose
-parameter counts the tests hold these to.
+Source: the code published with MMBind (SenSys 2025), https://github.com/nesl/multimodal-bind; the
+tests compare the numbers of parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmbind_data.embedding.visual import ClassVectors, Planes
 GRU_WIDTH = 120
 TOKEN = 64  # length of a frame's token in the MM-Fi networks
 SKELETON_TOKEN = 16
-QUERIES = 17  # learnt queries that look at the points of a radar frame
+QUERIES = 17  # learnt queries that attend to the points of a radar frame
 CSI_GRU_WIDTH = 16
 DEPTH_KERNELS = ((32, 7, True), (64, 5, True), (64, 5, False), (32, 3, False), (32, 2, False))
 
@@ -29,7 +29,7 @@ DEPTH_KERNELS = ((32, 7, True), (64, 5, True), (64, 5, False), (32, 3, False), (
 class ReferenceInertial(nn.Module):
     """Three 2-D convolutions and a two-layer GRU(120) that runs over the 16 maps, not over time.
 
-    64, 32, 16 maps; kernels 2x2, 1x1, 1x1; batch normalisation, dropout 0.5 behind the first two.
+    64, 32, 16 maps; kernels 2x2, 1x1, 1x1; batch normalisation, dropout 0.5 after the first two.
     """
 
     def __init__(self, n_frames: int, n_channels: int) -> None:
@@ -121,10 +121,10 @@ class ReferenceDepth(nn.Module):
 
 
 class ReferencePoints(nn.Module):
-    """MM-Fi's network for radar: learnt queries look at the points, four transformer layers.
+    """MM-Fi's network for radar: learnt queries attend to the points, four transformer layers.
 
-    Unlike the published one it looks at real points only: there, the same sample gave another
-    feature when a larger cloud was in its batch.
+    Unlike the published network it ignores the padding: there, the feature of a sample depended on
+    the largest cloud of its batch.
     """
 
     def __init__(self, n_frames: int, n_channels: int) -> None:
@@ -166,7 +166,7 @@ class ReferenceCsi(nn.Module):
 class ReferenceImage(nn.Module):
     """SUN RGB-D's strided convolutions and one residual block that is applied ten times.
 
-    A class map enters as a picture of three learnt colours; the published one was such a picture.
+    A class map enters as a picture of three learnt colours; the published input was a coloured map.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int | None) -> None:

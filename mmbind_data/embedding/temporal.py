@@ -1,7 +1,7 @@
 """Compact encoders of streams: inertial, signal, skeleton, and channel state (CSI).
 
-No layer looks at other rows of the batch (GroupNorm, never BatchNorm): a dummy row of zeros, or any
-other row, cannot change what a sample is encoded to. The same holds in the other compact encoders.
+No layer combines rows of the batch (GroupNorm, never BatchNorm): a dummy row of zeros, or any other
+row, cannot change the feature of a sample. The same holds in the other compact encoders.
 
 Letters: n rows, T frames, C values per frame.
 """
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SEGMENTS = 4  # parts of the window that are averaged apart: keeps the order of a gesture
-CSI_CELLS = 4  # parts of the frequency band that are kept apart
+SEGMENTS = 4  # parts of the window that are averaged separately: keeps the order of a gesture
+CSI_CELLS = 4  # parts of the frequency band that are averaged separately
 
 
 def temporal_block(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
@@ -101,7 +101,7 @@ class TemporalDecoder(nn.Module):
 
     The last layer has no activation: standardised signals are negative half of the time.
 
-    Source: paper section 5.1.1, eq. 1 (the decoder f_dec_s).
+    Source: MMBind paper, section 5.1.1, eq. 1 (the decoder f_dec_s).
     """
 
     def __init__(self, shape: tuple[int, ...], latent_dim: int, width: int) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class Attention(nn.Module):
-    """Multi-head attention without bias; one head of full width has no output layer either.
+    """Multi-head attention without bias; one head of full width has no output layer.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class Attention(nn.Module):
         self.out: nn.Module = nn.Identity() if plain else nn.Linear(inner, dim)
 
     def forward(self, tokens: Tensor, memory: Tensor, real: Tensor | None = None) -> Tensor:
-        """Let (n, t, d) look at (n, m, d); ``real``: (n, m) bool, False = nobody looks there.
+        """Let (n, t, d) tokens attend to a (n, m, d) memory where ``real``, (n, m) bool, is True.
 
-        A row whose memory is all False sees zeros.
+        The result is zero for a row whose memory is nowhere real.
         """
         query = self._heads(self.query(tokens))
         key, value = (self._heads(half) for half in self.key_value(memory).chunk(2, dim=-1))
         mask = None if real is None else real[:, None, None, :]
         if mask is not None:
-            # where nothing is real everything is looked at, and taken away behind
+            # where nothing is real all is attended to, and set to zero afterwards
             mask = mask | ~mask.any(dim=-1, keepdim=True)
         seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         if real is not None:
@@ -54,7 +54,7 @@ class Attention(nn.Module):
 
 
 class Perceptron(nn.Sequential):
-    """Two linear layers with GELU between them, normalised in front."""
+    """Layer normalisation, then two linear layers with GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class Perceptron(nn.Sequential):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a perceptron, each normalised in front and added to its input."""
+    """Self-attention and a perceptron, each after a normalisation and added to its input."""
 
     def __init__(self, dim: int, n_heads: int, head_dim: int, hidden: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class TransformerEncoder(nn.Sequential):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among queries, attention to a memory as it is, a perceptron."""
+    """Self-attention among queries, attention to a memory, a perceptron."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class DecoderLayer(nn.Module):
 
 
 class CrossDecoder(nn.Module):
-    """Layers through which queries look at a set of points, and a last normalisation."""
+    """Layers through which queries attend to a set of points, and a last normalisation."""
 
     def __init__(self, dim: int, *, n_layers: int, hidden: int) -> None:
         super().__init__()
@@ -116,11 +116,11 @@ class CrossDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, queries: Tensor, memory: Tensor, real: Tensor) -> Tensor:
-        """Give what (n, q, d) queries see in (n, m, d) memory where ``real`` (n, m) is True."""
+        """Let (n, q, d) queries attend to a (n, m, d) memory where ``real`` (n, m) is True."""
         for layer in self.layers:
             queries = layer(queries, memory, real)
-        seen: Tensor = self.norm(queries)
-        return seen
+        normal: Tensor = self.norm(queries)
+        return normal
 
 
 class Places(nn.Module):

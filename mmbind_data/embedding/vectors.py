@@ -17,7 +17,7 @@ from mmbind_data.spec.descriptor import Modality
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings, and what is needed to tell or repeat how they came about.
+    """Embeddings, and what is needed to reproduce them.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Embedded:
 
 
 def embed_raw(values: np.ndarray, modality: Modality) -> Embedded:
-    """Standardised samples, flattened: the cheapest embedding, and the baseline of all others.
+    """Standardised samples, flattened: the cheapest embedding, and the baseline of the others.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ class EmbedFunction(Protocol):
         """Map (n, T, ...) float32 samples of both datasets to (n, d) vectors, row by row."""
 
 
-def embed_file(path: Path, n: int | None) -> Embedded:
+def embed_file(path: str | Path, n: int | None) -> Embedded:
     """Read one vector per sample from a ``.npy`` file.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         An array of shape (n, d) of real numbers, written by ``numpy.save``.
     n : int or None
         Samples of both datasets together, those of the first dataset first; None: any number.
@@ -72,16 +72,17 @@ def embed_file(path: Path, n: int | None) -> Embedded:
     Raises
     ------
     BindingError
-        The file is missing or no such array, has other rows, or holds NaN or infinity.
+        The file is missing or holds no such array, another number of rows, NaN or infinity.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             vectors = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise _refusal(path, n, "no embeddings", "no such file") from None
     except (OSError, ValueError, EOFError) as error:
-        raise _refusal(path, n, "unreadable embeddings", f"a file that fails to load ({error})"
-                       ) from error  # fmt: skip
+        found = f"a file that fails to load ({error})"
+        raise _refusal(path, n, "unreadable embeddings", found) from error
     return Embedded(
         _checked(vectors, n, path),
         {"name": "file", "file": path.name, "sha256": file_digest(path)},
@@ -89,7 +90,7 @@ def embed_file(path: Path, n: int | None) -> Embedded:
 
 
 def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) -> Embedded:
-    """Embed samples with a function of the caller's.
+    """Embed samples with the caller's function.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) 
 
 
 def _checked(vectors: np.ndarray, n: int | None, where: object) -> np.ndarray:
-    """Vectors as float32, or one sentence why they cannot be embeddings of n samples."""
+    """Vectors as float32; raises if they cannot be embeddings of n samples."""
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise _refusal(where, n, "embeddings of another shape", f"shape {vectors.shape}")
     if vectors.dtype.kind not in "fiub":

@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from mmbind_data.embedding.temporal import TemporalEncoder, segment_means
 
-FRAME_CELLS = (2, 3)  # parts of a video frame that are kept apart
+FRAME_CELLS = (2, 3)  # parts of a video frame that are averaged separately
 IMAGE_CELLS = (3, 4)  # of a still
-CLASS_DIM = 8  # length of the vector that stands for a class of a semantic map
+CLASS_DIM = 8  # length of the vector that represents a class of a semantic map
 
 
 def _stages(n_in: int, first: int, n_stages: int) -> nn.Sequential:
-    """Convolutions that halve the picture each, and all but the last double the channels."""
+    """Convolutions that each halve the picture; all but the last double the channels."""
     layers: list[nn.Module] = []
     for stage in range(n_stages):
         n_out = first * 2 ** min(stage, max(1, n_stages - 2))

@@ -80,7 +80,7 @@ def _unpack(path: Path, folder: Path, doing: str) -> list[Finding]:
                 except (zipfile.BadZipFile, zlib.error, EOFError):
                     place.unlink(missing_ok=True)
                     text = "its checksum is not that in the archive"
-                    damage.append(Finding("file-changed", "error", one.filename, text, AGAIN))
+                    damage.append(Finding("file-changed", one.filename, text, AGAIN))
     except MMBindError:
         raise
     # a password, a compression that Python does not know, or no zip at all

@@ -1,4 +1,4 @@
-"""Candidates from an approximate index (faiss), on request, and how much of the truth it finds.
+"""Candidates from an approximate index (faiss), on request, and its measured recall.
 
 For sides so large that comparing all pairs takes too long. Everything else here is exact.
 
@@ -19,16 +19,36 @@ from mmbind_data.matching.metric import Metric, PreparedMetric, make_metric
 from mmbind_data.matching.nearest import nearest
 from mmbind_data.matching.rule import MatchRule
 
-JUDGED = 256  # rows a side that are searched exactly as well
+JUDGED = 256  # rows of each side that are also searched exactly
 CELL_ROWS = 64  # rows of an IVF cell, about
-PROBED = 0.1  # share of the cells that are looked at, and at least LEAST_CELLS
-LEAST_CELLS = 8
-LINKS, BUILD_EFFORT, SEARCH_EFFORT = 32, 200, 128  # of HNSW: M, efConstruction, efSearch
+
+
+@dataclass(frozen=True)
+class SearchEffort:
+    """How thoroughly an index is built and searched.
+
+    Attributes
+    ----------
+    probed : float
+        ivf: share of the cells that are searched, and at least ``least_cells`` of them.
+    least_cells : int
+    links, build, search : int
+        hnsw: M, efConstruction and efSearch of faiss.
+    """
+
+    probed: float = 0.1
+    least_cells: int = 8
+    links: int = 32
+    build: int = 200
+    search: int = 128
+
+
+DEFAULT_EFFORT = SearchEffort()
 
 
 @dataclass(frozen=True)
 class Recall:
-    """What an index found of the exact best, on rows drawn from both sides.
+    """How much of the exact result an index found, on rows drawn from both sides.
 
     Attributes
     ----------
@@ -37,7 +57,7 @@ class Recall:
     listed : float
         Mean share of the exact candidates that it listed.
     n : int
-        Rows judged.
+        Rows drawn.
     """
 
     best: float
@@ -53,6 +73,8 @@ def approximate_candidates(
     index: Literal["ivf", "hnsw"],
     metric: Metric = "cosine",
     seed: int = 0,
+    effort: SearchEffort = DEFAULT_EFFORT,
+    judged: int = JUDGED,
 ) -> tuple[tuple[Matches, Matches], Recall]:
     """About the c most similar of B for each row of A, and the reverse.
 
@@ -64,10 +86,13 @@ def approximate_candidates(
     c : int
     index : {"ivf", "hnsw"}
         ivf: rows in cells of about 64, a tenth of which is searched; hnsw: a graph of neighbours,
-        dearer to build, cheaper to search.
+        slower to build, faster to search.
     metric : {"cosine", "euclidean"}
     seed : int
         Of the cells, and of the rows that the recall is measured on.
+    effort : SearchEffort
+    judged : int
+        Rows of each side that the recall is measured on.
 
     Returns
     -------
@@ -83,19 +108,19 @@ def approximate_candidates(
     robust approximate nearest neighbor search using hierarchical navigable small world graphs",
     IEEE TPAMI 42 (2020).
     """
-    whole = make_metric(a, b, metric)
-    left, right = (np.ascontiguousarray(rows) for rows in _vectors(whole))
-    found = []
-    for own, others, turn in ((left, right, 0), (right, left, 1)):
-        partner = _search(own, others, min(c, len(others)), index, seed)
-        found.append(_measured(partner, whole, turn))
-    return (found[0], found[1]), _recall(whole, (found[0], found[1]), seed)
+    prepared = make_metric(a, b, metric)
+    left, right = (np.ascontiguousarray(rows) for rows in _vectors(prepared))
+    to_b, to_a = (
+        _measured(_search(rows, others, min(c, len(others)), index, seed, effort), prepared, turn)
+        for turn, (rows, others) in enumerate(((left, right), (right, left)))
+    )
+    return (to_b, to_a), _recall(prepared, (to_b, to_a), seed, judged)
 
 
 def match_approximately(
     a: np.ndarray, b: np.ndarray, rule: MatchRule, *, index: Literal["ivf", "hnsw"], seed: int = 0
 ) -> tuple[tuple[Matches, Matches], Recall]:
-    """`similarity.match` over the candidates that an approximate index finds.
+    """`match.match` over the candidates that an approximate index finds.
 
     A row has as many candidates as the rule looks at: partners, neighbours for csls, 32 to fall
     back on under a cap.
@@ -103,7 +128,7 @@ def match_approximately(
     Parameters
     ----------
     a, b, rule
-        As for `similarity.match`; sinkhorn and pca are not offered.
+        As for `match.match`; sinkhorn and pca are not offered.
     index, seed
         As for `approximate_candidates`.
     """
@@ -112,11 +137,11 @@ def match_approximately(
     return match_candidates(*listed, rule), recall
 
 
-def _vectors(whole: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
-    """Float32 rows whose inner product, or distance, orders pairs as the metric does."""
-    if whole.metric == "cosine":
-        return whole.operands(None, None)
-    wide = (((rows - whole.centre) / whole.scale) for rows in (whole.a, whole.b))
+def _vectors(metric: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 rows whose inner product orders pairs as the metric does."""
+    if metric.metric == "cosine":
+        return metric.operands(None, None)
+    wide = (((rows - metric.centre) / metric.scale) for rows in (metric.a, metric.b))
     left, right = (rows.astype(np.float32) for rows in wide)
     # |x - y|^2 / 2 as a product: faiss then needs one metric alone
     own_a, own_b = ((rows**2).sum(axis=1, keepdims=True) / 2 for rows in (left, right))
@@ -124,14 +149,18 @@ def _vectors(whole: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
     return np.hstack([left, -own_a, one_a]), np.hstack([right, one_b, -own_b])
 
 
-def _search(own: np.ndarray, others: np.ndarray, c: int, index: str, seed: int) -> np.ndarray:
+def _search(
+    own: np.ndarray, others: np.ndarray, c: int, index: str, seed: int, effort: SearchEffort
+) -> np.ndarray:
     """Rows of the others for each own row, (n, c) int64; -1 where fewer were found."""
     import faiss
 
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # a graph built by several threads differs from run to run
     try:
-        built = _ivf(faiss, others, seed) if index == "ivf" else _hnsw(faiss, others, c)
+        built = (
+            _ivf(faiss, others, seed, effort) if index == "ivf" else _hnsw(faiss, others, c, effort)
+        )
         built.add(others)
         partner: np.ndarray = built.search(own, c)[1]
     finally:
@@ -139,49 +168,51 @@ def _search(own: np.ndarray, others: np.ndarray, c: int, index: str, seed: int) 
     return partner
 
 
-def _ivf(faiss: Any, others: np.ndarray, seed: int) -> Any:
+def _ivf(faiss: Any, others: np.ndarray, seed: int, effort: SearchEffort) -> Any:
     n, d = others.shape
     cells = max(1, min(round(4 * math.sqrt(n)), n // CELL_ROWS))
     built = faiss.IndexIVFFlat(faiss.IndexFlatIP(d), d, cells, faiss.METRIC_INNER_PRODUCT)
-    built.nprobe = min(cells, max(LEAST_CELLS, math.ceil(PROBED * cells)))
+    built.nprobe = min(cells, max(effort.least_cells, math.ceil(effort.probed * cells)))
     built.cp.seed = seed + 1  # faiss takes 0 for its own
     built.cp.min_points_per_centroid = 1
     built.train(others)
     return built
 
 
-def _hnsw(faiss: Any, others: np.ndarray, c: int) -> Any:
-    built = faiss.IndexHNSWFlat(others.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    built.hnsw.efConstruction = BUILD_EFFORT
-    built.hnsw.efSearch = max(SEARCH_EFFORT, 2 * c)
+def _hnsw(faiss: Any, others: np.ndarray, c: int, effort: SearchEffort) -> Any:
+    built = faiss.IndexHNSWFlat(others.shape[1], effort.links, faiss.METRIC_INNER_PRODUCT)
+    built.hnsw.efConstruction = effort.build
+    built.hnsw.efSearch = max(effort.search, 2 * c)
     return built
 
 
-def _measured(partner: np.ndarray, whole: PreparedMetric, turn: int) -> Matches:
+def _measured(partner: np.ndarray, metric: PreparedMetric, turn: int) -> Matches:
     """Exact similarities of the pairs found, ranked by them; of equal ones the lowest row first."""
     row, rank = np.nonzero(partner >= 0)
     other = partner[row, rank]
-    raw = whole.raw(row, other) if turn == 0 else whole.raw(other, row)
-    order = np.lexsort((other, -whole.keys(raw, None), row))
+    raw = metric.raw(row, other) if turn == 0 else metric.raw(other, row)
+    order = np.lexsort((other, -metric.keys(raw, None), row))
     row, other, raw = row[order], other[order], raw[order]
     place = np.arange(len(row)) - np.searchsorted(row, row)
-    found = Matches(np.full(partner.shape, -1), np.full(partner.shape, np.nan, dtype=np.float32))
+    found = Matches.empty(*partner.shape)
     found.partner[row, place] = other
-    found.similarity[row, place] = whole.similarity(raw)
+    found.similarity[row, place] = metric.similarity(raw)
     return found
 
 
-def _recall(whole: PreparedMetric, found: tuple[Matches, Matches], seed: int) -> Recall:
-    """Compare with the exact search of some rows of either side; as similar counts as found."""
+def _recall(
+    metric: PreparedMetric, found: tuple[Matches, Matches], seed: int, judged: int
+) -> Recall:
+    """Compare with the exact search for some rows of each side; an equally similar row counts."""
     rng = np.random.default_rng(seed)
     best, listed = [], []
     for turn, matches in enumerate(found):
         n, c = matches.partner.shape
-        rows = np.sort(rng.choice(n, min(n, JUDGED), replace=False))
-        every = np.arange(len(whole.b) if turn == 0 else len(whole.a))
-        part = whole.among(rows, every) if turn == 0 else whole.among(every, rows)
+        rows = np.sort(rng.choice(n, min(n, judged), replace=False))
+        every = np.arange(len(metric.b) if turn == 0 else len(metric.a))
+        part = metric.among(rows, every) if turn == 0 else metric.among(every, rows)
         exact = nearest(part, c)[turn]
-        similarity = whole.similarity(exact.raw)
+        similarity = metric.similarity(exact.raw)
         best.append(matches.similarity[rows, 0] >= similarity[:, 0])
         lists = zip(matches.partner[rows], exact.partner, strict=True)
         listed.append([np.isin(true, got).mean() for got, true in lists])

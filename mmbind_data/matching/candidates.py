@@ -1,4 +1,4 @@
-"""Partners of each row as a ranked list, and what can be done to such lists. Pure.
+"""Partners of each row as a ranked list, and operations on such lists. Pure.
 
 Letters: n rows; k ranks; m the rows of the other set.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MILLIONTHS = 1e6
-LISTED = 1 << 17  # pairs put in order at a time
-SAMPLED = 1 << 12  # rows by which the steps between them are found
+from mmbind_data.matching.metric import MILLIONTHS, round_similarity
+
+BLOCK_PAIRS = 1 << 17  # pairs put in order at a time
+SAMPLED_ROWS = 1 << 12  # rows from which the quantiles that delimit the blocks are estimated
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,43 @@ class Matches:
     partner: np.ndarray
     similarity: np.ndarray
 
+    @classmethod
+    def empty(cls, n: int, k: int) -> Matches:
+        """Matches (n, k) of rows that have no partner yet."""
+        return cls(np.full((n, k), -1, np.int64), np.full((n, k), np.nan, np.float32))
+
+
+def match_within_groups(
+    group_a: np.ndarray,
+    group_b: np.ndarray,
+    k: int,
+    match_rows: Callable[[np.ndarray, np.ndarray], tuple[Matches, Matches]],
+) -> tuple[Matches, Matches]:
+    """Match the rows of each group that both sets have; all others stay without partner.
+
+    Parameters
+    ----------
+    group_a, group_b : ndarray, shapes (n_a,), (n_b,)
+    k : int
+        Partners per row.
+    match_rows : callable (rows of A, rows of B) -> Matches, Matches
+        Matches a part of each set in both directions, (any, k); partners are numbered within it.
+
+    Returns
+    -------
+    Matches, Matches : (n_a, k), (n_b, k)
+    """
+    whole = Matches.empty(len(group_a), k), Matches.empty(len(group_b), k)
+    for code in np.intersect1d(group_a, group_b):
+        rows = np.flatnonzero(group_a == code), np.flatnonzero(group_b == code)
+        for into, own, others, part in zip(whole, rows, rows[::-1], match_rows(*rows), strict=True):
+            into.partner[own] = np.where(part.partner >= 0, others[part.partner], -1)
+            into.similarity[own] = part.similarity
+    return whole
+
 
 def keep_pairs(matches: Matches, keep: np.ndarray, top_k: int) -> Matches:
-    """Matches with some pairs taken out and the others moved up.
+    """Remove pairs; those that remain move up.
 
     Parameters
     ----------
@@ -44,18 +79,17 @@ def keep_pairs(matches: Matches, keep: np.ndarray, top_k: int) -> Matches:
         Ranks of the result, (n, top_k).
     """
     order = np.argsort(~keep, axis=1, kind="stable")[:, :top_k]
-    partner = np.full((len(keep), top_k), -1, dtype=np.int64)
-    similarity = np.full((len(keep), top_k), np.nan, dtype=np.float32)
-    n_ranks = order.shape[1]
-    partner[:, :n_ranks] = np.take_along_axis(np.where(keep, matches.partner, -1), order, axis=1)
-    similarity[:, :n_ranks] = np.take_along_axis(
-        np.where(keep, matches.similarity, np.float32(np.nan)), order, axis=1
+    similarity = np.where(keep, matches.similarity, np.float32(np.nan))
+    found, n_ranks = Matches.empty(len(keep), top_k), order.shape[1]
+    found.partner[:, :n_ranks] = np.take_along_axis(
+        np.where(keep, matches.partner, -1), order, axis=1
     )
-    return Matches(partner, similarity)
+    found.similarity[:, :n_ranks] = np.take_along_axis(similarity, order, axis=1)
+    return found
 
 
 def mutual(to_b: np.ndarray, to_a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pairs are named by both sides.
+    """Find the pairs that both sides list.
 
     Parameters
     ----------
@@ -66,13 +100,13 @@ def mutual(to_b: np.ndarray, to_a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     -------
     ndarray, ndarray : shapes (n_a, k), (n_b, k), bool
     """
-    return _named_back(to_b, to_a), _named_back(to_a, to_b)
+    return _listed_back(to_b, to_a), _listed_back(to_a, to_b)
 
 
-def _named_back(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Whether the partner of each place lists the row itself; (n, k) bool, some rows at a time."""
+def _listed_back(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether each listed partner lists the row in turn; (n, k) bool, some rows at a time."""
     back = np.zeros(own.shape, dtype=bool)
-    step = max(1, LISTED // max(1, other.shape[1]))
+    step = max(1, BLOCK_PAIRS // max(1, other.shape[1]))
     row = np.arange(len(own))[:, None]
     for rank in range(own.shape[1]):
         for start in range(0, len(own), step):
@@ -83,14 +117,20 @@ def _named_back(own: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def cap_reuse(
-    matches: Matches, priority: np.ndarray, keep: np.ndarray, max_reuse: int, top_k: int
+    matches: Matches,
+    priority: np.ndarray,
+    keep: np.ndarray,
+    max_reuse: int,
+    top_k: int,
+    *,
+    block_pairs: int = BLOCK_PAIRS,
 ) -> np.ndarray:
-    """Pairs that remain when no partner may be used more than ``max_reuse`` times.
+    """Choose the pairs that remain when no partner may be used more than ``max_reuse`` times.
 
-    Greedy: pairs are granted by priority, then by similarity, lowest row and rank; a pair is passed
-    over when its row has ``top_k`` partners or its partner is used up. Rows whose candidates are
-    all used up go without. Pairs are put in order some at a time, those of highest priority first:
-    memory beyond the lists is a few bytes a pair.
+    Greedy: pairs are granted by priority, then by similarity, lowest row and rank; a pair is
+    skipped when its row has ``top_k`` partners or its partner is used up. Rows whose candidates are
+    all used up have no partner. Pairs are sorted in blocks, those of highest priority first, so
+    that memory beyond the lists is a few bytes per pair.
 
     Parameters
     ----------
@@ -101,6 +141,8 @@ def cap_reuse(
     keep : ndarray, shape (n, k), bool
         Pairs that may be granted.
     max_reuse, top_k : int
+    block_pairs : int
+        About how many pairs are sorted at a time; the result does not depend on it.
 
     Returns
     -------
@@ -110,53 +152,55 @@ def cap_reuse(
     uses = np.zeros(int(matches.partner.max(initial=-1)) + 1, dtype=np.int64)
     has = np.zeros(len(keep), dtype=np.int64)
     above = None
-    for lowest in (*_steps(priority, keep), None):
-        due = keep & (has < top_k)[:, None]
+    for lowest in (*_quantiles(priority, keep, block_pairs), None):
+        candidates = keep & (has < top_k)[:, None]
         if above is not None:
-            due &= priority < above
+            candidates &= priority < above
         if lowest is not None:
-            due &= priority >= lowest
+            candidates &= priority >= lowest
         above = lowest
-        row, rank = np.nonzero(due)
-        open_ = uses[matches.partner[row, rank]] < max_reuse
-        row, rank = row[open_], rank[open_]
+        row, rank = np.nonzero(candidates)
+        unused = uses[matches.partner[row, rank]] < max_reuse
+        row, rank = row[unused], rank[unused]
         order = np.lexsort((rank, row, -matches.similarity[row, rank], -priority[row, rank]))
         row, rank = row[order], rank[order]
-        given = _greedy(row, matches.partner[row, rank], has, uses, (top_k, max_reuse))
-        mask[row[given], rank[given]] = True
+        granted = _greedy(row, matches.partner[row, rank], has, uses, (top_k, max_reuse))
+        mask[row[granted], rank[granted]] = True
     return mask
 
 
-def _steps(priority: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Falling priorities between which about `LISTED` pairs lie each, as far as a sample tells."""
-    some = slice(None, None, max(1, len(keep) // SAMPLED))
+def _quantiles(priority: np.ndarray, keep: np.ndarray, block_pairs: int) -> np.ndarray:
+    """Falling priorities with about ``block_pairs`` pairs between them, estimated from a sample."""
+    some = slice(None, None, max(1, len(keep) // SAMPLED_ROWS))
     values = np.sort(priority[some][keep[some]])
-    every = max(1, len(values) * LISTED // max(1, keep.size))
+    every = max(1, len(values) * block_pairs // max(1, keep.size))
     return np.unique(values[every::every])[::-1]
 
 
 def _greedy(
     row: np.ndarray, partner: np.ndarray, has: np.ndarray, uses: np.ndarray, most: tuple[int, int]
 ) -> np.ndarray:
-    """Numbers of the pairs granted, in their order; what rows have and partners' uses are raised.
+    """Positions of the pairs granted, in their order; raises the counts ``has`` and ``uses``.
 
-    Python's lists take eight times the room of arrays and a tenth of the time for single items.
+    Python lists take eight times the memory of arrays and a tenth of the time for single items.
     """
-    rows, own = np.unique(row, return_inverse=True)
-    partners, other = np.unique(partner, return_inverse=True)
-    left, used = has[rows].tolist(), uses[partners].tolist()
-    given = []
-    for place, (one, two) in enumerate(zip(own.tolist(), other.tolist(), strict=True)):
-        if left[one] < most[0] and used[two] < most[1]:
-            left[one] += 1
-            used[two] += 1
-            given.append(place)
-    has[rows], uses[partners] = left, used
-    return np.array(given, dtype=np.int64)
+    rows, row_code = np.unique(row, return_inverse=True)
+    partners, partner_code = np.unique(partner, return_inverse=True)
+    n_partners, n_uses = has[rows].tolist(), uses[partners].tolist()
+    granted = []
+    for position, (own, other) in enumerate(
+        zip(row_code.tolist(), partner_code.tolist(), strict=True)
+    ):
+        if n_partners[own] < most[0] and n_uses[other] < most[1]:
+            n_partners[own] += 1
+            n_uses[other] += 1
+            granted.append(position)
+    has[rows], uses[partners] = n_partners, n_uses
+    return np.array(granted, dtype=np.int64)
 
 
 def rescored(candidates: Matches, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Matches:
-    """The same candidates ranked by a better, dearer similarity.
+    """Rank the same candidates by a more accurate, costlier similarity.
 
     Parameters
     ----------
@@ -186,7 +230,7 @@ def rescored(candidates: Matches, score: Callable[[np.ndarray, np.ndarray], np.n
 def ranked(
     row: np.ndarray, partner: np.ndarray, score: np.ndarray, similarity: np.ndarray, n: int, k: int
 ) -> tuple[Matches, np.ndarray]:
-    """The k best partners of each row from a list of pairs, each named once.
+    """Find the k best partners of each row in a list of pairs, each given once.
 
     Parameters
     ----------
@@ -208,17 +252,15 @@ def ranked(
     own = row[order]
     rank = np.arange(len(own)) - np.searchsorted(own, own)
     order, own, rank = (part[rank < k] for part in (order, own, rank))
-    found = np.full((n, k), -1, dtype=np.int64)
-    value = np.full((n, k), np.nan, dtype=np.float32)
-    found[own, rank] = partner[order]
-    ranks = np.full((n, k), -np.inf)
+    found, ranks = Matches.empty(n, k), np.full((n, k), -np.inf)
+    found.partner[own, rank] = partner[order]
+    found.similarity[own, rank] = round_similarity(similarity[order])
     ranks[own, rank] = whole_score[order]
-    value[own, rank] = np.rint(similarity[order] * MILLIONTHS) / MILLIONTHS
-    return Matches(found, value), ranks
+    return found, ranks
 
 
 def union_of_pairs(to_b: Matches, to_a: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every pair that one of two candidate lists names, once.
+    """List every pair that one of two candidate lists contains, once.
 
     Returns
     -------

@@ -1,23 +1,22 @@
 """Similarity of two signals that may run at different speeds: banded dynamic time warping. Pure.
 
-Letters: n samples, T frames as stored, F frames after downsampling, C channels, m or p pairs.
+Letters: n samples, T frames as stored, F frames after downsampling, C channels, p pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmbind_data.errors import UsageError
-from mmbind_data.matching.candidates import MILLIONTHS, Matches, rescored, union_of_pairs
+from mmbind_data.matching.candidates import Matches, rescored, union_of_pairs
+from mmbind_data.matching.metric import MILLIONTHS
 from mmbind_data.signal.normalise import MIN_STD, centre, channel_statistics, standardise
 from mmbind_data.spec.descriptor import Modality
 
-# Pairs whose costs lie side by side: long enough that numpy's cost per call does not count.
+# Pairs that are compared at a time: enough that numpy's cost per call does not count.
 BLOCK_PAIRS = 8192
-BLOCK_ROWS = 64  # rows of A in a block of all pairs
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class Elastic:
     frames : int
         Frames that a sample is averaged down to; fewer stay as they are.
     band : int
-        How many frames two matched instants may lie apart.
+        Largest distance in frames between two aligned instants.
     offset : float
-        Share of each sample's own mean that is taken away, 0..1: how a sensor was worn, and the
-        pull of gravity with it, then counts for less than how it moved.
+        Share of each sample's own mean that is subtracted, 0..1: how a sensor was worn, and the
+        direction of gravity with it, then counts for less than how it moved.
     slope : float
-        Weight of the derivative channels beside the signal's own; 0 leaves them out.
+        Weight of the derivative channels relative to those of the signal; 0 leaves them out.
     """
 
     frames: int = 40
@@ -50,27 +49,26 @@ class Elastic:
             ("slope", self.slope, 0, None),
         ):
             if not (value >= least and (most is None or value <= most)):
-                reach = f"at least {least}" if most is None else f"{least} to {most}"
                 raise UsageError(
                     cannot="compare signals",
                     problem="bad number",
                     at=name,
-                    expected=reach,
-                    got=str(value),
+                    expected=f"at least {least}" if most is None else f"{least} to {most}",
+                    got=value,
                 )
 
 
 def elastic_signals(
     values: np.ndarray, modality: Modality, elastic: Elastic | None = None
 ) -> np.ndarray:
-    """Samples as they are compared: averaged down, on a common scale, with their derivative.
+    """Prepare samples for comparison: averaged down, on a common scale, with their derivative.
 
     Parameters
     ----------
     values : ndarray, shape (n, T, ...), float32
         The union of both datasets, all present; scales are measured over all of it.
     modality : Modality
-        A skeleton is centred on its root joint of the first frame. Axes behind time are channels.
+        A skeleton is centred on its root joint of the first frame. Axes after time are channels.
     elastic : Elastic, optional
 
     Returns
@@ -129,9 +127,9 @@ def mean_pool(values: np.ndarray, frames: int) -> np.ndarray:
         raise ValueError(message)
     edges = np.linspace(0.0, n_frames, frames + 1)
     first = np.arange(n_frames)
-    # share (frames, T): how much of frame t lies in part f
-    share = np.clip(np.minimum(edges[1:, None], first + 1) - np.maximum(edges[:-1, None], first),
-                    0.0, None)  # fmt: skip
+    # share (frames, T): how much of frame t belongs to part f
+    share = np.minimum(edges[1:, None], first + 1) - np.maximum(edges[:-1, None], first)
+    share = np.clip(share, 0.0, None)
     share /= share.sum(axis=1, keepdims=True)
     pooled: np.ndarray = np.matmul(share, values.astype(np.float64))
     return pooled
@@ -142,43 +140,6 @@ def _unit_variance(signals: np.ndarray) -> np.ndarray:
     return np.asarray((signals - signals.mean(axis=(0, 1))) / np.where(scale > MIN_STD, scale, 1.0))
 
 
-def dtw_similarity(a: np.ndarray, b: np.ndarray, *, band: int = Elastic.band) -> np.ndarray:
-    """Similarity of m given pairs of signals by exact banded dynamic time warping.
-
-    The distance d of a pair is the least sum, over all monotone alignments of the two that keep
-    within the band, of the Euclidean distances of the aligned frames, divided by the number of
-    frames; the similarity is 1 / (1 + d): 1 for equal signals, falling towards 0.
-
-    Parameters
-    ----------
-    a, b : ndarray, shape (m, F, C), float32
-        Pair by pair, on a common scale, see `elastic_signals`.
-    band : int
-        How far apart in time two aligned frames may lie; 0 compares frame by frame.
-
-    Returns
-    -------
-    ndarray, shape (m,), float32
-        Rounded to 1e-6. Each value depends on its own pair alone, bit by bit, and not on which of
-        the two comes first.
-
-    Raises
-    ------
-    ValueError
-        Shapes that differ, or a negative band.
-
-    Notes
-    -----
-    Source: H. Sakoe, S. Chiba, "Dynamic programming algorithm optimization for spoken word
-    recognition", IEEE Trans. ASSP 26 (1978): adjustment window, here with all steps of weight one.
-    """
-    rows = np.arange(len(a))
-    if len(a) != len(b):
-        message = f"{len(a)} signals cannot be paired with {len(b)}"
-        raise ValueError(message)
-    return dtw_pairs(a, b, rows, rows, band=band)
-
-
 def dtw_pairs(
     a: np.ndarray,
     b: np.ndarray,
@@ -186,36 +147,66 @@ def dtw_pairs(
     row_b: np.ndarray,
     *,
     band: int = Elastic.band,
+    block_pairs: int = BLOCK_PAIRS,
 ) -> np.ndarray:
-    """`dtw_similarity` of rows of A and rows of B, given by number: made for `rescored`.
+    """Similarity of pairs of signals by exact banded dynamic time warping.
+
+    The distance d of a pair is the least sum, over all monotone alignments of the two that keep
+    within the band, of the Euclidean distances of the aligned frames, divided by the number of
+    frames; the similarity is 1 / (1 + d): 1 for equal signals, falling towards 0.
 
     Parameters
     ----------
     a : ndarray, shape (n_a, F, C), float32
     b : ndarray, shape (n_b, F, C), float32
+        On a common scale, see `elastic_signals`.
     row_a, row_b : ndarray, shape (p,), int64
+        Rows of the pairs.
     band : int
+        Largest distance in frames between two aligned instants; 0 compares frame by frame.
+    block_pairs : int
+        Pairs that are compared at a time.
 
     Returns
     -------
     ndarray, shape (p,), float32
-        Time grows as p * F * (2 band + 1) * C; memory beyond inputs and result is one block.
+        Rounded to 1e-6. Each value depends on its own pair alone, bit by bit, and not on which of
+        the two comes first. Time grows as p * F * (2 band + 1) * C; memory beyond inputs and
+        result is one block.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, or a negative band.
+
+    Notes
+    -----
+    Source: H. Sakoe, S. Chiba, "Dynamic programming algorithm optimization for spoken word
+    recognition", IEEE Trans. ASSP 26 (1978): adjustment window, here with all steps of weight one.
     """
-    _check(a, b, band)
-    left, right = _frames_first(a), _frames_first(b)
+    if a.ndim != 3 or b.ndim != 3 or a.shape[1:] != b.shape[1:] or 0 in a.shape[1:] or band < 0:
+        message = (
+            f"signals {a.shape} and {b.shape}, band {band}: expected (n, F, C), (m, F, C), >= 0"
+        )
+        raise ValueError(message)
+    # contiguous (F, C, n): one instant of many samples side by side; turned before the pairs are
+    # picked, since turning every block of pairs would take as long as comparing it
+    left, right = (
+        np.ascontiguousarray(signals.transpose(1, 2, 0), dtype=np.float32) for signals in (a, b)
+    )
     found = np.empty(len(row_a), dtype=np.float32)
-    for start in range(0, len(row_a), BLOCK_PAIRS):
-        pairs = slice(start, start + BLOCK_PAIRS)
-        # picked behind the turn: turning every block of pairs would take as long as comparing it
+    for start in range(0, len(row_a), block_pairs):
+        pairs = slice(start, start + block_pairs)
         x, y = left.take(row_a[pairs], axis=2), right.take(row_b[pairs], axis=2)
-        found[pairs] = _similarity(x, y, band)
+        distance = _warped_distance(x, y, band).astype(np.float64) / len(x)
+        found[pairs] = np.rint(MILLIONTHS / (1.0 + distance)) / MILLIONTHS
     return found
 
 
 def reranked(
     to_b: Matches, to_a: Matches, a: np.ndarray, b: np.ndarray, *, band: int = Elastic.band
 ) -> tuple[Matches, Matches]:
-    """Candidates of both directions ranked anew by `dtw_similarity`; each pair is measured once.
+    """Rank the candidates of both directions anew by `dtw_pairs`; each pair is measured once.
 
     Parameters
     ----------
@@ -234,92 +225,38 @@ def reranked(
     row_a, row_b, _ = union_of_pairs(to_b, to_a)
     similarity = dtw_pairs(a, b, row_a, row_b, band=band)
     code = row_a * len(b) + row_b  # ascending
-    return (
-        rescored(
-            to_b, lambda rows, others: similarity[np.searchsorted(code, rows * len(b) + others)]
-        ),
-        rescored(
-            to_a, lambda rows, others: similarity[np.searchsorted(code, others * len(b) + rows)]
-        ),
-    )
+
+    def score(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.asarray(similarity[np.searchsorted(code, rows * len(b) + others)])
+
+    return rescored(to_b, score), rescored(to_a, lambda rows, others: score(others, rows))
 
 
-def dtw_blocks(
-    a: np.ndarray, b: np.ndarray, *, band: int = Elastic.band
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Similarities of all pairs, some rows of A at a time, see `dtw_similarity`.
-
-    Parameters
-    ----------
-    a : ndarray, shape (n_a, F, C), float32
-    b : ndarray, shape (n_b, F, C), float32
-    band : int
-
-    Yields
-    ------
-    (slice, ndarray of shape (64 or fewer, n_b), float32)
-        The rows of A, and their similarities to all of B. Memory is one such block.
-    """
-    _check(a, b, band)
-    left, right = _frames_first(a), _frames_first(b)
-    width = BLOCK_PAIRS // BLOCK_ROWS
-    for start in range(0, len(a), BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, len(a)))
-        block = np.empty((rows.stop - start, len(b)), dtype=np.float32)
-        for first in range(0, len(b), width):
-            columns = slice(first, first + width)
-            block[:, columns] = _similarity(
-                left[:, :, rows, np.newaxis], right[:, :, np.newaxis, columns], band
-            )
-        yield rows, block
-
-
-def _check(a: np.ndarray, b: np.ndarray, band: int) -> None:
-    if a.ndim != 3 or b.ndim != 3 or a.shape[1:] != b.shape[1:] or 0 in a.shape[1:] or band < 0:
-        message = (
-            f"signals {a.shape} and {b.shape}, band {band}: expected (n, F, C), (m, F, C), >= 0"
-        )
-        raise ValueError(message)
-
-
-def _frames_first(signals: np.ndarray) -> np.ndarray:
-    """(n, F, C) as contiguous (F, C, n): one instant of many samples side by side."""
-    return np.ascontiguousarray(signals.transpose(1, 2, 0), dtype=np.float32)
-
-
-def _similarity(x: np.ndarray, y: np.ndarray, band: int) -> np.ndarray:
-    distance = warped_distance(x, y, band).astype(np.float64) / len(x)
-    return np.asarray(np.rint(MILLIONTHS / (1.0 + distance)) / MILLIONTHS, dtype=np.float32)
-
-
-def warped_distance(x: np.ndarray, y: np.ndarray, band: int) -> np.ndarray:
+def _warped_distance(x: np.ndarray, y: np.ndarray, band: int) -> np.ndarray:
     """Least sum of frame distances along a warping path, for many pairs at once.
 
     Cells (i, j) of equal i + j need only the two diagonals before, so one diagonal of all pairs is
-    computed at a time; sums over channels run in a fixed order, whatever the shape.
+    computed at a time; sums over channels run in a fixed order for every shape.
 
     Parameters
     ----------
-    x : ndarray, shape (F, C, *P), float32
-    y : ndarray, shape (F, C, *Q), float32
-        P and Q broadcast against each other.
+    x, y : ndarray, shape (F, C, p), float32
     band : int
 
     Returns
     -------
-    ndarray, shape of P and Q broadcast, float32
+    ndarray, shape (p,), float32
     """
-    n = len(x)
-    shape = np.broadcast_shapes(x.shape[2:], y.shape[2:])
+    n, n_pairs = len(x), x.shape[2]
     y = y[::-1]  # along a diagonal j falls as i rises
-    # Path costs of three diagonals by i + 1, with a wall around them; two buffers for frames.
-    diagonals = np.full((3, n + 2, *shape), np.inf, dtype=np.float32)
-    cost, step = np.empty((2, min(n, band + 1), *shape), dtype=np.float32)
+    # Path costs of three diagonals by i + 1, with infinity around them; two buffers for frames.
+    diagonals = np.full((3, n + 2, n_pairs), np.inf, dtype=np.float32)
+    cost, step = np.empty((2, min(n, band + 1), n_pairs), dtype=np.float32)
     for diagonal in range(2 * n - 1):
         low = max(0, diagonal - n + 1, -((band - diagonal) // 2))
         high = min(diagonal, n - 1, (diagonal + band) // 2)
         here, before, twice = (diagonals[(diagonal - back) % 3] for back in (0, 1, 2))
-        here[low] = np.inf  # a wall; above, no diagonal has been yet
+        here[low] = np.inf  # outside the band; above it, nothing has been written yet
         if low > high:  # odd diagonals of a band of 0
             continue
         of_y = slice(n - 1 - diagonal + low, n - diagonal + high)

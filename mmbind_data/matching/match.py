@@ -1,7 +1,7 @@
-"""Who is whose partner: exact matching of two sets of embeddings both ways, and weights. Pure.
+"""Who is whose partner: exact matching of two sets of embeddings in both directions, and weights.
 
-Letters: n_a, n_b rows; d embedding length; k partners; a_jk similarity of row j of A
-and row k of B.
+Pure. Letters: n_a, n_b rows; d embedding length; k partners; a_jk similarity of row j of A and row
+k of B.
 """
 
 from __future__ import annotations
@@ -14,53 +14,22 @@ from mmbind_data.matching.candidates import (
     Matches,
     cap_reuse,
     keep_pairs,
+    match_within_groups,
     mutual,
     ranked,
     union_of_pairs,
 )
-from mmbind_data.matching.csls import csls
-from mmbind_data.matching.metric import (
-    PIECE,
-    PreparedMetric,
-    make_metric,
-    principal_components,
-    row_lengths,
-)
+from mmbind_data.matching.csls import csls_of_pairs, csls_offsets
+from mmbind_data.matching.metric import PIECE, PreparedMetric, make_metric, principal_components
 from mmbind_data.matching.nearest import nearest
+from mmbind_data.matching.products import DEFAULT_BLOCKING, Blocking
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.sinkhorn import potentials
 
-# Where a cap takes partners away, a row can fall back on as many of its best.
+# Where a cap takes partners away, a row can fall back on this many of its best.
 REUSE_CANDIDATES = 32
-# Similarity (float32) and priority, (n, k) both, of the partners listed for one side.
-Ranked = tuple[np.ndarray, np.ndarray]
-
-
-def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Rows scaled to length one, float32; a zero row stays zero and is similar to nothing.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, d)
-    """
-    out = np.empty(values.shape, dtype=np.float32)
-    length = row_lengths(values)[:, None]
-    for start in range(0, len(values), PIECE):
-        part = slice(start, start + PIECE)
-        out[part] = values[part] / length[part]
-    return out
-
-
-def best_matches(a: np.ndarray, b: np.ndarray) -> tuple[Matches, Matches]:
-    """For each row of A its best partner in B, and the reverse, by cosine similarity.
-
-    `match` with the rule of the paper.
-
-    Notes
-    -----
-    Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk), applied to both datasets (section 5.1.2).
-    """
-    return match(a, b, MatchRule())
+# Similarity (float32) and priority of the candidates of one direction, (n, k) both.
+Scores = tuple[np.ndarray, np.ndarray]
 
 
 def match(
@@ -71,11 +40,12 @@ def match(
     group_a: np.ndarray | None = None,
     group_b: np.ndarray | None = None,
     threads: int | None = None,
+    blocking: Blocking = DEFAULT_BLOCKING,
 ) -> tuple[Matches, Matches]:
     """For each row of A its partners in B, and the reverse.
 
     Exact, by one blocked pass over all pairs that serves both directions (csls: two passes;
-    sinkhorn: `transport.potentials`, then one). Memory beyond the inputs is one float32 copy of
+    sinkhorn: `sinkhorn.potentials`, then one). Memory beyond the inputs is one float32 copy of
     them, a block and a few vectors; time grows as n_a * n_b * d. The result depends on neither
     blocks nor threads, and a permutation of B only renumbers.
 
@@ -90,6 +60,7 @@ def match(
         whose group the other set lacks stays without partner.
     threads : int, optional
         OMP_NUM_THREADS, or all cores, if not given.
+    blocking : Blocking
 
     Returns
     -------
@@ -101,27 +72,24 @@ def match(
     ValueError
         Shapes that do not fit, values that are not finite, pca to more dimensions than there are,
         or a sinkhorn problem too large.
+
+    Notes
+    -----
+    Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk, the default rule), applied to both datasets
+    (section 5.1.2).
     """
     _check(a, b, group_a, group_b)
     if rule.pca is not None:
         a, b = principal_components(a, b, rule.pca)
-    whole = make_metric(a, b, rule.metric)
+    metric = make_metric(a, b, rule.metric)
     if group_a is None or group_b is None:
-        return _match_within(whole, rule, threads)
-    shape_a, shape_b = (len(a), rule.top_k), (len(b), rule.top_k)
-    to_b, to_a = (
-        Matches(np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan, dtype=np.float32))
-        for shape in (shape_a, shape_b)
+        return _match_all(metric, rule, threads, blocking)
+    return match_within_groups(
+        group_a,
+        group_b,
+        rule.top_k,
+        lambda rows_a, rows_b: _match_all(metric.among(rows_a, rows_b), rule, threads, blocking),
     )
-    for code in np.intersect1d(group_a, group_b):
-        rows_a, rows_b = np.flatnonzero(group_a == code), np.flatnonzero(group_b == code)
-        found = _match_within(whole.among(rows_a, rows_b), rule, threads)
-        for side, own, others, part in zip(
-            (to_b, to_a), (rows_a, rows_b), (rows_b, rows_a), found, strict=True
-        ):
-            side.partner[own] = np.where(part.partner >= 0, others[part.partner], -1)
-            side.similarity[own] = part.similarity
-    return to_b, to_a
 
 
 def _check(
@@ -143,38 +111,28 @@ def _check(
         raise ValueError(message)
 
 
-def _match_within(
-    whole: PreparedMetric, rule: MatchRule, threads: int | None
+def _match_all(
+    metric: PreparedMetric, rule: MatchRule, threads: int | None, blocking: Blocking
 ) -> tuple[Matches, Matches]:
-    """Match all rows of a measure with each other."""
+    """Match all rows of a metric with each other."""
     offsets = None
-    longest = max(len(whole.a), len(whole.b))
+    longest = max(len(metric.a), len(metric.b))
     if rule.match == "csls":
-        offsets = _less_hubs(whole, min(rule.csls_k, longest), threads)
+        offsets = csls_offsets(
+            metric, min(rule.csls_k, longest), threads=threads, blocking=blocking
+        )
     elif rule.match == "sinkhorn":
-        offsets = potentials(whole, rule.sinkhorn_temperature)
-    found = nearest(whole, min(_ranks(rule), longest), offsets, threads=threads)
-    partners = found[0].partner, found[1].partner
+        offsets = potentials(metric, rule.sinkhorn_temperature)
+    n_ranks = min(_ranks(rule), longest)
+    found = nearest(metric, n_ranks, offsets, threads=threads, blocking=blocking)
 
-    def ranked_list(turn: int) -> Ranked:
+    def scores(turn: int) -> Scores:
         own, other = (None, None) if offsets is None else (offsets[turn], offsets[1 - turn])
-        similarity = whole.similarity(found[turn].raw)
+        similarity = metric.similarity(found[turn].raw)
         capped = rule.max_reuse is not None
-        return similarity, found[turn].keys(whole, own, other) if capped else similarity
+        return similarity, found[turn].keys(metric, own, other) if capped else similarity
 
-    return _finished(partners, ranked_list, rule)
-
-
-def _less_hubs(
-    whole: PreparedMetric, csls_k: int, threads: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Minus half the mean score of the nearest of each row, from values rounded to 1e-6."""
-    offsets = []
-    for found in nearest(whole, csls_k, threads=threads):
-        there = found.partner >= 0
-        value = np.where(there, np.rint(whole.linear(found.raw) * 1e6) / 1e6, 0.0)
-        offsets.append(-0.5 * value.sum(axis=1) / there.sum(axis=1))
-    return offsets[0], offsets[1]
+    return _apply_rule((found[0].partner, found[1].partner), scores, rule)
 
 
 def _ranks(rule: MatchRule) -> int:
@@ -184,40 +142,39 @@ def _ranks(rule: MatchRule) -> int:
     return max(rule.top_k, REUSE_CANDIDATES)
 
 
-def _finished(
-    partners: tuple[np.ndarray, np.ndarray], ranked_list: Callable[[int], Ranked], rule: MatchRule
+def _apply_rule(
+    partners: tuple[np.ndarray, np.ndarray], scores: Callable[[int], Scores], rule: MatchRule
 ) -> tuple[Matches, Matches]:
-    """What a rule takes from ranked lists: pairs that are not mutual, too unlike, or used up.
+    """Remove pairs that are not mutual, not similar enough, or used too often.
 
-    Similarities and priorities are asked for one side at a time: both together are large.
+    Scores are computed for one direction at a time: those of both together are large.
     """
     keeps = [partner >= 0 for partner in partners]
     if rule.match == "mutual":
         keeps = list(mutual(*partners))
     done = []
     for turn, keep in enumerate(keeps):
-        similarity, priority = ranked_list(turn)
+        similarity, priority = scores(turn)
         if rule.min_similarity is not None:
             # in the precision of what is stored: 0.7 keeps a pair of 0.700000
             keep = keep & (similarity >= np.float32(rule.min_similarity))
-        side = Matches(partners[turn], similarity)
+        matches = Matches(partners[turn], similarity)
         if rule.max_reuse is not None:
-            keep = cap_reuse(side, priority, keep, rule.max_reuse, rule.top_k)
-        done.append(keep_pairs(side, keep, rule.top_k))
+            keep = cap_reuse(matches, priority, keep, rule.max_reuse, rule.top_k)
+        done.append(keep_pairs(matches, keep, rule.top_k))
     return done[0], done[1]
 
 
 def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Matches, Matches]:
-    """Apply a rule to candidate lists, after re-scoring for instance.
+    """Apply a rule to candidate lists, for example after re-scoring.
 
-    The candidates of a row are the union of those that it names and those that name it. The
-    neighbourhood that csls takes away is that of the ``csls_k`` most similar among them, or of all
-    where there are fewer.
+    The candidates of a row are the rows that it lists and those that list it. The neighbourhood of
+    csls is the ``csls_k`` most similar among them, or all if there are fewer.
 
     Parameters
     ----------
     to_b, to_a : Matches, (n_a, any), (n_b, any)
-        With one similarity per pair, whichever side names it.
+        With one similarity per pair, whichever side lists it.
     rule : MatchRule
         Metric and pca have no meaning here.
 
@@ -238,21 +195,14 @@ def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Mat
     row_a, row_b, similarity = union_of_pairs(to_b, to_a)
     score = similarity
     if rule.match == "csls":
-        score = csls(row_a, row_b, similarity, (n_a, n_b), rule.csls_k)
+        score = csls_of_pairs(row_a, row_b, similarity, (n_a, n_b), rule.csls_k)
     n_ranks = _ranks(rule)
     found = (
         ranked(row_a, row_b, score, similarity, n_a, n_ranks),
         ranked(row_b, row_a, score, similarity, n_b, n_ranks),
     )
     partners = found[0][0].partner, found[1][0].partner
-    return _finished(partners, lambda turn: (found[turn][0].similarity, found[turn][1]), rule)
-
-
-def csls_over_candidates(
-    to_b: Matches, to_a: Matches, *, csls_k: int = 10, top_k: int = 1
-) -> tuple[Matches, Matches]:
-    """Hubness correction on candidate lists: `match_candidates` by csls."""
-    return match_candidates(to_b, to_a, MatchRule("csls", csls_k=csls_k, top_k=top_k))
+    return _apply_rule(partners, lambda turn: (found[turn][0].similarity, found[turn][1]), rule)
 
 
 def spread_ties(
@@ -260,16 +210,16 @@ def spread_ties(
 ) -> Matches:
     """Give each row of A a partner in B when whole groups of B are equally similar.
 
-    Rows of B that carry the same label text are indistinguishable; taking the first would make one
-    sample everybody's partner. Each group of B is dealt out evenly instead, in an order drawn anew
-    for each round, so that uses of its members differ by one at most within a rank.
+    Rows of B with the same label text are indistinguishable; taking the first would make one sample
+    everybody's partner. The rows of a group are dealt out evenly instead, in an order drawn anew
+    for each round, so that how often they are used differs by one at most within a rank.
 
     Parameters
     ----------
     group_of_a : ndarray, shape (n_a,), int
     group_of_b : ndarray, shape (n_b,), int
     best : Matches, (groups of A, k)
-        For each group of A the best groups of B; -1 stays without partner.
+        For each group of A the best groups of B; -1: no partner.
     rng : numpy.random.Generator
 
     Returns
@@ -277,17 +227,17 @@ def spread_ties(
     Matches, (n_a, k)
         For each row of A rows of B.
     """
-    wanted = best.partner[group_of_a]
-    partner = np.full(wanted.shape, -1, dtype=np.int64)
-    for rank in range(wanted.shape[1]):
+    group = best.partner[group_of_a]
+    partner = np.full(group.shape, -1, dtype=np.int64)
+    for rank in range(group.shape[1]):
         for target in np.unique(best.partner[:, rank]):
+            rows_a = np.flatnonzero(group[:, rank] == target)
             rows_b = np.flatnonzero(group_of_b == target)
-            askers = np.flatnonzero(wanted[:, rank] == target)
             if target < 0 or not len(rows_b):
                 continue
-            rounds = -(-len(askers) // len(rows_b))
+            rounds = -(-len(rows_a) // len(rows_b))
             dealt = np.concatenate([rng.permutation(rows_b) for _ in range(rounds)] or [rows_b[:0]])
-            partner[askers, rank] = dealt[: len(askers)]
+            partner[rows_a, rank] = dealt[: len(rows_a)]
     return Matches(partner, best.similarity[group_of_a])
 
 
@@ -320,13 +270,12 @@ def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:
     if rule == "none" or not len(wide):
         return np.ones(len(wide), dtype=np.float32)
     if rule == "softmax":
-        raised = np.exp((wide - wide.max()) / 0.1)
+        weights = np.exp((wide - wide.max()) / 0.1)
     elif rule == "minmax_mean1":
-        raised = wide - wide.min()
+        weights = wide - wide.min()
     else:
         message = f"unknown weight rule {rule!r}"
         raise ValueError(message)
-    if not raised.any():
+    if not weights.any():
         return np.ones(len(wide), dtype=np.float32)
-    weights: np.ndarray = (raised / raised.mean()).astype(np.float32)
-    return weights
+    return np.asarray(weights / weights.mean(), dtype=np.float32)

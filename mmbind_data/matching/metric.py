@@ -18,6 +18,11 @@ MILLIONTHS = 1e6
 PIECE = 1024  # rows, or pairs, held in double precision at a time: they stay in the cache
 
 
+def round_similarity(value: np.ndarray) -> np.ndarray:
+    """Similarities as they are stored: float32, rounded to 1e-6."""
+    return np.asarray(np.rint(value * MILLIONTHS) / MILLIONTHS, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class PreparedMetric:
     """Two sets of rows and the metric between them.
@@ -76,9 +81,7 @@ class PreparedMetric:
 
     def similarity(self, raw: np.ndarray) -> np.ndarray:
         """Stored similarity, float32, rounded to 1e-6: cosine, or 1 / (1 + distance)."""
-        value = raw if self.metric == "cosine" else 1.0 / (1.0 + raw)
-        rounded: np.ndarray = (np.rint(value * MILLIONTHS) / MILLIONTHS).astype(np.float32)
-        return rounded
+        return round_similarity(raw if self.metric == "cosine" else 1.0 / (1.0 + raw))
 
     def keys(self, raw: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
         """Whole millionths by which pairs are ranked: score with offset, else minus distance."""

@@ -1,8 +1,8 @@
-"""Many candidates for each row at the price of a matrix product, for re-scoring only. Pure.
+"""Many candidates for each row at the cost of a matrix product, for re-scoring only. Pure.
 
-`similarity.match` ranks by the similarity as it is stored; of a hundred candidates that are to be
-re-scored only membership matters. So embeddings are rounded to a grid on which float32 products
-are exact, whatever the order of their sums: the list depends on neither BLAS, blocks nor threads.
+`match.match` ranks by the similarity as it is stored; of a hundred candidates that are re-scored
+afterwards only membership matters. So embeddings are rounded to a grid on which float32 products
+are exact, in any order of their sums: the lists depend on neither BLAS, blocks nor threads.
 
 Letters: n_a, n_b rows; d embedding length; c candidates.
 """
@@ -12,21 +12,23 @@ from __future__ import annotations
 import numpy as np
 
 from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.csls import hub_offset
+from mmbind_data.matching.metric import round_similarity
+from mmbind_data.matching.nearest import largest
 
-# Unit vectors on this grid have products in whole steps of its square; with |a||b| and the sum with
-# the correction below 4 they take 24 bits, which is what float32 has.
+# Products of unit vectors on this grid are whole multiples of its square; products and corrected
+# products are below 4, so they take 24 bits, which is what float32 has.
 GRID = 2.0**11
 FINE = GRID * GRID
-# Rows of a block: a block of scores is this many rows of all the others.
-BLOCK_VALUES = 1 << 21
-LOW_BITS = (1 << 32) - 1
+BLOCK_VALUES = 1 << 21  # scores held at a time
 
 
-def shortlist(a: np.ndarray, b: np.ndarray, c: int, *, csls_k: int = 10) -> tuple[Matches, Matches]:
+def shortlist(
+    a: np.ndarray, b: np.ndarray, c: int, *, csls_k: int = 10, block_values: int = BLOCK_VALUES
+) -> tuple[Matches, Matches]:
     """The c most similar of B for each row of A by corrected cosine, and the reverse.
 
-    A similarity is lowered by half the mean similarity of the ``csls_k`` nearest of either row, so
-    that hubs do not fill every list.
+    The correction is that of `csls`, so that hubs do not fill every list.
 
     Parameters
     ----------
@@ -36,6 +38,8 @@ def shortlist(a: np.ndarray, b: np.ndarray, c: int, *, csls_k: int = 10) -> tupl
     c : int
         Candidates per row; at most all of the other set are listed.
     csls_k : int
+    block_values : int
+        Scores held at a time; the result does not depend on it.
 
     Returns
     -------
@@ -48,22 +52,18 @@ def shortlist(a: np.ndarray, b: np.ndarray, c: int, *, csls_k: int = 10) -> tupl
     ------
     ValueError
         Shapes that do not fit, or c or csls_k below 1.
-
-    Notes
-    -----
-    Source: A. Conneau et al., "Word translation without parallel data" (ICLR 2018), section 2.3.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1:] != b.shape[1:] or min(c, csls_k) < 1:
         message = f"embeddings {a.shape}, {b.shape}: expected (n, d), (m, d), c and csls_k above 0"
         raise ValueError(message)
     left, right = _on_grid(a), _on_grid(b)
-    half_a, half_b = (
-        _half_mean(_largest(one, other, None, csls_k)[1])
+    offset_a, offset_b = (
+        _grid_offset(_most_similar(one, other, None, csls_k, block_values).similarity)
         for one, other in ((left, right), (right, left))
     )
     return (
-        Matches(*_largest(left, right, half_b, c)),
-        Matches(*_largest(right, left, half_a, c)),
+        _most_similar(left, right, offset_b, c, block_values),
+        _most_similar(right, left, offset_a, c, block_values),
     )
 
 
@@ -74,35 +74,29 @@ def _on_grid(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.rint(wide / np.where(length > 0, length, 1.0) * GRID), dtype=np.float32)
 
 
-def _half_mean(similarity: np.ndarray) -> np.ndarray:
-    """Half the mean of each row in whole steps of the fine grid, (n,) float32."""
+def _grid_offset(similarity: np.ndarray) -> np.ndarray:
+    """`hub_offset` of each row in whole steps of the squared grid, (n,) float32."""
     mean = similarity.mean(axis=1, dtype=np.float64)
-    return np.asarray(np.rint(mean * FINE / 2), dtype=np.float32)
+    return np.asarray(np.rint(hub_offset(mean) * FINE), dtype=np.float32)
 
 
-def _largest(
-    left: np.ndarray, right: np.ndarray, lowered: np.ndarray | None, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the k largest scores of each row and their similarities, best first."""
-    k = min(k, len(right))
-    column = LOW_BITS - np.arange(len(right), dtype=np.int64)  # of equal scores the lowest wins
-    partner = np.empty((len(left), k), dtype=np.int64)
-    similarity = np.empty((len(left), k), dtype=np.float32)
-    step = max(1, BLOCK_VALUES // len(right))
+def _most_similar(
+    left: np.ndarray, right: np.ndarray, offset: np.ndarray | None, k: int, block_values: int
+) -> Matches:
+    """The k rows of the right of largest score for each row of the left."""
+    found = Matches.empty(len(left), min(k, len(right)))
+    step = max(1, block_values // len(right))
+    whole = np.empty((min(step, len(left)), len(right)), dtype=np.int64)
     for start in range(0, len(left), step):
         rows = slice(start, start + step)
         score = left[rows] @ right.T
-        if lowered is not None:
-            score -= lowered
-        keys = score.astype(np.int64)
-        keys <<= 32
-        keys += column
-        best = np.sort(np.partition(keys, len(right) - k, axis=1)[:, len(right) - k :], axis=1)
-        best = best[:, ::-1]
-        partner[rows] = LOW_BITS - (best & LOW_BITS)
-        value = (best >> 32).astype(np.float64)
-        if lowered is not None:
-            value += lowered[partner[rows]]
-        # to 1e-6, as every similarity
-        similarity[rows] = np.clip(np.rint(value / FINE * 1e6) / 1e6, -1.0, 1.0)
-    return partner, similarity
+        if offset is not None:
+            score += offset
+        scores = whole[: len(score)]
+        scores[:] = score
+        partner, best = largest(scores, found.partner.shape[1])
+        if offset is not None:
+            best = best - offset[partner].astype(np.int64)
+        found.partner[rows] = partner
+        found.similarity[rows] = np.clip(round_similarity(best / FINE), -1.0, 1.0)
+    return found

@@ -16,7 +16,9 @@ MAX_ROUNDS = 1000
 MARGINAL_ERROR = 1e-9
 
 
-def potentials(measure: PreparedMetric, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def potentials(
+    metric: PreparedMetric, temperature: float, *, block_pairs: int = BLOCK_PAIRS
+) -> tuple[np.ndarray, np.ndarray]:
     """Offsets f, g by which score + f + g = temperature * log(plan).
 
     The plan has uniform marginals: each row of A gives 1 / n_a, each of B receives 1 / n_b. It is
@@ -29,10 +31,12 @@ def potentials(measure: PreparedMetric, temperature: float) -> tuple[np.ndarray,
 
     Parameters
     ----------
-    measure : PreparedMetric
+    metric : PreparedMetric
         Score: cosine, or minus half the squared distance.
     temperature : float, > 0
         In units of the score.
+    block_pairs : int
+        Scores held at a time.
 
     Returns
     -------
@@ -49,16 +53,16 @@ def potentials(measure: PreparedMetric, temperature: float) -> tuple[np.ndarray,
     Source: Cuturi 2013, Sinkhorn distances, algorithm 1; in log space as Peyre and Cuturi 2019,
     Computational optimal transport, section 4.4.
     """
-    n_a, n_b = len(measure.a), len(measure.b)
+    n_a, n_b = len(metric.a), len(metric.b)
     if n_a * n_b > MAX_PAIRS:
         message = (
             f"sinkhorn of {n_a} x {n_b} rows: expected {MAX_PAIRS:.0e} pairs or fewer; use csls, "
-            "which also keeps single rows from being everybody's partner, or groups"
+            "which also corrects for hubs, or groups"
         )
         raise ValueError(message)
-    rows = max(1, BLOCK_PAIRS // n_b)
+    rows = max(1, block_pairs // n_b)
     spans = [(start, min(start + rows, n_a)) for start in range(0, n_a, rows)]
-    left, right = _operands(measure)
+    left, right = _operands(metric)
     kept = left @ right.T if len(spans) == 1 else None
     f, g = np.zeros(n_a), np.zeros(n_b)
 
@@ -81,18 +85,18 @@ def potentials(measure: PreparedMetric, temperature: float) -> tuple[np.ndarray,
                 received += columns  # in the order of the rows, whichever thread was first
             if np.abs(received * n_b - 1.0).max() <= MARGINAL_ERROR:
                 break
-            # a column too far from all to receive anything comes nearer by steps
+            # a column so far from all rows that it receives nothing comes nearer step by step
             g -= temperature * np.log(np.maximum(received, 1e-300) * n_b)
     shift = (f.mean() - g.mean()) / 2
     return f - shift, g + shift
 
 
-def _operands(measure: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
+def _operands(metric: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
     """Float64 rows whose product is the score."""
-    a, b = measure.a.astype(np.float64), measure.b.astype(np.float64)
-    if measure.metric == "cosine":
-        return a / measure.length_a[:, None], b / measure.length_b[:, None]
-    a, b = (a - measure.centre) / measure.scale, (b - measure.centre) / measure.scale
+    a, b = metric.a.astype(np.float64), metric.b.astype(np.float64)
+    if metric.metric == "cosine":
+        return a / metric.length_a[:, None], b / metric.length_b[:, None]
+    a, b = (a - metric.centre) / metric.scale, (b - metric.centre) / metric.scale
     one_a, one_b = np.ones((len(a), 1)), np.ones((len(b), 1))
     own_a, own_b = (-0.5 * (rows**2).sum(axis=1, keepdims=True) for rows in (a, b))
     return np.hstack([a, own_a, one_a]), np.hstack([b, one_b, own_b])

@@ -1,21 +1,25 @@
 """Partners by when, or where, samples were taken: for recordings of one event by several devices.
 
-Pure. Both functions match both ways and give what similarity gives: a partner and a similarity.
+Both functions match in both directions and give what `mmbind_data.matching.match.match` gives: a
+partner and a similarity. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from mmbind_data.errors import BindingError
-from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.candidates import Matches, match_within_groups
+from mmbind_data.matching.metric import round_similarity
 
 MICRO = 1_000_000  # times are compared as whole microseconds: equal overlaps are equal
-MILLIONTHS = 1e6
 EARTH_RADIUS_M = 6_371_008.8  # mean radius, IUGG
 NEVER = np.iinfo(np.int64).max
+LISTED_PAIRS = 1 << 18  # overlapping pairs held at a time
+# Spans or places of the rows that look for partners, and of those to choose from.
+Search = Callable[[np.ndarray, np.ndarray], Matches]
 
 
 def match_times(
@@ -57,32 +61,19 @@ def match_times(
 
     Notes
     -----
-    Every sample of the other side lies in one of four quadrants around a span (starts before or
-    not, ends after or not), and in each the best is that of a fixed order: four quadrant searches
-    of O(n log^2 n), no pair is looked at twice, whatever the overlaps.
+    Found through sorted starts and ends: time grows as n log n, plus one step for each pair of
+    samples that overlap.
     Source: MMBind paper, section 7, other shared information.
     """
-    if not window_s >= 0:
-        raise BindingError(
-            cannot="match times",
-            problem="bad window",
-            at="--window",
-            expected="seconds, 0 or more",
-            got=repr(window_s),
-        )
+    _check_reach(window_s >= 0, window_s, "times", "window", "seconds, 0 or more")
     a, b = _spans(start_a, end_a, "A"), _spans(start_b, end_b, "B")
     window = round(window_s * MICRO)
-    to_b, to_a = _nobody(len(a)), _nobody(len(b))
-    for rows_a, rows_b in _groups(group_a, group_b, (len(a), len(b)), "match times"):
-        for found, anchors, others, mine, theirs in (
-            (to_b, a, b, rows_a, rows_b),
-            (to_a, b, a, rows_b, rows_a),
-        ):
-            partner, similarity = _best_spans(anchors[mine], others[theirs], window)
-            got = partner >= 0
-            found.partner[mine[got], 0] = theirs[partner[got]]
-            found.similarity[mine[got], 0] = similarity[got]
-    return to_b, to_a
+    return _match_both_ways(
+        (a, b),
+        (group_a, group_b),
+        lambda one, other: _best_spans(one, other, window),
+        "match times",
+    )
 
 
 def match_places(
@@ -125,32 +116,42 @@ def match_places(
     Source: MMBind paper, section 7, other shared information.
     """
     a, b = _checked_places(place_a, "A", plane), _checked_places(place_b, "B", plane)
-    if not 0 < radius_m < np.inf:
-        raise BindingError(
-            cannot="match places",
-            problem="bad radius",
-            at="--window",
-            expected="metres, above 0",
-            got=repr(radius_m),
-        )
-    to_b, to_a = _nobody(len(a)), _nobody(len(b))
-    for rows_a, rows_b in _groups(group_a, group_b, (len(a), len(b)), "match places"):
-        for found, anchors, others, mine, theirs in (
-            (to_b, a, b, rows_a, rows_b),
-            (to_a, b, a, rows_b, rows_a),
-        ):
-            partner, similarity = _nearest_places(anchors[mine], others[theirs], radius_m, plane)
-            got = partner >= 0
-            found.partner[mine[got], 0] = theirs[partner[got]]
-            found.similarity[mine[got], 0] = similarity[got]
-    return to_b, to_a
+    _check_reach(0 < radius_m < np.inf, radius_m, "places", "radius", "metres, above 0")
+    return _match_both_ways(
+        (a, b),
+        (group_a, group_b),
+        lambda one, other: _nearest_places(one, other, radius_m, plane),
+        "match places",
+    )
 
 
-def _groups(
-    group_a: np.ndarray | None, group_b: np.ndarray | None, n: tuple[int, int], doing: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of either side that may be matched with one another."""
-    if (group_a is None) != (group_b is None):
+def haversine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Great-circle distance in metres.
+
+    Parameters
+    ----------
+    one, other : ndarray, shapes (..., 2), degrees
+        Latitude, longitude.
+    """
+    (lat_1, lon_1), (lat_2, lon_2) = (
+        np.moveaxis(np.radians(np.asarray(place, dtype=np.float64)), -1, 0)
+        for place in (one, other)
+    )
+    half = (
+        np.sin((lat_2 - lat_1) / 2) ** 2
+        + np.cos(lat_1) * np.cos(lat_2) * np.sin((lon_2 - lon_1) / 2) ** 2
+    )
+    return np.asarray(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
+
+
+def _match_both_ways(
+    sides: tuple[np.ndarray, np.ndarray],
+    groups: tuple[np.ndarray | None, np.ndarray | None],
+    search: Search,
+    doing: str,
+) -> tuple[Matches, Matches]:
+    """Search in both directions, within each group."""
+    if (groups[0] is None) != (groups[1] is None):
         raise BindingError(
             cannot=doing,
             problem="groups",
@@ -158,14 +159,27 @@ def _groups(
             expected="groups of both or none",
             got="one",
         )
-    codes_a = np.zeros(n[0], dtype=np.int8) if group_a is None else np.asarray(group_a)
-    codes_b = np.zeros(n[1], dtype=np.int8) if group_b is None else np.asarray(group_b)
-    for group in np.intersect1d(codes_a, codes_b):
-        yield np.flatnonzero(codes_a == group), np.flatnonzero(codes_b == group)
+    codes = [
+        np.zeros(len(side), dtype=np.int8) if group is None else np.asarray(group)
+        for side, group in zip(sides, groups, strict=True)
+    ]
+
+    def match_rows(rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Matches, Matches]:
+        a, b = sides[0][rows_a], sides[1][rows_b]
+        return search(a, b), search(b, a)
+
+    return match_within_groups(codes[0], codes[1], 1, match_rows)
 
 
-def _nobody(n: int) -> Matches:
-    return Matches(np.full((n, 1), -1, np.int64), np.full((n, 1), np.nan, np.float32))
+def _check_reach(good: bool, reach: float, matched: str, name: str, expected: str) -> None:
+    if not good:
+        raise BindingError(
+            cannot=f"match {matched}",
+            problem=f"bad {name}",
+            at="--window",
+            expected=expected,
+            got=repr(reach),
+        )
 
 
 def _spans(start: np.ndarray, end: np.ndarray, side: str) -> np.ndarray:
@@ -193,78 +207,56 @@ def _spans(start: np.ndarray, end: np.ndarray, side: str) -> np.ndarray:
     return np.rint(np.stack([first, last], axis=1) * MICRO).astype(np.int64)
 
 
-def _best_spans(
-    anchors: np.ndarray, others: np.ndarray, window: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the best span for each anchor, -1 for none, and the similarity; see `match_times`."""
-    start, end = anchors[:, 0], anchors[:, 1]
-    first, last = others[:, 0], others[:, 1]
-    found = np.stack(
-        [
-            # around the anchor: any one, the lowest row
-            _quadrant(-first, last, np.zeros_like(first), -start, end),
-            # inside it: the longest
-            _quadrant(first, -last, first - last, start, -end),
-            # from before it, ending within or before: the latest end
-            _quadrant(-first, -last, -last, -start, -end),
-            # from within or after it: the earliest start
-            _quadrant(first, last, first, start, end),
-        ]
-    )
-    begin, stop = first[found], last[found]
-    overlap = np.minimum(end, stop) - np.maximum(start, begin)  # negative: the distance
-    overlap[found < 0] = -NEVER
-    best = overlap.max(axis=0)
-    row = np.where(overlap == best, found, len(others)).min(axis=0)
-    longer = np.maximum(end - start, last[row] - first[row])
-    same = (best == 0) & (longer == 0)  # two equal instants
-    share = np.where(same, 1.0, best / np.maximum(longer, 1))
-    near = -best / max(window, 1)
-    similarity = np.where((best > 0) | same, 0.5 + 0.5 * share, 0.5 - 0.5 * near)
-    similarity = np.rint(similarity * MILLIONTHS) / MILLIONTHS
-    return np.where(-best <= window, row, -1), similarity.astype(np.float32)
+def _best_spans(anchors: np.ndarray, others: np.ndarray, window: int) -> Matches:
+    """The best of the other spans for each anchor; see `match_times`."""
+    anchors, same_anchor = np.unique(anchors, axis=0, return_inverse=True)
+    rows = np.sort(np.unique(others, axis=0, return_index=True)[1])  # of equal spans the lowest
+    (start, end), (first, last) = anchors.T, others[rows].T
+    overlap = np.full(len(anchors), -NEVER)  # negative: the distance
+    chosen = np.full(len(anchors), len(rows))
+    for anchor, other in _candidate_spans(anchors, others[rows]):
+        found = np.minimum(end[anchor], last[other]) - np.maximum(start[anchor], first[other])
+        before = overlap.copy()
+        np.maximum.at(overlap, anchor, found)
+        chosen[overlap > before] = len(rows)
+        best = found == overlap[anchor]
+        np.minimum.at(chosen, anchor[best], other[best])
+    longer = np.maximum(end - start, last[chosen] - first[chosen])
+    equal_instants = (overlap == 0) & (longer == 0)
+    share = np.where(equal_instants, 1.0, overlap / np.maximum(longer, 1))
+    distance = -overlap / max(window, 1)
+    overlapping = (overlap > 0) | equal_instants
+    similarity = np.where(overlapping, 0.5 + 0.5 * share, 0.5 - 0.5 * distance)
+    partner = np.where(-overlap <= window, rows[chosen], -1)
+    return _single(partner[same_anchor], similarity[same_anchor])
 
 
-def _quadrant(
-    x: np.ndarray, y: np.ndarray, value: np.ndarray, at_x: np.ndarray, at_y: np.ndarray
-) -> np.ndarray:
-    """For each query the point with x >= at_x and y >= at_y of least (value, row); -1 for none.
+def _candidate_spans(
+    anchors: np.ndarray, others: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows that hold the best of every anchor: its neighbours, and all that it touches.
 
-    Points lie in order of x; those from a query on fall into blocks, at most one of each power of
-    two, counted from the end. In a block, in order of y, the least of all further on is known.
+    The others are taken by length, in powers of two: those of one power that begin more than it
+    before an anchor have ended before it, so that a long span costs the short ones nothing.
     """
-    n = len(x)
-    rank = np.empty(n, dtype=np.int64)
-    order = np.lexsort((np.arange(n), value))
-    rank[order] = np.arange(n)
-    by_x = np.argsort(-x, kind="stable")  # descending: a query wants the first m points
-    wanted = n - np.searchsorted(x[by_x][::-1], at_x, side="left")
-    heights, height = np.unique(y[by_x], return_inverse=True)
-    low = np.searchsorted(heights, at_y, side="left")  # first height that is high enough
-    best = np.full(len(at_x), n, dtype=np.int64)
-    span = len(heights) + 1
-    for power in range(n.bit_length()):
-        size = 1 << power
-        block = np.arange(n) // size
-        key = block * span + height
-        within = np.argsort(key, kind="stable")
-        least = _least_onwards(rank[by_x][within], block[within], n)
-        # the block of this size that ends the query's first m points, if m has that bit
-        asks = np.flatnonzero(wanted & size)
-        number = (wanted[asks] >> power) - 1
-        place = np.searchsorted(key[within], number * span + low[asks], side="left")
-        inside = (place < n) & (block[within][np.minimum(place, n - 1)] == number)
-        candidate = np.where(inside, least[np.minimum(place, n - 1)], n)
-        best[asks] = np.minimum(best[asks], candidate)
-    return np.where(best < n, np.append(order, -1)[best], -1)
-
-
-def _least_onwards(rank: np.ndarray, block: np.ndarray, n: int) -> np.ndarray:
-    """Least rank from each place to the end of its block; blocks ascend along the array."""
-    # a block's ranks are lifted so far that no later block can be lower
-    lifted = rank + block * np.int64(n)
-    backwards = np.minimum.accumulate(lifted[::-1])[::-1]
-    return np.asarray(backwards - block * np.int64(n))
+    (start, end), (first, last) = anchors.T, others.T
+    by_start = np.argsort(first, kind="stable")
+    by_end = np.lexsort((-np.arange(len(others)), last))  # of equal ends the lowest row comes last
+    before = np.searchsorted(last[by_end], start, side="right") - 1
+    yield np.flatnonzero(before >= 0), by_end[before[before >= 0]]
+    after = np.searchsorted(first[by_start], end, side="left")
+    inside = after < len(others)
+    yield np.flatnonzero(inside), by_start[after[inside]]
+    power = np.frexp(last - first)[1].astype(np.int64)
+    for exponent in np.unique(power):
+        rows = by_start[power[by_start] == exponent]
+        low = np.searchsorted(first[rows], start - (1 << exponent), side="left")
+        count = np.searchsorted(first[rows], end, side="right") - low
+        blocks = np.flatnonzero(np.diff(np.cumsum(count) // LISTED_PAIRS)) + 1
+        for some in np.split(np.arange(len(anchors)), blocks):
+            anchor = np.repeat(some, count[some])
+            place = np.arange(len(anchor)) - np.searchsorted(anchor, anchor)
+            yield anchor, rows[low[anchor] + place]
 
 
 def _checked_places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
@@ -283,53 +275,38 @@ def _checked_places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
     return table
 
 
+def _single(partner: np.ndarray, similarity: np.ndarray) -> Matches:
+    """One partner for each row, and its similarity in whole millionths; NaN without partner."""
+    value = np.where(partner >= 0, round_similarity(similarity), np.float32(np.nan))
+    return Matches(partner[:, None], value[:, None])
+
+
 def _nearest_places(
     anchors: np.ndarray, others: np.ndarray, radius_m: float, plane: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the nearest place for each anchor, -1 for none, and the similarity."""
+) -> Matches:
+    """The nearest of the other places for each anchor; see `match_places`."""
     from scipy.spatial import KDTree
 
-    tree, points = (table if plane else _on_sphere(table) for table in (others, anchors))
-    tree = KDTree(tree)
+    cartesian, points = (side if plane else _on_sphere(side) for side in (others, anchors))
+    tree = KDTree(cartesian)
     chord, _ = tree.query(points)
-    # everybody about as near as the nearest: the exact choice is made among these
+    # all about as near as the nearest: the exact choice is made among these
     slack = 2e-3 if plane else 2e-3 / EARTH_RADIUS_M
     close = tree.query_ball_point(points, chord * (1 + 1e-9) + slack)
     partner = np.full(len(anchors), -1, dtype=np.int64)
-    similarity = np.full(len(anchors), np.nan, dtype=np.float32)
+    similarity = np.zeros(len(anchors))
     for row, candidates in enumerate(close):
         rows = np.sort(np.asarray(candidates, dtype=np.int64))
-        apart = (
-            np.hypot(*(anchors[row] - others[rows]).T)
-            if plane
-            else haversine(anchors[row], others[rows])
-        )
-        distance = np.rint(apart * 1e3)
-        best = int(distance.argmin())
-        if distance[best] <= radius_m * 1e3:
-            near = 1.0 - distance[best] / (radius_m * 1e3)
+        if plane:
+            apart = np.hypot(*(anchors[row] - others[rows]).T)
+        else:
+            apart = haversine(anchors[row], others[rows])
+        millimetres = np.rint(apart * 1e3)
+        best = int(millimetres.argmin())
+        if millimetres[best] <= radius_m * 1e3:
             partner[row] = rows[best]
-            similarity[row] = np.rint(near * MILLIONTHS) / MILLIONTHS
-    return partner, similarity
-
-
-def haversine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Great-circle distance in metres.
-
-    Parameters
-    ----------
-    one, other : ndarray, shapes (..., 2), degrees
-        Latitude, longitude.
-    """
-    (lat_1, lon_1), (lat_2, lon_2) = (
-        np.moveaxis(np.radians(np.asarray(place, dtype=np.float64)), -1, 0)
-        for place in (one, other)
-    )
-    half = (
-        np.sin((lat_2 - lat_1) / 2) ** 2
-        + np.cos(lat_1) * np.cos(lat_2) * np.sin((lon_2 - lon_1) / 2) ** 2
-    )
-    return np.asarray(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0))))
+            similarity[row] = 1.0 - millimetres[best] / (radius_m * 1e3)
+    return _single(partner, similarity)
 
 
 def _on_sphere(place: np.ndarray) -> np.ndarray:

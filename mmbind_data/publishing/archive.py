@@ -1,4 +1,4 @@
-"""Put a store or a bundle into one file to be downloaded: the same content, the same bytes."""
+"""Pack a store or a bundle into one file; the same content gives the same bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmbind_data.progress import Progress
 from mmbind_data.publishing.verify import verify
 
 DOING = "pack"
-# the first moment that a zip archive can name: the clock says nothing about the content
+# the earliest date of a zip archive: the time of packing is no part of the content
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PERMISSIONS = 0o100644 << 16
 COMMENT = b"mmbind pack"
@@ -24,9 +24,9 @@ def pack(
 ) -> dict[str, int | str]:
     """Write a store or a bundle as one zip archive.
 
-    Files are stored as they are, in the order of their names: chunks are compressed already, and
-    zarr reads the archive of a store in place (``zarr.storage.ZipStore``). Unpack it with any
-    unzip to get the folder back.
+    Files are stored uncompressed, in the order of their names: chunks are compressed already, and
+    zarr reads the archive of a store in place (``zarr.storage.ZipStore``). Any unzip gives the
+    folder back.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def pack(
     out : path
         The archive.
     overwrite : bool
-        An archive that mmbind made may stand there.
+        Replace an archive that mmbind made.
     progress : callable (done, total, text), optional
 
     Returns
@@ -49,7 +49,13 @@ def pack(
     IntegrityError
         It is damaged.
     OutputError
-        Something stands at ``out``, or it cannot be written.
+        Something exists at ``out``, or it cannot be written.
+
+    Examples
+    --------
+    >>> import mmbind_data as md
+    >>> md.pack("bundle", "bundle.zip")["n_files"]  # doctest: +SKIP
+    23
     """
     root, out = locate(path), Path(out)
     files = packed_files(root)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from mmbind_data.binding.options import TRAINED
-from mmbind_data.publishing.commands import (
-    bind_commands,
-    convert_commands,
-    local_names,
-    remarks,
-)
+from mmbind_data.publishing.commands import bind_commands, convert_commands, local_names, remarks
 from mmbind_data.publishing.credits import licence_words
 from mmbind_data.publishing.facts import (
     SAMPLES_TABLE,
@@ -26,236 +21,173 @@ from mmbind_data.publishing.facts import (
 from mmbind_data.publishing.rights import CUSTOM, DISCLAIMER
 from mmbind_data.store.bound import INNER, PAIRS
 
-MOST_CLASSES = 40
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
-         (10_000_000, "1M<n<10M"))  # fmt: skip
+MAX_CLASSES = 40  # in the table of classes
+SIZES = {
+    "n<1K": 10**3,
+    "1K<n<10K": 10**4,
+    "10K<n<100K": 10**5,
+    "100K<n<1M": 10**6,
+    "1M<n<10M": 10**7,
+}
 
-_KINDS = {"pseudo": "pseudo-paired", "incomplete": "incomplete", "natural": "naturally paired",
-          "mean": "to be averaged by the trainer"}  # fmt: skip
+_KINDS = {"pseudo": "pseudo-paired", "incomplete": "incomplete", "natural": "naturally paired"}
+_KINDS["mean"] = "to be averaged by the trainer"
 
 
 def card(facts: Facts) -> str:
     """Text of README.md."""
-    parts = [
-        front_matter(facts),
-        f"# {facts.title}\n",
-        _summary(facts),
-        _contents(facts),
-        _sources(facts),
-        _pairing(facts),
-        _balance(facts),
-        _licence(facts),
-        _use(facts),
-        _rebuild(facts),
-        _limits(facts),
-        _versions(facts),
-    ]
-    return "\n".join(parts)
+    environment = Environment(
+        loader=PackageLoader("mmbind_data.publishing", "template"),
+        autoescape=False,  # Markdown
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    bound = facts.bound
+    names = local_names(bound).items()
+    return environment.get_template("card.md").render(
+        facts=facts,
+        bound=bound,
+        bundle=facts.bundle,
+        index_only=facts.bundle.mode == "index-only",
+        head=front_matter(facts),
+        thousands="{:,}".format,
+        percent="{:.1%}".format,
+        store=STORE,
+        pairs=PAIRS,
+        samples=SAMPLES_TABLE,
+        inner=INNER,
+        kinds=", ".join(f"{n:,} {_KINDS[kind]}" for kind, n in bound.n_rows.items() if n),
+        licence=licence_words(facts.bundle.licence),
+        duties=", ".join(facts.decision.duties),
+        disclaimer=DISCLAIMER,
+        local_sources=" ".join(f"--source {source}={path}" for source, path in names),
+        commands=[*convert_commands(bound), *bind_commands(bound)],
+        remarks=remarks(bound),
+        limits=_limits(facts),
+        **_pairing_tables(facts),
+        **_source_tables(facts),
+    )
 
 
 def front_matter(facts: Facts) -> str:
-    """Head of the card: what the hub's catalogue and viewer read."""
-    licence = hub_licence(facts.bundle.licence)
-    head: dict[str, Any] = {"pretty_name": facts.title, "license": licence}
+    """Head of the card in YAML: what the hub's catalogue and viewer read."""
+    from huggingface_hub import DatasetCardData
+
+    terms: dict[str, Any] = {"license": hub_licence(facts.bundle.licence)}
     if facts.bundle.licence == CUSTOM:
-        head["license_name"] = f"{facts.bundle.mode}-terms-of-the-sources"
-        head["license_link"] = "LICENSES/BUNDLE.txt"
-    head["tags"] = ["mmbind", "multimodal", "pseudo-paired", *facts.bound.modalities]
-    head["size_categories"] = [size_category(len(facts.table))]
-    head["configs"] = [
-        {"config_name": "pairs", "data_files": f"{STORE}/{PAIRS}", "default": True},
-        {"config_name": "samples", "data_files": SAMPLES_TABLE},
-    ]
-    return "---\n" + _yaml(head) + "---\n"
+        terms["license_name"] = f"{facts.bundle.mode}-terms-of-the-sources"
+        terms["license_link"] = "LICENSES/BUNDLE.txt"
+    data = DatasetCardData(
+        **terms,
+        pretty_name=facts.title,
+        tags=["mmbind", "multimodal", "pseudo-paired", *facts.bound.modalities],
+        size_categories=[size_category(facts.table.num_rows)],
+        configs=[
+            {"config_name": "pairs", "data_files": f"{STORE}/{PAIRS}", "default": True},
+            {"config_name": "samples", "data_files": SAMPLES_TABLE},
+        ],
+    )
+    return str(data.to_yaml())
 
 
 def size_category(n_rows: int) -> str:
-    """The hub's word for so many rows.
+    """The hub's name for a number of rows.
 
     >>> size_category(999), size_category(1000)
     ('n<1K', '1K<n<10K')
     """
-    return next((name for limit, name in SIZES if n_rows < limit), "n>10M")
-
-
-def _yaml(head: dict[str, Any]) -> str:
-    """A mapping of texts, lists of texts and lists of flat mappings, every text quoted."""
-    lines = []
-    for name, value in head.items():
-        if not isinstance(value, list):
-            lines.append(f"{name}: {json.dumps(value)}")
-            continue
-        lines.append(f"{name}:")
-        for one in value:
-            if isinstance(one, dict):
-                pairs = [f"{key}: {json.dumps(text)}" for key, text in one.items()]
-                lines += [f"- {pairs[0]}", *(f"  {pair}" for pair in pairs[1:])]
-            else:
-                lines.append(f"- {json.dumps(one)}")
-    return "\n".join(lines) + "\n"
+    return next((name for name, limit in SIZES.items() if n_rows < limit), "n>10M")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     def line(cells: Sequence[object]) -> str:
         texts = (str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
-        return f"| {' | '.join(texts)} |"
+        return f"| {' | '.join(texts)} |\n"
 
-    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)]) + "\n"
-
-
-def _summary(facts: Facts) -> str:
-    kinds = ", ".join(f"{n:,} {_KINDS[kind]}" for kind, n in facts.bound.n_rows.items() if n)
-    kept = (
-        "It holds no data of the sources: attach your own copies with `mmbind hydrate`."
-        if facts.bundle.mode == "index-only"
-        else "It holds the samples that the rows name, once: it trains as it is."
-    )
-    return (
-        f"{len(facts.table):,} training rows over {len(facts.bound.sources)} sources and the "
-        f"modalities {', '.join(facts.bound.modalities)}: {kinds}. "
-        f"Mode {facts.bundle.mode}. {kept}\n"
-    )
+    return "".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def _contents(facts: Facts) -> str:
-    modalities = facts.bound.modalities
-    body = [(kind, f"{n:,}", *(f"{carried[name]:,}" for name in modalities))
-            for kind, n, carried in rows_by_kind(facts)]  # fmt: skip
-    files = [
-        (f"`{STORE}`", "the store: pairs, weights, provenance"
-         + (", and the sources' samples" if facts.bundle.mode == "self-contained" else "")),
-        (f"`{STORE}/{PAIRS}`", "one row per training row: which sample gives each modality"),
-        (f"`{SAMPLES_TABLE}`", "one row per sample: uid, subject id, raw file and span"),
-        ("`report.html`", "figures on the pairing; opens without a network"),
-        ("`croissant.json`", "the same for catalogues (Croissant 1.1)"),
-        ("`CITATION.bib`, `LICENSES/`", "whom to credit, under what terms"),
-        ("`bundle.json`", "versions, mode, rights, content digest"),
-        ("`SHA256SUMS`", "`sha256sum -c SHA256SUMS`"),
-    ]  # fmt: skip
-    return "\n".join([
-        "## Contents\n", "Rows by kind, and how many of them carry each modality:\n",
-        _table(("kind", "rows", *modalities), body), _table(("file", "what it is"), files),
-    ])  # fmt: skip
-
-
-def _sources(facts: Facts) -> str:
-    body = [
-        (one.source_id, f"{one.dataset_id} {one.dataset_version}", ", ".join(one.modalities),
-         f"{one.n_samples:,}", len(one.subjects), f"`{one.content_digest[:12]}`")
-        for one in facts.bound.sources
-    ]  # fmt: skip
-    head = ("source", "dataset and version", "modalities", "samples", "subjects", "content digest")
-    return "## Sources\n\n" + _table(head, body)
-
-
-def _pairing(facts: Facts) -> str:
-    info = facts.bound
-    known = info.pairing_accuracy
-    judged = facts.judgement.get("n_judged", 0)
-    accuracy = (
-        "Pairing accuracy is not known: the sources' labels cannot be compared."
-        if known is None
-        else f"Pairing accuracy: **{known:.1%}** of {judged:,} anchors have the label of their "
-        "first partner. Labels were read only to judge."
-    )
+def _pairing_tables(facts: Facts) -> dict[str, str]:
+    """Tables on rows and pairs, by the name that the template uses."""
+    info, modalities = facts.bound, facts.bound.modalities
+    kinds = [
+        (kind, f"{n:,}", *(f"{n_carried[name]:,}" for name in modalities))
+        for kind, n, n_carried in rows_by_kind(facts)
+    ]
+    directions = []
+    for one in facts.judgement["directions"]:
+        accuracy = one["pairing_accuracy"]
+        judged = "unknown" if accuracy is None else f"{accuracy:.1%}"
+        names = f"{one['anchor']} → {one['partner']}"
+        directions.append((names, one["shared"], f"{one['n_pairs']:,}", judged))
+    fields = ("metric", "match", "top_k", "weight_rule", "seed")
+    bindings = [
+        (
+            *(number, one.shared, one.recipe, one.embedding.get("name", "unknown")),
+            *(getattr(one, field) for field in fields),
+        )
+        for number, one in enumerate(info.binder, start=1)
+    ]
+    columns = ("binding", "shared", "recipe", "embedding", "metric", "match", "partners")
     quantiles = similarity_quantiles(facts.table)
-    directions = [
-        (f"{one['anchor']} → {one['partner']}", one["shared"], f"{one['n_pairs']:,}",
-         "unknown" if one["pairing_accuracy"] is None else f"{one['pairing_accuracy']:.1%}")
-        for one in facts.judgement["directions"]
-    ]  # fmt: skip
-    how = [
-        (number + 1, one.shared, one.recipe, one.embedding.get("name", "unknown"), one.metric,
-         one.match, one.top_k, one.weight_rule, one.seed)
-        for number, one in enumerate(info.binder)
-    ]  # fmt: skip
-    names = ("binding", "shared", "recipe", "embedding", "metric", "match", "partners", "weights",
-             "seed")  # fmt: skip
-    return "\n".join([
-        "## Pairing\n", accuracy + "\n",
-        _table(("anchor → partner", "shared", "pairs", "accuracy"), directions),
-        "Similarity of pseudo-paired rows, as measured:\n",
-        _table([f"{one:.0%}" for one in quantiles], [[f"{one:.4f}" for one in quantiles.values()]]),
-        f"A partner is used {info.reuse['mean']:.1f} times on average, {info.reuse['max']:.0f} "
-        "times at most.\n",
-        _table(names, how),
-    ])  # fmt: skip
+    similarity = [f"{value:.4f}" for value in quantiles.values()]
+    return {
+        "rows_by_kind": _table(("kind", "rows", *modalities), kinds),
+        "directions": _table(("anchor → partner", "shared", "pairs", "accuracy"), directions),
+        "similarity": _table([f"{share:.0%}" for share in quantiles], [similarity]),
+        "bindings": _table((*columns, "weights", "seed"), bindings),
+    }
 
 
-def _balance(facts: Facts) -> str:
-    classes: dict[str, Counter[str]] = {}
-    for source_id, store in facts.stores.items():
-        for label, n in store.info.labels.items():
-            classes.setdefault(label, Counter())[source_id] += n
-    ids = list(facts.stores)
-    listed = list(classes.items())
-    body = [
-        (label, *(f"{counts[one]:,}" for one in ids)) for label, counts in listed[:MOST_CLASSES]
+def _source_tables(facts: Facts) -> dict[str, Any]:
+    """Tables on the sources, by the name that the template uses; empty where nothing is known."""
+    stores = {name: store.info for name, store in facts.stores.items()}
+    sources = [
+        (
+            source.source_id,
+            f"{source.dataset_id} {source.dataset_version}",
+            ", ".join(source.modalities),
+            f"{source.n_samples:,}",
+            len(source.subjects),
+            f"`{source.content_digest[:12]}`",
+        )
+        for source in facts.bound.sources
     ]
-    rest = len(listed) - MOST_CLASSES
-    parts = ["## Balance\n"]
-    parts.append(_table(("class", *ids), body) if body else "No source has labels.\n")
-    if rest > 0:
-        parts.append(f"And {rest} more classes: see `report.html`.\n")
-    people = [
-        (one, len(store.info.subjects), min(store.info.subjects.values()),
-         max(store.info.subjects.values()))
-        for one, store in facts.stores.items() if store.info.subjects
-    ]  # fmt: skip
-    head = ("source", "subjects", "fewest samples of one", "most samples of one")
-    parts.append(_table(head, people) if people else "Subjects are not known.\n")
-    carried = [
-        (one, *(f"{store.info.n_present.get(name, 0):,}" for name in facts.bound.modalities))
-        for one, store in facts.stores.items()
+    head = ("dataset and version", "modalities", "samples", "subjects", "content digest")
+    labels = list(dict.fromkeys(label for info in stores.values() for label in info.labels))
+    classes = [
+        (label, *(f"{info.labels.get(label, 0):,}" for info in stores.values()))
+        for label in labels[:MAX_CLASSES]
     ]
-    parts += ["Samples by modality:\n", _table(("source", *facts.bound.modalities), carried)]
-    return "\n".join(parts)
+    subjects = [
+        (name, len(info.subjects), min(info.subjects.values()), max(info.subjects.values()))
+        for name, info in stores.items()
+        if info.subjects
+    ]
+    people = ("source", "subjects", "fewest samples of one", "most samples of one")
+    modalities = facts.bound.modalities
+    present = [
+        (name, *(f"{info.n_present.get(modality, 0):,}" for modality in modalities))
+        for name, info in stores.items()
+    ]
+    rights = [
+        (right.source_id, right.verdict, right.spdx or "none", right.licence, right.why)
+        for right in facts.decision.rights
+    ]
+    verdict = ("source", "may adapted data be passed on?", "SPDX", "licence", "where it says so")
+    return {
+        "sources": _table(("source", *head), sources),
+        "classes": _table(("class", *stores), classes) if classes else "",
+        "n_more_classes": len(labels) - MAX_CLASSES,
+        "subjects": _table(people, subjects) if subjects else "",
+        "samples_by_modality": _table(("source", *modalities), present),
+        "rights": _table(verdict, rights),
+    }
 
 
-def _licence(facts: Facts) -> str:
-    body = [(one.source_id, one.verdict, one.spdx or "none", one.licence, one.why)
-            for one in facts.decision.rights]  # fmt: skip
-    head = ("source", "may adapted data be passed on?", "SPDX", "licence", "where it says so")
-    duties = [words for holds, words in (
-        (facts.bundle.attribution, "credit"), (facts.bundle.share_alike, "share alike"),
-        (facts.bundle.non_commercial, "no commercial use")) if holds]  # fmt: skip
-    return "\n".join([
-        "## Licence\n",
-        f"Licence of this bundle: {licence_words(facts.bundle.licence)}. "
-        f"Asked for: {', '.join(duties) or 'nothing'}.\n",
-        _table(head, body), f"{DISCLAIMER}\n",
-    ])  # fmt: skip
-
-
-def _use(facts: Facts) -> str:
-    name = facts.bundle.name
-    lines = [f"$ mmbind verify {name} --deep"]
-    if facts.bundle.mode == "index-only":
-        names = local_names(facts.bound)
-        given = " ".join(f"--source {one}={path}" for one, path in names.items())
-        lines += [f"$ mmbind hydrate {name} -o hydrated.zarr {given}",
-                  "$ mmbind train hydrated.zarr -o run"]  # fmt: skip
-        note = "The stores to attach are made by the first commands of the next section.\n"
-    else:
-        lines.append(f"$ mmbind train {name}/{STORE} -o run")
-        first = facts.bound.sources[0].source_id
-        place = f"{STORE}/{INNER}/{first}"
-        note = f"Each source is a converted store of its own, such as `{place}`.\n"
-    head = f"With this folder as `{name}`:\n"
-    return "\n".join(["## Use\n", head, "```console", *lines, "```\n", note])
-
-
-def _rebuild(facts: Facts) -> str:
-    lines = [*convert_commands(facts.bound), *bind_commands(facts.bound)]
-    told = [f"- {one}" for one in remarks(facts.bound)]
-    return "\n".join([
-        "## Rebuild\n", "`RAW` is the folder of the dataset's raw data.\n", "```console",
-        *(f"$ {line}" for line in lines), "```\n", *told,
-        f"The result has the content digest `{facts.bundle.content_digest}`.\n",
-    ])  # fmt: skip
-
-
-def _limits(facts: Facts) -> str:
+def _limits(facts: Facts) -> list[str]:
     found = [
         "A pseudo-paired row joins recordings of different people, times and places; nobody "
         "measured its modalities together.",
@@ -263,36 +195,22 @@ def _limits(facts: Facts) -> str:
     ]
     if facts.bound.pairing_accuracy is not None:
         wrong = 1 - facts.bound.pairing_accuracy
-        found.append(f"{wrong:.1%} of the judged pairs join different labels; the weight of a row "
-                     "tells how similar its partners are, not whether they are right.")  # fmt: skip
+        found.append(
+            f"{wrong:.1%} of the judged pairs join different labels; the weight of a row "
+            "tells how similar its partners are, not whether they are right."
+        )
     trained = any(one.embedding.get("name") in TRAINED for one in facts.bound.binder)
     if trained and not facts.bundle.encoder:
         found.append("Encoders that were trained on the sources to find partners are left out.")
     for dataset_id, document in facts.descriptors.items():
-        found += [f"{dataset_id}: {_words(one['value'])}" for one in document.get("quirks", ())]
-        found += [f"{dataset_id}, not verified by mmbind: {one}"
-                  for one in document.get("unverified", ())]  # fmt: skip
-    return "## Known limits\n\n" + "\n".join(f"- {one}" for one in found) + "\n"
+        found += [f"{dataset_id}: {_words(quirk['value'])}" for quirk in document.get("quirks", ())]
+        unverified = document.get("unverified", ())
+        found += [f"{dataset_id}, not verified by mmbind: {text}" for text in unverified]
+    return found
 
 
 def _words(value: Any) -> str:
-    """A fact for people, whatever its shape in the descriptor."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    """A fact as text, whatever its shape in the descriptor."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)
-
-
-def _versions(facts: Facts) -> str:
-    bundle = facts.bundle
-    body = [
-        ("data", bundle.data_version),
-        ("specification", f"{bundle.spec} {bundle.spec_version}, {facts.bound.spec} "
-                          f"{facts.bound.spec_version}"),
-        ("tool", f"mmbind {bundle.tool_version}"),
-        ("content digest", f"`{bundle.content_digest}`"),
-    ]  # fmt: skip
-    return "\n".join([
-        "## Versions\n", _table(("what", "version"), body),
-        "Of the data: PATCH, the same content written anew; MINOR, rows were added and none "
-        "changed; MAJOR, rows were changed or taken away.\n",
-    ])  # fmt: skip

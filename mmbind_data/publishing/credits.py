@@ -1,4 +1,4 @@
-"""Whom a bundle owes: CITATION.bib and LICENSES/."""
+"""Credits and licences of a bundle: CITATION.bib and LICENSES/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from mmbind_data.publishing.facts import Facts
 from mmbind_data.publishing.rights import CUSTOM, DISCLAIMER, Rights
+from mmbind_data.spec.bundle import BundleInfo
 
 PAPER = """@inproceedings{ouyang2025mmbind,
   title     = {{MMBind}: Unleashing the Potential of Distributed and Heterogeneous Data for
@@ -24,7 +25,7 @@ _DOI = re.compile(r"doi:\s*(10\.\d{4,9}/[^\s,;]*[^\s,;.])", re.IGNORECASE)
 
 
 def citations(facts: Facts) -> str:
-    """Text of CITATION.bib: the method, then each dataset in the words of its descriptor."""
+    """Text of CITATION.bib: the method, then each dataset as its descriptor cites it."""
     entries = [PAPER]
     for dataset_id in dict.fromkeys(source.dataset_id for source in facts.bound.sources):
         store = next(s for s in facts.stores.values() if s.info.dataset_id == dataset_id)
@@ -48,38 +49,42 @@ def _tex(text: str) -> str:
 
 def licence_texts(facts: Facts) -> dict[str, str]:
     """Files of LICENSES/ by name: one for each source, one for the bundle, and whole licences."""
-    found = {"BUNDLE.txt": bundle_terms(facts)}
-    for spdx in (facts.bundle.licence, *(one.spdx for one in facts.decision.rights)):
-        text = whole_licence(spdx)
-        if text is not None:
-            found[f"{spdx}.txt"] = text
-    for one in facts.decision.rights:
-        found[f"{one.source_id}.txt"] = _source_terms(facts, one)
-    return found
+    rights = facts.decision.rights
+    ids = dict.fromkeys((facts.bundle.licence, *(right.spdx for right in rights)))
+    whole = {f"{spdx}.txt": whole_licence(spdx) for spdx in ids}
+    return {
+        "BUNDLE.txt": bundle_terms(facts),
+        **{name: text for name, text in whole.items() if text is not None},
+        **{f"{right.source_id}.txt": _source_terms(facts, right) for right in rights},
+    }
 
 
 def bundle_terms(facts: Facts) -> str:
-    """What users of the bundle must keep to, in words."""
+    """Text of LICENSES/BUNDLE.txt: the terms for users of the bundle."""
     bundle = facts.bundle
-    lines = [f"Licence of this bundle: {licence_words(bundle.licence)}", ""]
-    if bundle.mode == "index-only":
-        lines.append("It holds pairs, weights and uids: no data of the sources. Their own terms "
-                     "hold for the data that you attach.")  # fmt: skip
-    else:
-        lines.append("It holds adapted data of the sources, whose own terms go on to hold: see the "
-                     "other files of this folder.")  # fmt: skip
-    for holds, words in (
-        (bundle.attribution, "Credit: cite what CITATION.bib lists."),
-        (bundle.share_alike, "Share alike: pass adaptations on under the same licence."),
-        (bundle.non_commercial, "No commercial use."),
-    ):
-        if holds:
-            lines.append(words)
-    return "\n".join([*lines, "", DISCLAIMER, ""])
+    holds = (
+        "It holds pairs, weights and uids: no data of the sources. Their own terms hold for the "
+        "data that you attach."
+        if bundle.mode == "index-only"
+        else "It holds adapted data of the sources, whose own terms go on to hold: see the other "
+        "files of this folder."
+    )
+    head = f"Licence of this bundle: {licence_words(bundle.licence)}"
+    return "\n".join([head, "", holds, *duty_sentences(bundle), "", DISCLAIMER, ""])
+
+
+def duty_sentences(bundle: BundleInfo) -> list[str]:
+    """The duties of a bundle's users, one sentence each."""
+    duties = {
+        "Credit: cite what CITATION.bib lists.": bundle.attribution,
+        "Share alike: pass adaptations on under the same licence.": bundle.share_alike,
+        "No commercial use.": bundle.non_commercial,
+    }
+    return [sentence for sentence, required in duties.items() if required]
 
 
 def whole_licence(spdx: str | None) -> str | None:
-    r"""Text of a licence; None where mmbind does not have it: then a reference must do.
+    r"""Text of a licence; None if mmbind does not hold it, so that a reference must do.
 
     Source: the SPDX licence list, of licences whose texts may be copied by anyone and have no
     blanks to be filled in by the owner.
@@ -92,7 +97,7 @@ def whole_licence(spdx: str | None) -> str | None:
 
 
 def licence_words(licence: str) -> str:
-    """A licence for people.
+    """A licence with the address of its text.
 
     >>> licence_words("CC-BY-4.0")
     'CC-BY-4.0 (https://creativecommons.org/licenses/by/4.0/)'
@@ -103,7 +108,7 @@ def licence_words(licence: str) -> str:
 
 
 def licence_url(licence: str) -> str:
-    """Where the text of a licence stands, by its SPDX id."""
+    """Address of the text of a licence, by its SPDX id."""
     found = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", licence)
     if found:
         return f"https://creativecommons.org/licenses/{found[1].lower()}/{found[2]}/"

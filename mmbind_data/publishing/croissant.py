@@ -1,89 +1,30 @@
 """croissant.json of a bundle: the Parquet tables as record sets, the Zarr store as a set of files.
 
+``croissant_terms.json`` holds the ``@context`` of the specification and descriptions of columns;
+``<m>.source``, ``<m>.row`` and ``<m>.uid`` are described by their endings.
+
 Source: Croissant format specification 1.1 (MLCommons).
 """
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmbind_data.io.digests import file_digest
-from mmbind_data.publishing.credits import PAPER, licence_url
+from mmbind_data.publishing.credits import PAPER, duty_sentences, licence_url
 from mmbind_data.publishing.facts import SAMPLES_TABLE, STORE, Facts
 from mmbind_data.publishing.rights import CUSTOM
 from mmbind_data.store.bound import PAIRS
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
-CONTEXT: dict[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "arrayShape": "cr:arrayShape",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "containedIn": "cr:containedIn",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "description": {"@container": "@language"},
-    "equivalentProperty": "cr:equivalentProperty",
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileProperty": "cr:fileProperty",
-    "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isArray": "cr:isArray",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "name": {"@container": "@language"},
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "prov": "http://www.w3.org/ns/prov#",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
-    "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
-# what each column of the two tables says; of <m>.source, <m>.row and <m>.uid by their ending
-COLUMNS = {
-    "row": "number of the row",
-    "kind": "pseudo, incomplete, natural, or mean: averaged with its other ranks",
-    "anchor_source": "source of the sample that the row is about",
-    "anchor_uid": "uid of that sample",
-    "shared": "what the row was bound by",
-    "similarity": "as measured; of a chain of bindings the smallest",
-    "weight": "by which the loss counts the row",
-    "rank": "of several partners of one anchor, from 0",
-    "hop": "binding that completed the row, from 0",
-    "split": "what the row is for",
-    "source": "source that the sample lies in",
-    "uid": "name of the sample, the same on every machine",
-    "subject": "id of the person",
-    "raw_file": "path in the raw distribution",
-    "raw_start": "first raw frame",
-    "raw_end": "one past the last raw frame",
-    "t_start": "begin, in seconds",
-    "t_end": "end, in seconds",
-    "window_index": "number of the window within its recording",
-    "label_text": "what was done",
-}
+TERMS = files(__package__) / "croissant_terms.json"
+NO_COMMERCIAL_USE = "http://purl.obolibrary.org/obo/DUO_0000046"  # Data Use Ontology
 
 
 def croissant(facts: Facts, *, published: str | None = None) -> dict[str, Any]:
@@ -95,18 +36,18 @@ def croissant(facts: Facts, *, published: str | None = None) -> dict[str, Any]:
     published : str, optional
         Date, YYYY-MM-DD; left out by default, so that the same data gives the same bytes.
     """
-    bundle = facts.bundle
+    bundle, terms = facts.bundle, json.loads(TERMS.read_text(encoding="utf-8"))
+    pairs, samples = facts.folder / STORE / PAIRS, facts.folder / SAMPLES_TABLE
+    own_terms = bundle.licence == CUSTOM
     document: dict[str, Any] = {
-        "@context": CONTEXT,
+        "@context": terms["context"],
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         "name": bundle.name,
         "alternateName": facts.title,
         "description": _description(facts),
         "version": bundle.data_version,
-        "license": "LICENSES/BUNDLE.txt"
-        if bundle.licence == CUSTOM
-        else licence_url(bundle.licence),
+        "license": "LICENSES/BUNDLE.txt" if own_terms else licence_url(bundle.licence),
         "citeAs": PAPER,
         "isLiveDataset": False,
         "keywords": ["multimodal", "sensor data", "pseudo-paired", *facts.bound.modalities],
@@ -115,25 +56,19 @@ def croissant(facts: Facts, *, published: str | None = None) -> dict[str, Any]:
             _origin(facts, rights.source_id) for rights in facts.decision.rights
         ],
         "distribution": [
-            _file(facts, "pairs", f"{STORE}/{PAIRS}"),
-            _file(facts, "samples", SAMPLES_TABLE),
-            {
-                "@type": "cr:FileSet",
-                "@id": "store",
-                "name": "store",
-                "description": "The bound store: a Zarr v3 directory store.",
-                "encodingFormat": "application/vnd.zarr; version=3",
-                "includes": f"{STORE}/**",
-            },
+            _file(pairs, "pairs", f"{STORE}/{PAIRS}"),
+            _file(samples, "samples", SAMPLES_TABLE),
+            {**terms["store"], "includes": f"{STORE}/**"},
         ],
         "recordSet": [
-            _records(facts, "pairs", f"{STORE}/{PAIRS}", "One training row each.", "row"),
-            _records(facts, "samples", SAMPLES_TABLE, "One sample of a source each.", "uid"),
+            _records(pairs, "pairs", "One training row each.", "row", terms),
+            _records(samples, "samples", "One sample of a source each.", "uid", terms),
         ],
     }
     if published is not None:
         document["datePublished"] = published
-    usage = _usage(facts)
+    usage = [NO_COMMERCIAL_USE] if bundle.non_commercial else []
+    usage += [sentence for sentence in duty_sentences(bundle) if "commercial" not in sentence]
     if usage:
         document["usageInfo"] = usage
     return document
@@ -147,19 +82,6 @@ def _description(facts: Facts) -> str:
         f"{len(facts.table)} training rows that bind samples of {len(facts.bound.sources)} sources "
         f"by {', '.join(dict.fromkeys(facts.bound.shared))}. {facts.bundle.mode}: it holds {holds}."
     )
-
-
-def _usage(facts: Facts) -> list[str]:
-    """Conditions of use: the Data Use Ontology's terms where there is one, and our own words."""
-    bundle = facts.bundle
-    found = []
-    if bundle.non_commercial:
-        found.append("http://purl.obolibrary.org/obo/DUO_0000046")
-    if bundle.attribution:
-        found.append("Credit: cite what CITATION.bib lists.")
-    if bundle.share_alike:
-        found.append("Share alike: pass adaptations on under the same licence.")
-    return found
 
 
 def _origin(facts: Facts, source_id: str) -> dict[str, Any]:
@@ -177,8 +99,7 @@ def _origin(facts: Facts, source_id: str) -> dict[str, Any]:
     return {**origin, "url": page} if page and page.startswith("http") else origin
 
 
-def _file(facts: Facts, name: str, path: str) -> dict[str, Any]:
-    place = facts.folder / path
+def _file(place: Path, name: str, path: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
         "@id": f"{name}.parquet",
@@ -191,38 +112,37 @@ def _file(facts: Facts, name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _records(facts: Facts, name: str, path: str, words: str, key: str) -> dict[str, Any]:
-    schema = pq.read_schema(facts.folder / path)
+def _records(
+    place: Path, name: str, description: str, key: str, terms: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": name,
         "name": name,
-        "description": words,
+        "description": description,
         "key": {"@id": f"{name}/{key}"},
         "field": [
             {
                 "@type": "cr:Field",
                 "@id": f"{name}/{column.name}",
                 "name": column.name,
-                "description": _meaning(column.name),
+                "description": _meaning(column.name, terms),
                 "dataType": _data_type(column.type),
                 "source": {
                     "fileObject": {"@id": f"{name}.parquet"},
                     "extract": {"column": column.name},
                 },
             }
-            for column in schema
+            for column in pq.read_schema(place)
         ],
     }
 
 
-def _meaning(column: str) -> str:
-    modality, dot, part = column.rpartition(".")
-    if dot:
-        words = {"source": "source that gives", "row": "row of that source that gives",
-                 "uid": "uid of the sample that gives"}  # fmt: skip
-        return f"{words[part]} {modality}; empty: a dummy of zeros"
-    return COLUMNS.get(column, column.replace("_", " "))
+def _meaning(column: str, terms: dict[str, Any]) -> str:
+    modality, _, ending = column.rpartition(".")
+    if modality:
+        return f"{terms['endings'][ending]} {modality}; empty: a dummy of zeros"
+    return str(terms["columns"].get(column, column.replace("_", " ")))
 
 
 def _data_type(kind: pa.DataType) -> str:

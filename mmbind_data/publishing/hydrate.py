@@ -1,4 +1,4 @@
-"""Attach local conversions to a published bundle: uids say which row is which sample."""
+"""Attach local conversions to a published bundle; uids identify the samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.errors import Finding, FormatError, IntegrityError, UsageError, suggest
+from mmbind_data.errors import (
+    Finding,
+    FormatError,
+    IntegrityError,
+    MMBindError,
+    UsageError,
+    suggest,
+)
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.locations import relative_link
 from mmbind_data.io.unzip import is_archive, unpacked
@@ -44,8 +51,8 @@ def hydrate(
 ) -> BoundInfo:
     """Write a bound store that points into local stores.
 
-    A local store serves if it holds every sample that the rows name, with the values that were
-    published; it may hold more samples, but no modality more than the source had. Rows are found by
+    A local store is accepted if it holds every sample that the rows name, with the values that were
+    published. It may hold more samples, but no modality that the source lacked. Rows are found by
     uid.
 
     Parameters
@@ -55,7 +62,7 @@ def hydrate(
     out : path
         The bound store; its mode is linked.
     sources : mapping of source id to path
-        Of a self-contained bundle those that are left out are taken from the bundle.
+        For a self-contained bundle, sources that are left out are taken from the bundle.
     overwrite : bool
 
     Returns
@@ -72,55 +79,35 @@ def hydrate(
     IntegrityError
         The bundle is damaged, or a store holds other values under the same uids.
     OutputError
+
+    Examples
+    --------
+    >>> import mmbind_data as md
+    >>> sources = {"utd-mhad-A": "A.zarr", "utd-mhad-B": "B.zarr"}
+    >>> md.hydrate("bundle", "bound.zarr", sources).mode  # doctest: +SKIP
+    'linked'
     """
+    out = Path(out)
     with _matched(bundle, sources) as (bound, stores):
-        return _write(bound, stores, bundle, Path(out), overwrite=overwrite)
-
-
-def _write(
-    bound: BoundDataset,
-    stores: Mapping[str, Dataset],
-    bundle: str | Path,
-    out: Path,
-    *,
-    overwrite: bool,
-) -> BoundInfo:
-    _check_output(bundle, stores, out, overwrite=overwrite)
-    table = plain_texts(bound.pairs())
-    infos = []
-    for source in bound.info.sources:
-        store = stores[source.source_id]
-        table = renumbered(table, bound.info.modalities, source.source_id, store)
-        infos.append(_attached(source, store, out))
-    info = published_info(bound, "linked", infos, table)
-    if info.content_digest != bound.info.content_digest:
-        raise IntegrityError(
-            cannot=DOING,
-            problem="the pairs are not those that were published",
-            at=bound.path,
-            expected=f"content digest {bound.info.content_digest[:12]}",
-            got=info.content_digest[:12],
-            fix="Fetch the bundle again.",
-        )
-    with staged(out, overwrite=overwrite, doing=DOING) as folder:
-        for name in (META, EVALUATION, ENCODER):
-            (folder / name).mkdir(parents=True)
-        for path in sorted((bound.path / ENCODER).glob("*")):
-            if path.name != "zarr.json":
-                (folder / ENCODER / path.name).write_bytes(path.read_bytes())
-        (folder / JUDGEMENT).write_bytes((bound.path / JUDGEMENT).read_bytes())
-        write_table(folder / PARTNERS, _with_labels(read_table(bound.path / PARTNERS), stores))
-        provenance = {"command": DOING, "mmbind": version("mmbind"),
-                      "parent": json.loads((bound.path / PROVENANCE).read_text())}  # fmt: skip
-        write_bound_tables(folder, info, table, provenance)
+        _check_output(bundle, stores, out, overwrite=overwrite)
+        table, infos = plain_texts(bound.pairs()), []
+        for source in bound.info.sources:
+            store = stores[source.source_id]
+            table = renumbered(table, bound.info.modalities, source.source_id, store)
+            infos.append(_attached(source, store, out))
+        info = published_info(bound, "linked", infos, table)
+        if info.content_digest != bound.info.content_digest:
+            raise IntegrityError(
+                cannot=DOING,
+                problem="the pairs are not those that were published",
+                at=bound.path,
+                expected=f"content digest {bound.info.content_digest[:12]}",
+                got=info.content_digest[:12],
+                fix="Fetch the bundle again.",
+            )
+        with staged(out, overwrite=overwrite, doing=DOING) as folder:
+            _write(folder, bound, info, table, stores)
     return info
-
-
-def _check_output(
-    bundle: str | Path, stores: Mapping[str, Dataset], out: Path, *, overwrite: bool
-) -> None:
-    places = [store.path for store in stores.values()]
-    check_output(out, overwrite=overwrite, doing=DOING, inputs=[bundle, *places])
 
 
 def preview_hydration(
@@ -148,17 +135,44 @@ def preview_hydration(
         return sum(bound.info.n_rows.values()), stores
 
 
+def _write(
+    folder: Path,
+    bound: BoundDataset,
+    info: BoundInfo,
+    table: pa.Table,
+    stores: Mapping[str, Dataset],
+) -> None:
+    for name in (META, EVALUATION, ENCODER):
+        (folder / name).mkdir(parents=True)
+    copied = [JUDGEMENT, *(f"{ENCODER}/{path.name}" for path in (bound.path / ENCODER).glob("*"))]
+    for name in copied:
+        if not name.endswith("zarr.json"):
+            (folder / name).write_bytes((bound.path / name).read_bytes())
+    write_table(folder / PARTNERS, _with_labels(read_table(bound.path / PARTNERS), stores))
+    parent = json.loads((bound.path / PROVENANCE).read_text())
+    provenance = {"command": DOING, "mmbind": version("mmbind"), "parent": parent}
+    write_bound_tables(folder, info, table, provenance)
+
+
+def _check_output(
+    bundle: str | Path, stores: Mapping[str, Dataset], out: Path, *, overwrite: bool
+) -> None:
+    places = [store.path for store in stores.values()]
+    check_output(out, overwrite=overwrite, doing=DOING, inputs=[bundle, *places])
+
+
 @contextmanager
 def _matched(
     bundle: str | Path, sources: Mapping[str, str | Path]
 ) -> Iterator[tuple[BoundDataset, dict[str, Dataset]]]:
     """Open a bundle, or an archive of one as long as it is needed, and the stores given."""
     if not is_archive(bundle):
+        if is_bundle(bundle):
+            _check_intact(bundle, verify(bundle, depth="fast"))
         yield _match_sources(bundle, sources)
         return
     with unpacked(bundle, doing=DOING) as (folder, damage):
-        if damage:
-            raise _damaged(bundle, damage[0])
+        _check_intact(bundle, damage or (verify(folder, depth="fast") if is_bundle(folder) else []))
         bound, stores = _match_sources(folder, sources)
         inside = [name for name, store in stores.items() if store.path.is_relative_to(folder)]
         if inside:
@@ -173,110 +187,96 @@ def _matched(
         yield bound, stores
 
 
-def _damaged(bundle: str | Path, found: Finding) -> IntegrityError:
-    return IntegrityError(
-        cannot=DOING,
-        problem="the bundle is damaged",
-        at=f"{bundle} {found.where}",
-        expected="what was published",
-        got=found.message,
-        fix=found.fix,
-    )
+def _check_intact(bundle: str | Path, damage: list[Finding]) -> None:
+    for found in damage:
+        raise IntegrityError(
+            cannot=DOING,
+            problem="the bundle is damaged",
+            at=f"{bundle} {found.where}",
+            expected="what was published",
+            got=found.message,
+            fix=found.fix,
+        )
 
 
 def _match_sources(
     bundle: str | Path, sources: Mapping[str, str | Path]
 ) -> tuple[BoundDataset, dict[str, Dataset]]:
-    """The bundle's store, and the stores given, once it is sure that they are its sources."""
-    if is_bundle(bundle):
-        damaged = verify(bundle, depth="fast")
-        if damaged:
-            raise _damaged(bundle, damaged[0])
+    """The bundle's store, and the stores given, once each was recognised as its source."""
     bound = open_bound(bundle)
-    known = [source.source_id for source in bound.info.sources]
-    for source_id in sources:
-        if source_id not in known:
-            raise UsageError(
-                cannot=DOING,
-                problem="unknown source id",
-                at=bundle,
-                expected=", ".join(known),
-                got=repr(source_id),
-                fix=suggest(source_id, known),
-            )
-    inside = bound.info.mode == "self-contained"
-    missing = [one for one in bound.info.sources if one.source_id not in sources]
-    if missing and not inside:
-        ways = "; ".join(f"--source {one.source_id}=STORE, made by: {one.convert}"
-                         for one in missing)  # fmt: skip
+    known = {source.source_id: source for source in bound.info.sources}
+    for source_id in sorted(sources.keys() - known.keys()):
+        raise UsageError(
+            cannot=DOING,
+            problem="unknown source id",
+            at=bundle,
+            expected=", ".join(known),
+            got=repr(source_id),
+            fix=suggest(source_id, known),
+        )
+    missing = [source for source in known.values() if source.source_id not in sources]
+    if missing and bound.info.mode != "self-contained":
+        ways = [f"--source {one.source_id}=STORE, made by: {one.convert}" for one in missing]
         raise FormatError(
             cannot=DOING,
             problem="not every source is given",
             at=bundle,
             expected=f"{len(known)} sources",
-            got=f"{len(sources)}",
-            fix=f"Give {ways}",
+            got=len(sources),
+            fix=f"Give {'; '.join(ways)}",
         )
     stores = {}
-    for source in bound.info.sources:
-        place = sources.get(source.source_id)
-        local = bound.path / INNER / source.source_id if place is None else place
-        stores[source.source_id] = _check_source(bound, source, open_dataset(local))
+    for source_id, source in known.items():
+        store = open_dataset(sources.get(source_id, bound.path / INNER / source_id))
+        _check_source(source, store, named_uids(bound.pairs(), bound.info.modalities, source_id))
+        stores[source_id] = store
     return bound, stores
 
 
-def _check_source(bound: BoundDataset, source: SourceInfo, store: Dataset) -> Dataset:
+def _check_source(source: SourceInfo, store: Dataset, named: Mapping[str, pa.Array]) -> None:
     """Refuse a store that is not the source by its dataset, modalities, uids or values."""
-    source_id, named = source.source_id, named_uids(bound.pairs(), bound.info.modalities,
-                                                    source.source_id)  # fmt: skip
-    way_out = f"Make it with: {source.convert}"
+    source_id, own, bound = source.source_id, store.info.modalities, source.modalities
+
+    def error(
+        problem: str,
+        expected: str,
+        got: str,
+        kind: type[MMBindError] = FormatError,
+        fix: str = f"Make it with: {source.convert}",
+    ) -> MMBindError:
+        return kind(
+            cannot=DOING, problem=problem, at=store.path, expected=expected, got=got, fix=fix
+        )
+
     if store.info.dataset_id != source.dataset_id:
-        raise FormatError(
-            cannot=DOING,
-            problem=f"another dataset than that of {source_id}",
-            at=store.path,
-            expected=source.dataset_id,
-            got=store.info.dataset_id,
-            fix=way_out,
-        )
-    for name in sorted(set(named) - {""}):
-        if store.info.modalities.get(name) != source.modalities[name]:
-            got = "another shape or unit" if name in store.info.modalities else "no such modality"
-            raise FormatError(
-                cannot=DOING,
-                problem=f"{name} is not that of {source_id}",
-                at=store.path,
-                expected=f"{name} as it was bound",
-                got=got,
-                fix=way_out,
-            )
-    more = [name for name in store.info.modalities if name not in source.modalities]
-    if more:  # training refuses it: a node lacks what it is said to lack
-        raise FormatError(
-            cannot=DOING,
-            problem=f"it holds what {source_id} lacks",
-            at=store.path,
-            expected=f"only {', '.join(source.modalities)}",
-            got=f"also {', '.join(more)}",
-            fix=f"Cut it with mmbind partition --modalities, or {way_out[0].lower()}{way_out[1:]}",
-        )
-    _check_uids(source, store, named, way_out)
+        problem = f"another dataset than that of {source_id}"
+        raise error(problem, source.dataset_id, store.info.dataset_id)
+    for name in sorted(named.keys() - {""}):
+        if own.get(name) != bound[name]:
+            got = "another shape or unit" if name in own else "no such modality"
+            raise error(f"{name} is not that of {source_id}", f"{name} as it was bound", got)
+    more = ", ".join(name for name in own if name not in bound)
+    if more:  # training refuses such a store, because a node must not hold what it is said to lack
+        fix = f"Cut it with mmbind partition --modalities, or make it with: {source.convert}"
+        expected = f"only {', '.join(bound)}"
+        raise error(f"it holds what {source_id} lacks", expected, f"also {more}", fix=fix)
+    missing = sorted(_missing(store, named))
+    if missing:
+        total = len({uid for uids in named.values() for uid in uids.to_pylist()})
+        few = ", ".join(missing[:3]) + f" and {len(missing) - 3} more" * (len(missing) > 3)
+        got = f"{total - len(missing)}; {len(missing)} uids are not there: {few}"
+        raise error(f"samples of {source_id} are missing", f"{total} samples", got)
     same = store.info.content_digest in (source.content_digest, source.stored_digest)
     if not same and sample_digest(store, named) != source.sample_digest:
-        raise IntegrityError(
-            cannot=DOING,
-            problem=f"other values under the uids of {source_id}",
-            at=store.path,
-            expected="the samples that were bound",
-            got="samples that differ",
-            fix=way_out,
+        problem, expected = (
+            f"other values under the uids of {source_id}",
+            "the samples that were bound",
         )
-    return store
+        raise error(problem, expected, "samples that differ", IntegrityError)
 
 
-def _check_uids(
-    source: SourceInfo, store: Dataset, named: Mapping[str, pa.Array], way_out: str
-) -> None:
+def _missing(store: Dataset, named: Mapping[str, pa.Array]) -> set[str]:
+    """Uids that a store does not have, or not with the modality that rows take from them."""
     missing: set[str] = set()
     for name, uids in named.items():
         rows = rows_of(store, uids)
@@ -284,18 +284,7 @@ def _check_uids(
         if name:
             lost[~lost] = ~store.present(name)[rows[~lost]]
         missing |= set(uids.filter(pa.array(lost)).to_pylist())
-    if missing:
-        total = len({uid for uids in named.values() for uid in uids.to_pylist()})
-        few = ", ".join(sorted(missing)[:3])
-        few += f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise FormatError(
-            cannot=DOING,
-            problem=f"samples of {source.source_id} are missing",
-            at=store.path,
-            expected=f"{total} samples",
-            got=f"{total - len(missing)}; {len(missing)} uids are not there: {few}",
-            fix=way_out,
-        )
+    return missing
 
 
 def _attached(source: SourceInfo, store: Dataset, out: Path) -> SourceInfo:
@@ -308,16 +297,14 @@ def _attached(source: SourceInfo, store: Dataset, out: Path) -> SourceInfo:
 
 def _with_labels(partners: pa.Table, stores: Mapping[str, Dataset]) -> pa.Table:
     """The table of partners with the labels that an index-only bundle leaves out."""
-    uids, texts = [], []
-    for store in stores.values():
-        samples = store.samples()
-        uids += samples["uid"].to_pylist()
-        texts += samples["label_text"].to_pylist()
-    known, told = pa.array(uids, type=pa.string()), pa.array(texts, type=pa.string())
-    for name in LABELS:
-        if partners[name].null_count < len(partners):
-            continue
-        found = pc.index_in(partners[name.replace("label", "uid")], value_set=known)
-        labels = told.take(found.combine_chunks() if hasattr(found, "combine_chunks") else found)
-        partners = partners.set_column(partners.column_names.index(name), name, labels)
+    samples = [store.samples().select(["uid", "label_text"]) for store in stores.values()]
+    uids, labels = (
+        pa.array([text for table in samples for text in table[name].to_pylist()], type=pa.string())
+        for name in ("uid", "label_text")
+    )
+    for place, name in enumerate(partners.column_names):
+        if name in LABELS and partners[name].null_count == len(partners):
+            own = partners[name.replace("label", "uid")].combine_chunks()
+            found = labels.take(pc.index_in(own, value_set=uids))
+            partners = partners.set_column(place, name, found)
     return partners

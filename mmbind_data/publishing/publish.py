@@ -44,7 +44,7 @@ from mmbind_data.publishing.upload import (
 from mmbind_data.publishing.upload_hub import HubRepository
 from mmbind_data.publishing.verify import verify
 from mmbind_data.publishing.versioning import choose_version
-from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.bound_report import report
 from mmbind_data.spec.bundle import BundleInfo, BundleSource, ManifestEntry
 from mmbind_data.store.bound import BoundDataset, open_bound
 from mmbind_data.store.pair_table import bound_digest
@@ -348,7 +348,7 @@ def _write_bundle(
         shutil.copyfile(path, folder / PERMISSIONS / path.name)
     for name, synonyms in label_maps(bound.info).items():
         write_json(folder / name, synonyms)
-    write_report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
+    report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
     manifest = write_manifest(folder, own=BUNDLE_OWN)
     return (*manifest.files, *(file_entry(folder, name) for name in BUNDLE_OWN))
 

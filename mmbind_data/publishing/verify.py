@@ -1,4 +1,4 @@
-"""Tell whether a bundle or a store is what was published: fast, every byte, or every value."""
+"""Check that a bundle or a store is what was published: by sizes, by every byte, or every value."""
 
 from __future__ import annotations
 
@@ -32,31 +32,37 @@ AGAIN = "Fetch or make it again."
 
 
 def verify(
-    path: str | Path, *, depth: Depth = "fast", sources: Mapping[str, Path] | None = None
+    path: str | Path, *, depth: Depth = "fast", sources: Mapping[str, str | Path] | None = None
 ) -> list[Finding]:
     """Find what differs from what the manifest and the digests say.
 
     Parameters
     ----------
     path : path
-        A bundle, a converted store, or a bound store, with the stores it refers to; or an archive
-        of one of these, which is unpacked into a temporary folder.
+        A bundle, a converted store, or a bound store with the stores that it refers to; or an
+        archive of one of these, which is unpacked into a temporary folder.
     depth : {"fast", "deep", "values"}
-        fast: every file is there with its size, nothing else is; sources are the right ones by
-        their attributes. deep: sha256 of every file too. values: every value is decoded too, and
-        digests of contents are taken anew.
+        fast: every file is there with its size, no other file is, and sources are the right ones
+        by their attributes. deep: also the sha256 of every file. values: also every value is
+        decoded, and digests of contents are computed anew.
     sources : mapping of source id to path, optional
-        Where the sources of a bound store lie now.
+        Where the sources of a bound store are now.
 
     Returns
     -------
     list of Finding
-        Empty when all is well; ``where`` is a path below ``path``, or that of a source.
+        Empty if nothing differs; ``where`` is a path below ``path``, or that of a source.
 
     Raises
     ------
     FormatError
         There is neither a bundle nor a store.
+
+    Examples
+    --------
+    >>> import mmbind_data as md
+    >>> md.verify("bundle", depth="deep")  # doctest: +SKIP
+    []
     """
     if is_archive(path):
         with unpacked(path, doing="verify") as (folder, damage):
@@ -79,7 +85,7 @@ def verify(
     try:
         return list(_check_contents(root, depth, sources or {}, bundled=bundled))
     except (FormatError, IntegrityError) as error:
-        return [Finding("unreadable", "error", str(path), str(error), AGAIN)]
+        return [_damage("unreadable", str(path), str(error))]
 
 
 def _renamed(found: Finding, folder: str, path: str) -> Finding:
@@ -98,67 +104,61 @@ def check_files(root: Path, own: tuple[str, str], *, deep: bool) -> Iterator[Fin
     deep : bool
         Hash every file, whatever its size.
     """
-    manifest = None
-    for found in _read_manifest(root, own):
-        if isinstance(found, Finding):
-            yield found
-        else:
-            manifest = found
-    if manifest is None:
+    manifest = _read_manifest(root, own)
+    if isinstance(manifest, Finding):
+        yield manifest
         return
     listed = {entry.path: entry for entry in manifest.files}
     present = set(store_files(root, own))
     for name in sorted(listed.keys() - present):
-        yield Finding("file-missing", "error", name, "listed in the manifest, but not there", AGAIN)
+        yield _damage("file-missing", name, "listed in the manifest, but not there")
     for name in sorted(present - listed.keys()):
-        yield Finding("file-unknown", "error", name, "not listed in the manifest", "Remove it.")
+        yield _damage("file-unknown", name, "not listed in the manifest", "Remove it.")
     for name in sorted(present & listed.keys()):
         entry, size = listed[name], (root / name).stat().st_size
         if not deep and size == entry.bytes:
             continue
-        same = file_digest(root / name) == entry.sha256
-        if not same:
+        if file_digest(root / name) != entry.sha256:
             text = f"its content differs from what the manifest says ({size} bytes)"
-            yield Finding("file-changed", "error", name, text, AGAIN)
+            yield _damage("file-changed", name, text)
         elif size != entry.bytes:
             text = f"it gives {name} {entry.bytes} bytes, but the file is intact with {size}"
-            yield Finding("manifest-changed", "error", own[0], text, AGAIN)
+            yield _damage("manifest-changed", own[0], text)
 
 
-def _read_manifest(root: Path, own: tuple[str, str]) -> Iterator[Finding | Manifest]:
+def _damage(code: str, where: str, message: str, fix: str = AGAIN) -> Finding:
+    return Finding(code, where, message, fix)
+
+
+def _read_manifest(root: Path, own: tuple[str, str]) -> Manifest | Finding:
     """The manifest, if it can be trusted; else which of the two documents cannot."""
     for name in own:
         if not (root / name).is_file():
-            yield Finding("file-missing", "error", name, "document missing", AGAIN)
-            return
+            return _damage("file-missing", name, "document missing")
     content, sums = ((root / name).read_bytes() for name in own)
     try:
         manifest = Manifest.model_validate_json(content)
     except ValueError as error:
-        yield Finding("manifest-changed", "error", own[0], fault_text(error), AGAIN)
-        return
+        return _damage("manifest-changed", own[0], fault_text(error))
     lines = manifest_lines(manifest.files).encode()
     whole = hashlib.sha256(lines).hexdigest() == manifest.tree_sha256
     # whichever of the two agrees with itself or with the digest is the intact one
     if not whole or content != manifest_text(manifest).encode():
-        yield Finding("manifest-changed", "error", own[0], "does not agree with itself", AGAIN)
-    elif sums != lines:
-        text = f"does not say what {own[0]} says"
-        yield Finding("manifest-changed", "error", own[1], text, AGAIN)
-    else:
-        yield manifest
+        return _damage("manifest-changed", own[0], "does not agree with itself")
+    if sums != lines:
+        return _damage("manifest-changed", own[1], f"does not say what {own[0]} says")
+    return manifest
 
 
 def _check_contents(
-    root: Path, depth: Depth, sources: Mapping[str, Path], *, bundled: bool
+    root: Path, depth: Depth, sources: Mapping[str, str | Path], *, bundled: bool
 ) -> Iterator[Finding]:
     place = locate_store(root)
     store = open_store(place, sources=sources)
     if bundled:
         bundle = read_bundle(root)
         if store.info.content_digest != bundle.content_digest:
-            text = "the store is another one than the bundle's"
-            yield Finding("digest-differs", "error", bundle.store, text, AGAIN)
+            yield _damage("digest-differs", bundle.store, "the store is not that of the bundle")
     prefix = f"{place.relative_to(root).as_posix()}/" if bundled else ""
     if depth == "values":
         for found in validate(place, level="values", sources=sources):
@@ -173,23 +173,23 @@ def _check_contents(
 def _check_source(
     bound: BoundDataset, source_id: str, depth: Depth, root: Path
 ) -> Iterator[Finding]:
-    """Check a store that a bound one refers to, wherever it lies."""
+    """Check a store that a bound one refers to, wherever it is."""
     (source,) = [one for one in bound.info.sources if one.source_id == source_id]
     try:
         store = bound.source(source_id)
     except (FormatError, IntegrityError) as error:
         fix = f"Give the right one: --source {source_id}=PATH"
-        yield Finding("source-differs", "error", source_id, str(error), fix)
+        yield _damage("source-differs", source_id, str(error), fix)
         return
     inside = store.path.is_relative_to(root)
     where = store.path.relative_to(root).as_posix() if inside else str(store.path)
     found: list[Finding] = []
-    if not inside:  # what lies inside has been looked at as part of the whole
+    if not inside:  # files inside were compared with the manifest of the whole
         found += check_files(store.path, (MANIFEST, SUMS), deep=depth != "fast")
     if depth == "values" and not found:
         found += [one for one in validate(store.path, level="values") if one.severity == "error"]
         named = named_uids(bound.pairs(), bound.info.modalities, source_id)
         if not found and source.sample_digest not in (None, sample_digest(store, named)):
             text = "the samples that rows name are not those that were published"
-            found.append(Finding("digest-differs", "error", PAIRS, text, AGAIN))
+            found.append(_damage("digest-differs", PAIRS, text))
     yield from (replace(one, where=f"{where}/{one.where}") for one in found)

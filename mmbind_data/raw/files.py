@@ -108,6 +108,16 @@ def bad_file(
     )
 
 
+def bad_layout(
+    name: str, problem: str, at: object, expected: str, got: object, fix: str = ""
+) -> RawLayoutError:
+    """Build the error of raw data that cannot be converted, for reasons of more than one file."""
+    cannot = f"convert {name}"
+    return RawLayoutError(
+        cannot=cannot, problem=problem, at=at, expected=expected, got=got, fix=fix
+    )
+
+
 def read_content(file: RawFile) -> bytes:
     """Bytes of a file that must not be empty."""
     content = file.read()
@@ -246,7 +256,7 @@ def recognise(
     by_path : dict
         Canonical path -> file. Of several copies an unpacked one wins, then the first path.
     unknown : list of str
-        Scanned paths that were not recognised.
+        Scanned paths that were not recognised, without documents (see `is_document`).
     notes : list of str
         What was left aside as a copy, if anything.
 
@@ -261,7 +271,8 @@ def recognise(
     for file in sorted(files, key=lambda one: (one.member is not None, natural(one.path))):
         path = canonical(file.path)
         if path is None:
-            unknown.append(file.path)
+            if not is_document(file.path):
+                unknown.append(file.path)
         elif path in by_path:
             copies.append((by_path[path], file))
         else:
@@ -297,8 +308,7 @@ def nothing_found(name: str, files: Sequence[RawFile], expected: str, fix: str) 
     kind = "file" if len(files) == 1 else "files"
     got = f"{len(files)} {kind} such as {files[0].path}" if files else "no file"
     at = os.path.commonpath([file.container for file in files]) if files else "raw folder"
-    cannot, what = f"convert {name}", "nothing that belongs to it"
-    return RawLayoutError(cannot=cannot, problem=what, at=at, expected=expected, got=got, fix=fix)
+    return bad_layout(name, "nothing that belongs to it", at, expected, got, fix)
 
 
 def _special(path: Path) -> str:

@@ -15,7 +15,13 @@ from mmbind_data.raw.zips import BOMB_BYTES
 MAX_PIXELS = BOMB_BYTES // 3  # in RGB as many bytes as a strongly deflated member of a zip may have
 
 
-def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
+# modes of 16-bit grey: Pillow names it I;16 or, in older releases, I
+GREY_16 = {"I;16": "uint16", "I": "uint16"}
+
+
+def read_image(
+    file: RawFile, modes: Mapping[str, str], shape: tuple[int, int] | None = None
+) -> np.ndarray:
     """Decode a PNG or JPEG image.
 
     Parameters
@@ -24,6 +30,8 @@ def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
     modes : mapping of str to str
         Pillow modes that are allowed and the NumPy dtype each becomes, such as
         ``{"I;16": "uint16"}`` for 16-bit depth or ``{"RGB": "uint8"}``.
+    shape : (height, width), optional
+        The only size that is allowed.
 
     Returns
     -------
@@ -49,9 +57,11 @@ def read_image(file: RawFile, modes: Mapping[str, str]) -> np.ndarray:
     except Exception as error:  # Pillow raises many kinds for broken bytes
         got = f"{len(content)} bytes that cannot be decoded ({error})"
         raise bad_file(file, "unreadable image", "a whole PNG or JPEG", got) from error
-    # Pillow names 16-bit grey I;16 or, in older releases, I
     if mode not in modes:
         raise bad_file(file, "another kind of image", f"mode {' or '.join(modes)}", f"mode {mode}")
+    if shape is not None and values.shape != shape:
+        expected = f"{shape[0]} x {shape[1]} pixels"
+        raise bad_file(file, "another size", expected, " x ".join(map(str, values.shape)))
     return values.astype(modes[mode], copy=False)
 
 

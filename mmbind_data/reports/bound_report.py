@@ -1,4 +1,4 @@
-"""Show what binding did: one HTML file that needs nothing but a browser."""
+"""The report on a bound store: one HTML file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 
 from mmbind_data.errors import UsageError
-from mmbind_data.reports.html import DOING, check_page, compose, write_page
+from mmbind_data.reports.html import DOING, check_page, render_page, write_page
 from mmbind_data.reports.pair_cards import draw_pairs, look_up, pairs_drawn
-from mmbind_data.reports.partners import hubness, weights
 from mmbind_data.reports.sections import (
     accuracy,
-    at_a_glance,
     confusion,
+    hubness,
     rows_by_kind,
     similarity,
     subjects_and_classes,
+    weights,
     what_was_bound,
 )
 from mmbind_data.reports.tables import read_judged, read_samples, share
-from mmbind_data.store.bound import BoundDataset
+from mmbind_data.store.bound import BoundDataset, open_bound
 
 
-def write_report(
-    bound: BoundDataset,
+def report(
+    bound: str | Path | BoundDataset,
     out: str | Path,
     *,
     n_pairs: int = 20,
@@ -37,76 +37,71 @@ def write_report(
 
     Parameters
     ----------
-    bound : BoundDataset
-        Its sources must be there.
+    bound : path or BoundDataset
+        Its sources must be available.
     out : path
         The HTML file.
     n_pairs : int
         How many pairs to show with their signals.
     seed : int
-        Decides which.
+        Decides which pairs.
     overwrite : bool
-        A report may stand there.
+        Replace a report at ``out``.
     public : bool
-        For readers who may not see the sources: no signal is drawn, no sample's label is told.
+        For readers who may not see the sources: neither signals nor labels of samples are shown.
 
     Returns
     -------
     dict
         ``path``, ``bytes``, ``n_pairs`` in the store, ``n_drawn``, ``n_judged`` and
-        ``pairing_accuracy`` (null without labels).
+        ``pairing_accuracy`` (None without labels).
 
     Raises
     ------
     UsageError
         A number of pairs or a seed below zero.
     OutputError
-        Something stands at the path, or it cannot be written.
+        Something else exists at ``out``, or it cannot be written.
     FormatError, IntegrityError
-        A source is missing or another; the evaluation is missing or broken.
+        A source is missing or another one; the evaluation is missing or broken.
     """
     out = Path(out)
     if n_pairs < 0 or seed < 0:
-        got = f"--pairs {n_pairs} --seed {seed}"
+        got, where = f"--pairs {n_pairs} --seed {seed}", "--pairs or --seed"
         raise UsageError(
-            cannot=DOING,
-            problem="bad number",
-            at="--pairs or --seed",
-            expected="0 or more",
-            got=got,
+            cannot=DOING, problem="bad number", at=where, expected="0 or more", got=got
         )
+    bound = bound if isinstance(bound, BoundDataset) else open_bound(bound)
     stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
     check_page(out, stores, overwrite=overwrite)
     samples = read_samples(bound)
     judged = read_judged(bound, samples)
     draws = draw_pairs(judged, 0 if public else n_pairs, np.random.default_rng(seed))
-    shown = look_up(bound, samples, judged, draws)
-    sections = [
-        what_was_bound(bound, samples),
-        rows_by_kind(bound),
-        accuracy(bound, judged),
-        confusion(judged, samples),
-        similarity(judged),
-        hubness(samples, judged, labels=not public),
-        subjects_and_classes(samples, judged),
-        weights(bound, judged),
-        None if public else pairs_drawn(shown, judged, seed),
-    ]
-    sources = " + ".join(source.source_id for source in bound.info.sources)
-    page = compose(
-        bound.path.name,
-        f"{sources}, bound by {', '.join(dict.fromkeys(bound.info.shared))}",
-        at_a_glance(bound, judged),
-        [one for one in sections if one is not None],
-        "Labels were read for evaluation only.",
+    info, right = bound.info, share(judged.right[judged.first])
+    sources = " + ".join(source.source_id for source in info.sources)
+    page = render_page(
+        "bound.html",
+        name=bound.path.name,
+        summary=f"{sources}, bound by {', '.join(dict.fromkeys(info.shared))}",
+        foot="Labels were read for evaluation only.",
+        glance={"info": info, "accuracy": right, "reuse": judged.document["reuse"]},
+        sections=[
+            what_was_bound(bound, samples),
+            rows_by_kind(bound),
+            accuracy(bound, judged),
+            confusion(judged, samples),
+            similarity(judged),
+            hubness(samples, judged, labels=not public),
+            subjects_and_classes(samples, judged),
+            weights(bound, judged),
+            None if public else pairs_drawn(look_up(bound, samples, judged, draws), judged, seed),
+        ],
     )
-    write_page(out, stores, page, overwrite=overwrite)
-    first = judged.judged & (judged.rank == 0)
     return {
         "path": str(out),
-        "bytes": len(page.encode()),
+        "bytes": write_page(out, stores, page, overwrite=overwrite),
         "n_pairs": len(judged),
         "n_drawn": len(draws),
-        "n_judged": int(first.sum()),
-        "pairing_accuracy": share(judged.right[first]),
+        "n_judged": int(judged.first.sum()),
+        "pairing_accuracy": right,
     }

@@ -9,98 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from mmbind_data.io.locations import parquet_location
-from mmbind_data.reports.html import Child, Html, Section, decimal, el, section
-from mmbind_data.reports.partners import provenance
-from mmbind_data.reports.signals import draw_signals
+from mmbind_data.reports.html import Section
+from mmbind_data.reports.plots import Layouts
+from mmbind_data.reports.signals import SignalDrawing, draw_signals
 from mmbind_data.reports.tables import JudgedPairs, Samples
 from mmbind_data.signal.point_clouds import RaggedPoints
-from mmbind_data.store.bound import PAIRS, BoundDataset
+from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
 
 ROLES = ("Anchor", "Partner")
-DETAILS = ("placement", "session", "trial", "environment")
-
-
-def pairs_drawn(shown: Sequence[ShownPair], judged: JudgedPairs, seed: int) -> Section:
-    """The drawn pairs, one card each, by outcome and place."""
-    of = " of the right and of the wrong pairs" if judged.judged.any() else ""
-    parts: list[Child] = [
-        el("p", f"{len(shown)} pairs drawn at random (seed {seed}) from the most similar, the "
-           f"median and the least similar{of}. Left the anchor, right the partner; their signals "
-           "are on one scale.")
-    ]  # fmt: skip
-    last = ("", "")
-    for number, one in enumerate(shown, 1):
-        stratum = (one.draw.outcome, one.draw.place)
-        if stratum != last:
-            parts.append(el("h3", f"{stratum[0]}, {_PLACE[stratum[1]]}".capitalize()))
-            last = stratum
-        parts.append(_card(number, one, judged))
-    return section("pairs", "Pairs drawn", *parts)
-
-
-_PLACE = {"best": "most similar", "median": "in the middle", "worst": "least similar"}
-
-
-def _card(number: int, one: ShownPair, judged: JudgedPairs) -> Html:
-    pair = one.draw.pair
-    tag = {"right": "right", "wrong": "wrong"}.get(one.draw.outcome, "none")
-    given = ", ".join(f"{name} from {source}" for name, source in one.completed.items())
-    facts = [
-        ("similarity", decimal(float(judged.similarity[pair]))),
-        ("weight", decimal(float(judged.weight[pair]))),
-        ("rank", f"{judged.rank[pair] + 1}" if judged.rank.any() else None),
-        ("binding", f"{judged.hop[pair] + 1}" if judged.hop.any() else None),
-        ("shared", one.shared),
-        ("completed by", given or None),
-    ]
-    line: list[Child] = [el("span", one.draw.outcome, class_=f"tag {tag}")]
-    line += [el("span", f"{name} ", el("b", value)) for name, value in facts if value is not None]
-    drawings = _drawings(number, one)
-    sides = [
-        el("div", el("h4", f"{role}: ", el("q", facts_of["label"] or "no label")), drawn,
-           _origin(facts_of), class_="side")
-        for role, facts_of, drawn in zip(ROLES, (one.anchor, one.partner), drawings,
-                                         strict=True)
-    ]  # fmt: skip
-    return el("article", el("p", f"{number}. ", *line, class_="facts"),
-              el("div", *sides, class_="sides"), class_="card")  # fmt: skip
-
-
-def _drawings(number: int, one: ShownPair) -> list[Html | None]:
-    """Both signals, as far as they are stored; labels and times are told in words."""
-    stored = [signal for signal in one.signals if signal is not None]
-    roles = [role for role, signal in zip(ROLES, one.signals, strict=True) if signal is not None]
-    drawn = iter(
-        draw_signals(
-            f"pair-{number}",
-            [f"{role} of pair {number}: {one.shared}" for role in roles],
-            [store.info.modalities[one.shared] for store, _ in stored],
-            [_load(store, row, one.shared) for store, row in stored],
-        )
-    )
-    if not stored:
-        return [None, None]
-    missing = el("p", f"{one.shared} is not stored: it was derived.", class_="origin")
-    return [missing if signal is None else next(drawn) for signal in one.signals]
-
-
-def _load(store: Dataset, row: int, modality: str) -> Any | RaggedPoints:
-    if store.info.modalities[modality].ragged:
-        return store.load_points(modality, [row])
-    return store.load(modality, [row])[0]
-
-
-def _origin(facts: Mapping[str, Any]) -> Html:
-    details = [f"{name} {facts[name]}".replace("_", " ") for name in DETAILS
-               if facts.get(name) is not None]  # fmt: skip
-    who = f"{facts['source']}, subject {facts.get('subject') or 'unknown'}"
-    return el("p", ", ".join([who, *details]), el("br"), provenance(facts), class_="origin")
-
-
 OUTCOMES = ("right", "wrong", "not judged")
 PLACES = ("best", "median", "worst")
 POOL = 0.1  # share of an outcome's pairs that best, median and worst are drawn from
@@ -108,7 +26,7 @@ POOL = 0.1  # share of an outcome's pairs that best, median and worst are drawn 
 
 @dataclass(frozen=True)
 class PairDraw:
-    """One pair to be shown: its number within `JudgedPairs`, and what it stands for."""
+    """One pair to be shown: its number within `JudgedPairs`, its outcome, and its place."""
 
     pair: int
     outcome: str
@@ -117,19 +35,19 @@ class PairDraw:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A drawn pair with all that is told of it.
+    """A drawn pair with all that its card shows.
 
     Attributes
     ----------
     draw : PairDraw
     shared : str
-        What the pair was bound by.
+        The modality that the pair was bound by.
     anchor, partner : mapping
         Their rows of the sample tables; ``source`` is the source id, ``label`` its text.
     signals : two of (Dataset, int), or None
-        Store and row of the shared modality of both; None where it is not stored.
+        Store and row of the shared modality of both; None if it is not stored.
     completed : mapping of modality to source id
-        What the row gets from others than its anchor.
+        The modalities that the row takes from other samples than its anchor.
     """
 
     draw: PairDraw
@@ -138,6 +56,49 @@ class ShownPair:
     partner: Mapping[str, Any]
     signals: tuple[tuple[Dataset, int] | None, tuple[Dataset, int] | None]
     completed: Mapping[str, str]
+
+
+def pairs_drawn(shown: Sequence[ShownPair], judged: JudgedPairs, seed: int) -> Section:
+    """The drawn pairs, one card each, by outcome and place."""
+    layouts: Layouts = {}
+    cards = [_card(number, one, judged, layouts) for number, one in enumerate(shown, 1)]
+    data = {"cards": cards, "seed": seed, "judged": judged.judged.any()}
+    return Section("pairs", "Pairs drawn", data)
+
+
+def _card(number: int, one: ShownPair, judged: JudgedPairs, layouts: Layouts) -> dict[str, Any]:
+    pair, drawn = one.draw.pair, _draw(number, one, layouts)
+    return {
+        "outcome": one.draw.outcome,
+        "place": one.draw.place,
+        "shared": one.shared,
+        "similarity": judged.similarity[pair],
+        "weight": judged.weight[pair],
+        "rank": judged.rank[pair] + 1 if judged.rank.any() else None,
+        "binding": judged.hop[pair] + 1 if judged.hop.any() else None,
+        "completed": ", ".join(f"{name} from {source}" for name, source in one.completed.items()),
+        "sides": [
+            {"role": role, "sample": sample, "signal": signal}
+            for role, sample, signal in zip(ROLES, (one.anchor, one.partner), drawn, strict=True)
+        ],
+    }
+
+
+def _draw(number: int, one: ShownPair, layouts: Layouts) -> list[SignalDrawing | str | None]:
+    """Both signals; None for one that is not stored, empty texts if neither is, as of labels."""
+    titles, modalities, values = [], [], []
+    for role, signal in zip(ROLES, one.signals, strict=True):
+        if signal is not None:
+            store, row = signal
+            ragged = store.info.modalities[one.shared].ragged
+            titles.append(f"{role} of pair {number}: {one.shared}")
+            modalities.append(store.info.modalities[one.shared])
+            loaded = (store.load_points if ragged else store.load)(one.shared, [row])
+            values.append(loaded if isinstance(loaded, RaggedPoints) else loaded[0])
+    if not titles:
+        return ["", ""]
+    drawn = iter(draw_signals(f"pair-{number}", titles, modalities, values, layouts))
+    return [None if signal is None else next(drawn) for signal in one.signals]
 
 
 def draw_pairs(judged: JudgedPairs, n_pairs: int, rng: np.random.Generator) -> list[PairDraw]:
@@ -157,18 +118,18 @@ def draw_pairs(judged: JudgedPairs, n_pairs: int, rng: np.random.Generator) -> l
     """
     masks = (judged.right, judged.judged & ~judged.right, ~judged.judged)
     strata: dict[tuple[str, str], np.ndarray] = {}
-    pool: dict[str, int] = {}
+    pools: dict[str, int] = {}
     for outcome, mask in zip(OUTCOMES, masks, strict=True):
         chosen = np.flatnonzero(mask & np.isfinite(judged.similarity))
         chosen = chosen[np.argsort(-judged.similarity[chosen], kind="stable")]
-        pool[outcome] = int(POOL * len(chosen))
+        pools[outcome] = int(POOL * len(chosen))
         for place, third in zip(PLACES, _thirds(chosen), strict=True):
             strata[outcome, place] = third
-    quotas = _deal(n_pairs, {name: len(members) for name, members in strata.items()})
+    quotas = _quotas(n_pairs, {name: len(members) for name, members in strata.items()})
     drawn = []
     for (outcome, place), members in strata.items():
         quota = quotas[outcome, place]
-        near = members[: max(quota, pool[outcome])]
+        near = members[: max(quota, pools[outcome])]
         pairs = np.sort(rng.permutation(len(near))[:quota])
         ordered = sorted(near[pairs].tolist(), key=lambda one: (-judged.similarity[one], one))
         drawn += [PairDraw(pair, outcome, place) for pair in ordered]
@@ -183,8 +144,8 @@ def _thirds(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ordered[:low], ordered[middle], ordered[high:][::-1]
 
 
-def _deal(total: int, sizes: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
-    """Deal ``total`` places out one by one, in turn, to whoever has members left."""
+def _quotas(total: int, sizes: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Share ``total`` places out one by one, in turn, among the strata with members left."""
     quotas = dict.fromkeys(sizes, 0)
     left = min(total, sum(sizes.values()))
     while left:
@@ -198,22 +159,16 @@ def _deal(total: int, sizes: Mapping[tuple[str, str], int]) -> dict[tuple[str, s
 def look_up(
     bound: BoundDataset, samples: Samples, judged: JudgedPairs, draws: Sequence[PairDraw]
 ) -> list[ShownPair]:
-    """Find what is told of drawn pairs: only their rows are read, whatever the size of the tables.
-
-    Parameters
-    ----------
-    bound : BoundDataset
-    samples : Samples
-    judged : JudgedPairs
-    draws : sequence of PairDraw
-    """
+    """Look up what the cards show of drawn pairs."""
     pairs = np.array([one.pair for one in draws], dtype=np.int64)
     numbers = np.concatenate([judged.anchor[pairs], judged.partner[pairs]])
     facts = samples.facts(numbers.tolist())
     for number, row in facts.items():
         row["source"] = samples.ids[samples.source[number]]
         row["label"] = samples.label[number]
-    rows = _rows_about(bound, [row["uid"] for row in facts.values()])
+    anchors = bound.pairs()["anchor_uid"].cast(pa.string())
+    uids = pa.array([row["uid"] for row in facts.values()], type=pa.string())
+    rows = bound.pairs().filter(pc.is_in(anchors, uids)).to_pylist()
     by_row = {row["row"]: row for row in rows}
     shown = []
     for draw in draws:
@@ -221,31 +176,20 @@ def look_up(
         ends = [int(judged.anchor[draw.pair]), int(judged.partner[draw.pair])]
         anchor, partner = (facts[end] for end in ends)
         row = by_row.get(int(judged.row[draw.pair]), {})
-        signals = [_locate(samples, end, facts[end]["uid"], name, rows) for end in ends]
+        first, second = (_locate(samples, end, facts[end]["uid"], name, rows) for end in ends)
         completed = {
             modality: row[f"{modality}.source"]
             for modality in bound.info.modalities
             if row.get(f"{modality}.source") and row[f"{modality}.uid"] != anchor["uid"]
         }
-        shown.append(ShownPair(draw, name, anchor, partner, (signals[0], signals[1]), completed))
+        shown.append(ShownPair(draw, name, anchor, partner, (first, second), completed))
     return shown
-
-
-def _rows_about(bound: BoundDataset, uids: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of the table of pairs with these anchors, read batch by batch."""
-    wanted = pa.array(uids, type=pa.string())
-    found: list[dict[str, Any]] = []
-    with pq.ParquetFile(parquet_location(bound.path / PAIRS)) as file:
-        for batch in file.iter_batches():
-            mask = pc.is_in(batch.column("anchor_uid").cast(pa.string()), value_set=wanted)
-            found += batch.filter(mask).to_pylist()
-    return found
 
 
 def _locate(
     samples: Samples, number: int, uid: str, modality: str, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[Dataset, int] | None:
-    """Store and row of a sample's modality: its own, else what an earlier binding gave it."""
+    """Store and row of a sample's modality: its own, or what an earlier binding gave."""
     store, row = samples.stores[samples.source[number]], int(samples.row[number])
     if modality in store.info.modalities and store.present(modality)[row]:
         return store, row

@@ -1,350 +1,261 @@
-"""The sections of the report on a bound store, from figures to words."""
+"""Data of the sections of the report on a bound store; its template makes words of them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.reports.calibration import Calibration, calibrate, chance, wilson
-from mmbind_data.reports.figures import calibration_plot, fold_classes, heat_map, histogram
-from mmbind_data.reports.html import (
-    Child,
-    Html,
-    Section,
-    count,
-    decimal,
-    el,
-    figure,
-    percent,
-    section,
-    table,
-)
+from mmbind_data.reports.calibration import calibrate, chance, wilson
+from mmbind_data.reports.html import Section
+from mmbind_data.reports.plots import calibration_plot, heat_map, histogram
 from mmbind_data.reports.tables import (
     JudgedPairs,
     Samples,
     coverage,
+    fold_classes,
     label_pairs,
+    pseudo_rows,
     share,
 )
-from mmbind_data.spec.store import BinderInfo
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import DESCRIPTOR
 
-MAX_ENTRIES = 10  # entries of a list of the largest
+MAX_ENTRIES = 10  # of a list of the largest
 BINS = 40
-NO_LABELS = (
-    "No pair could be judged: samples carry no labels, or the two sides have no label text in "
-    "common. Pairing accuracy, confusion and calibration need labels; pairing itself does not."
-)
-
-
-def at_a_glance(bound: BoundDataset, judged: JudgedPairs) -> Html:
-    """The figures that matter most, large."""
-    info, first = bound.info, judged.judged & (judged.rank == 0)
-    facts = {
-        "pseudo-paired rows": count(info.n_rows["pseudo"] + info.n_rows.get("mean", 0)),
-        "pairing accuracy": percent(share(judged.right[first])),
-        "median similarity": decimal(info.similarity["median"]),
-        "candidates never used": percent(judged.document["reuse"]["share_never_used"]),
-        "most uses of one partner": count(info.reuse["max"]),
-    }
-    pairs = [el("div", el("dt", name), el("dd", value)) for name, value in facts.items()]
-    return el("dl", *pairs, class_="glance")
+SINGLE_USES = 12  # up to here each number of uses has a bin; beyond, each is WIDER times the last
+WIDER = 4
 
 
 def what_was_bound(bound: BoundDataset, samples: Samples) -> Section:
     """Sources with licences and digests, how partners were found, and the commands."""
     info = bound.info
-    sources = [
-        (one.source_id, f"{one.dataset_id} {one.dataset_version}", ", ".join(one.modalities),
-         count(one.n_samples), count(len(one.subjects)),
-         el("code", one.content_digest[:12], title=one.content_digest))
-        for one in info.sources
-    ]  # fmt: skip
-    paths = " ".join(shlex.quote(one.path) for one in info.sources)
-    shared = " ".join(f"--shared {shlex.quote(one)}" for one in info.shared)
-    commands = [*(one.convert for one in info.sources),
-                f"mmbind bind {shared} {paths} -o {shlex.quote(bound.path.name)}"]  # fmt: skip
-    return section(
-        "bound", "What was bound",
-        *(el("p", el("strong", "Warning: "), one, class_="warning")
-          for one in getattr(info, "warnings", ())),
-        table("Sources",
-              ("source", "dataset", "modalities", "samples", "subjects", "content digest"),
-              sources, text_columns=(0, 1, 2, 5)),
-        *_licences(bound, samples),
-        _settings(info.binder),
-        el("h3", "Commands"),
-        el("pre", el("code", "\n".join(commands)), tabindex=0),
-        el("p", "The last with the settings above. Content digest of the result: ",
-           el("code", info.content_digest)),
-    )  # fmt: skip
-
-
-def _licences(bound: BoundDataset, samples: Samples) -> list[Html]:
-    """Verdict and wording of each dataset's licence, and how it wants to be cited."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    cited: dict[str, Html] = {}
-    for one, store in zip(bound.info.sources, samples.stores, strict=True):
-        terms = (one.licence.redistribution, one.licence.name, one.licence.source)
-        groups.setdefault(terms, []).append(one.source_id)
+    licences: dict[tuple[str, str, str], list[str]] = {}
+    citations: dict[str, list[str]] = {}
+    for one, store in zip(info.sources, samples.stores, strict=True):
+        terms = one.licence.redistribution, one.licence.name, one.licence.source
+        licences.setdefault(terms, []).append(one.source_id)
         document = store.document(DESCRIPTOR)
-        known = [str(document[name]["value"]) for name in ("citation", "homepage")
-                 if name in document]  # fmt: skip
-        if known:
-            cited[one.dataset_id] = el("li", *(child for text in known for child in (text, " ")))
-    rows = [(", ".join(ids), el("strong", verdict), name, source)
-            for (verdict, name, source), ids in groups.items()]  # fmt: skip
-    head = ("source", "verdict", "licence", "where it says so")
-    parts = [table("Licences: may adapted data be passed on?", head, rows, text_columns=range(4))]
-    if cited:
-        parts += [el("h3", "To be cited"), el("ul", *cited.values())]
-    return parts
-
-
-def _settings(binder: Sequence[BinderInfo]) -> Html:
-    settings = [one.model_dump(mode="json") for one in binder]
-    names = list(dict.fromkeys(name for one in settings for name in one))
-    rows = [
-        (name.replace("_", " "), *(_setting(one.get(name)) for one in settings))
-        for name in names
-        if any(one.get(name) not in (None, {}, []) for one in settings)
-    ]
-    head = [f"binding {i + 1}" if len(settings) > 1 else "value" for i in range(len(settings))]
-    return table("How partners were found", ("setting", *head), rows,
-                 text_columns=range(len(head) + 1))  # fmt: skip
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_setting(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_setting, value))
-    return "–" if value is None else str(value)
+        known = [document[key]["value"] for key in ("citation", "homepage") if key in document]
+        citations |= {one.dataset_id: known} if known else {}
+    binder = [one.model_dump(mode="json") for one in info.binder]
+    names = dict.fromkeys(name for one in binder for name in one)
+    settings = [(name, *(one.get(name) for one in binder)) for name in names]
+    head = [f"binding {i + 1}" for i in range(len(binder))] if len(binder) > 1 else ["value"]
+    shared = [word for one in info.shared for word in ("--shared", one)]
+    words = [*shared, *(one.path for one in info.sources), "-o", bound.path.name]
+    data = {
+        "info": info,
+        "licences": [(", ".join(ids), *terms) for terms, ids in licences.items()],
+        "citations": citations.values(),
+        "bindings": head,
+        "settings": [one for one in settings if any(v not in (None, {}, []) for v in one[1:])],
+        "commands": [*(one.convert for one in info.sources), f"mmbind bind {shlex.join(words)}"],
+    }
+    return Section("bound", "What was bound", data)
 
 
 def rows_by_kind(bound: BoundDataset) -> Section:
     """How many rows there are of each kind, and how many of them carry each modality."""
-    modalities = bound.info.modalities
-    names = ["kind", "shared", "rank", *(f"{name}.source" for name in modalities)]
-    rows = bound.pairs().select(names)
-    groups: dict[tuple[str, str], pa.Table] = {}
-    kinds = rows["kind"].cast(pa.string())
+    modalities, rows, groups = bound.info.modalities, bound.pairs(), []
+    kinds, shared = rows["kind"].cast(pa.string()), rows["shared"].cast(pa.string()).fill_null("–")
     for kind in kinds.unique().to_pylist():
-        mine = rows.filter(pc.equal(kinds, kind))
-        texts = mine["shared"].cast(pa.string()).fill_null("–")
-        for shared in [
-            one for one in (*bound.info.shared, "–") if one in texts.unique().to_pylist()
-        ]:
-            groups.setdefault((kind, shared), mine.filter(pc.equal(texts, shared)))
-    body = [
-        (kind, shared, count(len(one)),
-         *(count(len(one) - one[f"{name}.source"].null_count) for name in modalities))
-        for (kind, shared), one in groups.items()
-    ]  # fmt: skip
-    n_ranks = (pc.max(rows["rank"]).as_py() or 0) + 1
-    partners = f" Each anchor has up to {n_ranks} partners." if n_ranks > 1 else ""
-    means = ""
-    if "mean" in bound.info.n_rows:
-        means = " The mean rows of an anchor are one training sample: the weighted mean of them."
-    return section(
-        "rows", "Rows",
-        el("p", "A pseudo-paired row joins a sample with its partner; an incomplete row is a "
-           "sample as it was measured, a dummy standing for what it lacks; a naturally paired row "
-           f"was measured together.{partners}{means}"),
-        table("Rows by kind, and how many of them carry each modality",
-              ("kind", "bound by", "rows", *modalities), body, text_columns=(0, 1)),
-    )  # fmt: skip
+        for name in dict.fromkeys((*bound.info.shared, "–")):
+            group = rows.filter(pc.and_(pc.equal(kinds, kind), pc.equal(shared, name)))
+            present = [len(group) - group[f"{one}.source"].null_count for one in modalities]
+            if len(group):
+                groups.append((kind, name, len(group), *present))
+    n_partners = (pc.max(rows["rank"]).as_py() or 0) + 1
+    data = {"modalities": modalities, "groups": groups, "n_partners": n_partners}
+    return Section("rows", "Rows", data | {"has_means": "mean" in bound.info.n_rows})
 
 
 def accuracy(bound: BoundDataset, judged: JudgedPairs) -> Section:
-    """Pairing accuracy by direction and rank, and what was taken for what."""
-    first = judged.judged & (judged.rank == 0)
-    title = "Pairing accuracy"
-    if not first.any():
-        return section("accuracy", title, el("p", NO_LABELS, class_="warning"))
-    by_chance, shared = chance(judged.document), bound.info.shared[0]
-    rows = [
-        (f"{one['anchor']} → {one['partner']}", one.get("shared", shared),
-         *_judged_cells(mask & first, judged), decimal(one["median_similarity"]))
-        for i, one in enumerate(judged.document["directions"])
-        for mask in [judged.direction == i]
-    ]  # fmt: skip
-    rows.append(("all", "", *_judged_cells(first, judged),
-                 decimal(bound.info.similarity["median"])))  # fmt: skip
-    parts: list[Child] = [
-        el("p", "Share of anchors whose label equals that of their first partner. Labels were read "
-           "only to judge. Were the same partners dealt out at random, it would be "
-           f"{percent(by_chance)}."),
-        table("Pairing accuracy by direction",
-              ("anchor → partner", "shared", "judged", "right", "accuracy", "95 % interval",
-               "median similarity"), rows, text_columns=(0, 1)),
-    ]  # fmt: skip
-    if judged.rank.any():
-        ranks = [
-            (f"{rank + 1}", *_judged_cells(mask, judged), decimal(_median(judged.similarity[mask])))
-            for rank in range(int(judged.rank.max()) + 1)
-            for mask in [judged.judged & (judged.rank == rank)]
-        ]
-        head = ("partner", "judged", "right", "share right", "95 % interval", "median similarity")
-        parts.append(table("Partners of an anchor, from the most similar on", head, ranks))
-    return section("accuracy", title, *parts)
+    """Pairing accuracy by direction and by rank."""
+    first, shared, directions = judged.first, bound.info.shared[0], []
+    for i, one in enumerate(judged.document["directions"]):
+        title = f"{one['anchor']} → {one['partner']}"
+        counts = _judgement(first & (judged.direction == i), judged)
+        directions.append((title, one.get("shared", shared), one["median_similarity"], *counts))
+    directions.append(("all", "", bound.info.similarity["median"], *_judgement(first, judged)))
+    ranks = []
+    for rank in range(int(judged.rank.max(initial=0)) + 1):
+        mask = judged.judged & (judged.rank == rank)
+        known = judged.similarity[mask & np.isfinite(judged.similarity)]
+        median = float(np.median(known)) if len(known) else None
+        ranks.append((f"{rank + 1}", median, *_judgement(mask, judged)))
+    data = {
+        "directions": directions if first.any() else [],
+        "ranks": ranks if first.any() and len(ranks) > 1 else [],
+        "by_chance": chance(judged.document),
+    }
+    return Section("accuracy", "Pairing accuracy", data)
 
 
-def _judged_cells(mask: np.ndarray, judged: JudgedPairs) -> tuple[str, str, str, str]:
-    mask = mask & judged.judged
+def _judgement(mask: np.ndarray, judged: JudgedPairs) -> tuple[int, int, float, float]:
+    """Numbers of judged and of right pairs, and the interval of their share."""
     n, n_right = int(mask.sum()), int(judged.right[mask].sum())
-    if not n:
-        return "0", "0", "–", "–"
-    lower, upper = wilson(np.array([n_right]), np.array([n]))
-    interval = f"{100 * lower[0]:.1f}–{100 * upper[0]:.1f} %"
-    return count(n), count(n_right), percent(n_right / n), interval
-
-
-def _median(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else None
+    lower, upper = wilson(np.array([n_right]), np.array([max(n, 1)]))
+    return n, n_right, float(lower[0]), float(upper[0])
 
 
 def confusion(judged: JudgedPairs, samples: Samples) -> Section | None:
     """Which label was paired with which, binding by binding; None without labels."""
     order = list(dict.fromkeys(n for store in samples.stores for n in store.names("label")))
-    parts: list[Child] = []
-    for number, (title, chosen, known) in enumerate(_label_groups(judged)):
+    groups: list[dict[str, Any]] = []
+    for title, chosen, known in _label_groups(judged):
         found = label_pairs(samples, judged, chosen)
         if not found:
             continue
-        parts.append(el("h3", title) if title else None)
-        drawn = heat_map(f"confusion-{number}", f"Pairing confusion {title}".strip(),
-                         *fold_classes(found, order), judged=known)  # fmt: skip
-        colours = " Blue: the labels agree. Orange: they do not." if known else ""
-        parts.append(figure(drawn, f"Anchors' labels in rows, first partners' in columns.{colours} "
-                            "The stronger a colour, the larger the share of the row."))  # fmt: skip
-        parts.append(_most_frequent(found, known=known))
-    return section("confusion", "Pairing confusion", *parts) if parts else None
+        key, name = f"confusion-{len(groups)}", f"Pairing confusion {title}".strip()
+        drawing = heat_map(key, name, *fold_classes(found, order), judged=known)
+        unequal = [
+            (n, label, to, n / sum(inner.values()))
+            for label, inner in found.items()
+            for to, n in inner.items()
+            if to != label
+        ]
+        unequal.sort(key=lambda one: (-one[0], one[1], one[2]))
+        group = {"title": title, "judged": known, "drawing": drawing}
+        groups.append(group | {"unequal": unequal[:MAX_ENTRIES]})
+    return Section("confusion", "Pairing confusion", {"groups": groups}) if groups else None
 
 
-def _label_groups(judged: JudgedPairs) -> list[tuple[str, np.ndarray, bool]]:
+def _label_groups(judged: JudgedPairs) -> Iterator[tuple[str, np.ndarray, bool]]:
     """Pairs whose labels are shown together: a title, the pairs, and whether they are judged.
 
-    Both directions of a binding if labels can agree; else each of its own, as neither can.
+    Both directions of a binding if labels can agree; otherwise each direction of its own.
     """
-    groups = []
     for hop in np.unique(judged.hop).tolist():
         first = (judged.hop == hop) & (judged.rank == 0)
         if (first & judged.judged).any():
-            title = f"Binding {hop + 1}" if judged.hop.any() else ""
-            groups.append((title, first & judged.judged, True))
+            yield f"Binding {hop + 1}" if judged.hop.any() else "", first & judged.judged, True
             continue
         for direction in np.unique(judged.direction[first]).tolist():
-            told = judged.document["directions"][direction]
-            title = f"{told['anchor']} → {told['partner']}"
-            groups.append((title, first & (judged.direction == direction), False))
-    return groups
-
-
-def _most_frequent(found: Mapping[str, Mapping[str, int]], *, known: bool) -> Html:
-    """The most frequent pairs of unlike labels, in words."""
-    unlike = [
-        (n, label, to) for label, inner in found.items() for to, n in inner.items() if to != label
-    ]
-    unlike.sort(key=lambda one: (-one[0], one[1], one[2]))
-    if not unlike:
-        return el("p", "No pair joins two different labels.")
-    sizes = {label: sum(inner.values()) for label, inner in found.items()}
-    items = [
-        el("li", el("q", label), " paired with ", el("q", to), ": ",
-           "once" if n == 1 else f"{count(n)} times", f", {percent(n / sizes[label])} of its pairs")
-        for n, label, to in unlike[:MAX_ENTRIES]
-    ]  # fmt: skip
-    title = "The largest confusions" if known else "The most frequent pairs of labels"
-    return el("div", el("h3", title), el("ol", *items))
+            document = judged.document["directions"][direction]
+            title = f"{document['anchor']} → {document['partner']}"
+            yield title, first & (judged.direction == direction), False
 
 
 def similarity(judged: JudgedPairs) -> Section:
-    """How similar partners are, and what a similarity is worth."""
-    known = np.isfinite(judged.similarity)
-    parts: list[Child] = []
+    """How similar partners are, and how often pairs of a similarity are right."""
+    known, drawing, calibration, found = np.isfinite(judged.similarity), None, None, None
     if known.any():
         edges = _edges(judged.similarity[known])
+        wrong = judged.judged & ~judged.right
         layers = {
-            name: (class_, np.histogram(judged.similarity[mask & known], edges)[0])
-            for name, class_, mask in (
+            name: (colour, np.histogram(judged.similarity[mask & known], edges)[0])
+            for name, colour, mask in (
                 ("right", "right", judged.right),
-                ("wrong", "wrong", judged.judged & ~judged.right),
+                ("wrong", "wrong", wrong),
                 ("not judged", "none", ~judged.judged),
             )
         }
-        drawn = histogram("similarity", "Similarity of all pairs", "similarity", "pairs",
-                          edges, layers)  # fmt: skip
-        parts.append(figure(drawn, "Similarity of anchor and partner as measured."))
-    first = judged.judged & (judged.rank == 0) & known
-    if not first.any():
-        unknown = "Calibration, the share of right pairs by similarity, needs labels to judge by."
-        return section("similarity", "Similarity", *parts, el("p", unknown, class_="warning"))
-    found = calibrate(judged.similarity[first], judged.right[first])
-    overall = float(judged.right[first].mean())
-    plot = calibration_plot("calibration", "Share of right pairs by similarity", found,
-                            overall, chance(judged.document))  # fmt: skip
-    parts += [
-        el("h3", "Calibration"),
-        figure(plot, "First partners in bins of about equal count: share of right pairs, at the "
-               "bin's median similarity. Vertical: binomial interval of 95 % (Wilson). "
-               "Horizontal: extent of the bin."),
-        el("p", "For evaluation only. Pairs of one subject are not independent, so true intervals "
-           "are wider."),
-        None if np.isnan(found.order) else el(
-            "p", "A right pair is more similar than a wrong one in ", el("b", percent(found.order)),
-            " of all such couples. At 50 % similarity would not tell them apart, and weights made "
-            "of it would not either."),
-        table("Share of right pairs by similarity",
-              ("similarity", "pairs", "right", "share right", "95 % interval"),
-              _calibration_rows(found)),
-    ]  # fmt: skip
-    return section("similarity", "Similarity", *parts)
-
-
-def _calibration_rows(found: Calibration) -> list[tuple[str, ...]]:
-    return [
-        (f"{decimal(found.low[i])} to {decimal(found.high[i])}", count(found.n[i]),
-         count(found.n_right[i]), percent(found.share[i]),
-         f"{100 * found.lower[i]:.1f}–{100 * found.upper[i]:.1f} %")
-        for i in range(len(found.n))
-    ]  # fmt: skip
+        title = "Similarity of all pairs"
+        drawing = histogram("similarity", title, "similarity", "pairs", edges, layers)
+    first = judged.first & known
+    if first.any():
+        found = calibrate(judged.similarity[first], judged.right[first])
+        overall = float(judged.right[first].mean())
+        calibration = calibration_plot(
+            "calibration",
+            "Share of right pairs by similarity",
+            found,
+            overall,
+            chance(judged.document),
+        )
+    data = {"drawing": drawing, "calibration": calibration, "found": found}
+    return Section("similarity", "Similarity", data)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Edges of bins over all values; one bin where they do not differ."""
+    """Edges of equal bins over all values; of one bin if the values do not differ."""
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-6:
         return np.array([low - 5e-4, high + 5e-4])
-    return np.histogram_bin_edges(np.array([low, high]), BINS)
+    return np.linspace(low, high, BINS + 1)
+
+
+def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Section:
+    """How evenly partners are used, and which are used most, with their labels or without."""
+    document = judged.document
+    uses = np.bincount(judged.partner, minlength=len(samples))
+    falling = -np.sort(-uses[uses > 0])
+    top = [int(one) for one in np.argsort(-uses, kind="stable")[:MAX_ENTRIES] if uses[one]]
+    facts = samples.facts(top)
+    partners = [
+        {
+            "sample": facts[one],
+            "source": samples.ids[samples.source[one]],
+            "label": samples.label[one] if labels else "",
+            "uses": uses[one],
+            "share": share(judged.right[(judged.partner == one) & judged.judged]),
+        }
+        for one in top
+    ]
+    names, edges, counts = _use_bins(document["reuse"]["histogram"])
+    layers = {"candidates": ("none", counts)}
+    title, axes = "How often candidates are used", ("times used as a partner", "candidates")
+    data = {
+        "reuse": document["reuse"],
+        "n_half": int(np.searchsorted(np.cumsum(falling), len(judged) / 2)) + 1 if top else 0,
+        "n_alone": sum(one.get("n_without_partner", 0) for one in document["directions"]),
+        "drawing": histogram("reuse", title, *axes, edges, layers, names),
+        "partners": partners,
+    }
+    return Section("hubness", "Hubness", data)
+
+
+def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, np.ndarray]:
+    """Ticks, edges and counts of bins 0, 1, 2, ..., and ever wider from `SINGLE_USES` on."""
+    uses = np.array([int(one) for one in found], dtype=np.int64)
+    most = int(uses.max(initial=0))
+    limits = list(range(min(most + 1, SINGLE_USES) + 1))
+    while limits[-1] <= most:
+        limits.append(limits[-1] * WIDER)
+    counts, _ = np.histogram(uses, limits, weights=np.array(list(found.values())))
+    names = {
+        i + 0.5: f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
+        for i, (low, high) in enumerate(pairwise(limits))
+    }
+    return names, np.arange(len(limits), dtype=np.float64), counts.astype(np.int64)
 
 
 def subjects_and_classes(samples: Samples, judged: JudgedPairs) -> Section:
-    """Who takes part in the pairs, by class and by subject."""
-    head = ("samples", "anchors", "used as partner", "times used", "right", "accuracy")
-
-    def rows(names: np.ndarray) -> list[tuple[str, ...]]:
-        return [
-            (name, count(n), count(anchors), f"{count(used)} ({percent(used / n)})", count(uses),
-             count(right) if of else "–", percent(right / of if of else None))
-            for name, (n, anchors, used, uses, of, right) in coverage(names, judged)
-        ]  # fmt: skip
-
+    """How classes and subjects take part in the pairs."""
     source = np.array([f"{one}: " for one in samples.ids], dtype=object)[samples.source]
     subject = np.where(samples.subject != "", source + samples.subject, "")
-    parts = []
-    for title, names in (("Per class", samples.label), ("Per subject", subject)):
-        found = rows(names)
-        name = title.removeprefix("Per ")
-        parts.append(
-            table(f"{title}: anchors and partners", (name, *head), found)
-            if found
-            else el("p", f"{title}: not known.")
-        )
-    return section("coverage", "Coverage", *parts)
+    names = {"class": samples.label, "subject": subject}
+    groups = {kind: coverage(one, judged) for kind, one in names.items()}
+    return Section("coverage", "Coverage", {"groups": groups})
+
+
+def weights(bound: BoundDataset, judged: JudgedPairs) -> Section:
+    """How strongly pairs count in the loss."""
+    known = pseudo_rows(bound)["weight"].to_numpy().astype(np.float64)
+    edges, finite = _edges(known), np.isfinite(judged.weight)
+    layers = {"rows": ("none", np.histogram(known, edges)[0])}
+    groups = {
+        "all": known,
+        "right": judged.weight[judged.right & finite],
+        "wrong": judged.weight[judged.judged & ~judged.right & finite],
+    }
+    statistics = (len, np.min, np.median, np.mean, np.max)
+    data = {
+        "rules": dict.fromkeys(one.weight_rule for one in bound.info.binder),
+        "shared_by_partners": max(one.top_k for one in bound.info.binder) > 1,
+        "n_effective": known.sum() ** 2 / max(float((known**2).sum()), 1e-300),
+        "n_rows": len(known),
+        "drawing": histogram(
+            "weights", "Weights of pseudo-paired rows", "weight", "rows", edges, layers
+        ),
+        "groups": [
+            (name, *(f(one) for f in statistics)) for name, one in groups.items() if len(one)
+        ],
+    }
+    return Section("weights", "Weights", data)

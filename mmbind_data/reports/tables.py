@@ -1,4 +1,4 @@
-"""The figures of the report: what was paired, seen with labels, as columns of numbers."""
+"""Data of the report on a bound store: samples, and pairs with their labels, as columns."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mmbind_data.errors import IntegrityError
-from mmbind_data.io.locations import parquet_location
+from mmbind_data.reports.html import DOING
 from mmbind_data.store.bound import EVALUATION, BoundDataset
-from mmbind_data.store.dataset import Dataset
+from mmbind_data.store.dataset import Dataset, read_table
+
+MAX_CLASSES = 30
+OTHER = "all other labels"
+# Columns of a table of samples that stores may lack.
+OPTIONAL = "subject session trial placement environment raw_file raw_start raw_end t_start t_end"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,14 @@ class Samples:
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def facts(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Rows of the sample tables, by number; each table is read once."""
+        """Rows of the sample tables, by number; None for columns that a table lacks."""
         chosen = np.unique(np.asarray(numbers, dtype=np.int64))
         facts: dict[int, dict[str, Any]] = {}
         for code in np.unique(self.source[chosen]):
             mine = chosen[self.source[chosen] == code]
             rows = self.stores[code].samples().take(self.row[mine]).to_pylist()
-            facts |= dict(zip(mine.tolist(), rows, strict=True))
+            for number, row in zip(mine.tolist(), rows, strict=True):
+                facts[number] = dict.fromkeys(OPTIONAL.split()) | row
         return facts
 
 
@@ -99,14 +104,20 @@ class JudgedPairs:
     def __len__(self) -> int:
         return len(self.anchor)
 
+    @property
+    def first(self) -> np.ndarray:
+        """The judged pairs of anchors with their first partners: bool, shape (n,)."""
+        first: np.ndarray = self.judged & (self.rank == 0)
+        return first
+
 
 def read_samples(bound: BoundDataset) -> Samples:
-    """Open every source and read who did what in each sample.
+    """Open every source and read label and subject of each sample.
 
     Raises
     ------
     FormatError
-        A source is not where it was.
+        A source is missing.
     """
     ids = tuple(source.source_id for source in bound.info.sources)
     stores = tuple(bound.source(one) for one in ids)
@@ -128,88 +139,81 @@ def read_samples(bound: BoundDataset) -> Samples:
 
 
 def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
-    """Read what pairing was judged to be, and find each pair's row in the table of pairs.
+    """Read the evaluation of pairing, and find each pair's row in the table of pairs.
 
     Raises
     ------
     IntegrityError
         The evaluation is missing, or does not fit the sources.
     """
-    place = bound.path / EVALUATION
-    table = read_columns(place / "partners.parquet", None)
-    document = _read_document(place / "pairing.json")
-    n = len(table)
+    path = bound.path / EVALUATION
+    table = read_table(path / "partners.parquet")
+    document = _read_document(path / "pairing.json")
     sizes = [one["n_pairs"] for one in document["directions"]]
     anchor, partner = samples.find(table["anchor_uid"]), samples.find(table["partner_uid"])
-    if sum(sizes) != n or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
-        step = "Bind anew with mmbind bind."
+    if sum(sizes) != len(table) or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
         raise IntegrityError(
-            cannot="report",
-            problem="the evaluation does not fit the store",
-            at=place,
-            expected=f"{sum(sizes)} pairs of the sources' samples",
-            got=f"{n} pairs",
-            fix=step,
-        )
+            cannot=DOING, problem="the evaluation does not fit the store", at=path,
+            expected=f"{sum(sizes)} pairs of the sources' samples", got=f"{len(table)} pairs",
+            fix="Bind anew with mmbind bind.",
+        )  # fmt: skip
     direction = np.repeat(np.arange(len(sizes)), sizes)
     comparable = np.array([bool(one["confusion"]) for one in document["directions"]])
     known = pc.and_(table["anchor_label"].is_valid(), table["partner_label"].is_valid())
     judged = known.to_numpy() & comparable[direction]
     equal = pc.equal(table["anchor_label"], table["partner_label"]).fill_null(False).to_numpy()
-    hop, rank = _numbers(table, "hop"), _numbers(table, "rank")
-    hop = (
-        hop + len(bound.info.shared) - 1 - hop.max(initial=0)
-    )  # inputs may bring hops of their own
-    row, measured, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
-    if "similarity" in table.column_names:  # that of this binding, not of a chain of several
-        measured = table["similarity"].to_numpy()
+    hop, rank = _integers(table, "hop"), _integers(table, "rank")
+    hop += len(bound.info.shared) - 1 - hop.max(initial=0)  # inputs may bring hops of their own
+    row, similarity, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
+    if "similarity" in table.column_names:  # of this binding, not of a chain of several
+        similarity = table["similarity"].to_numpy()
     return JudgedPairs(
-        document=document, hop=hop, rank=rank, direction=direction, anchor=anchor, partner=partner,
-        row=row, similarity=measured, weight=weight, judged=judged, right=judged & equal,
+        document, hop, rank, direction, anchor, partner, row, similarity, weight, judged,
+        judged & equal,
     )  # fmt: skip
 
 
 def _rows_of_pairs(
     bound: BoundDataset, samples: Samples, hop: np.ndarray, anchor: np.ndarray, rank: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, similarity and weight of each pair in the table of pairs; -1, NaN where there is none.
+    """Row, similarity and weight of each pair in the table of pairs; -1 and NaN if there is none.
 
-    A binding, an anchor and a rank name a row; should several bear the name, their order counts.
+    Hop, anchor and rank identify a row; if several rows share all three, their order counts.
     """
-    names = ["row", "kind", "anchor_uid", "hop", "rank", "similarity", "weight"]
-    table = bound.pairs().select(names)
-    bound_kinds = pa.array(["pseudo", "mean"])
-    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), bound_kinds))
-    theirs = (_numbers(table, "hop"), samples.find(table["anchor_uid"]), _numbers(table, "rank"))
-    sizes = [max(int(b.max(initial=0)), int(own.max(initial=0))) + 1
-             for b, own in zip(theirs, (hop, anchor, rank), strict=True)]  # fmt: skip
-    have, want = (
-        _classes_of_judged(np.ravel_multi_index(one, sizes))
-        for one in (theirs, (hop, anchor, rank))
-    )
+    table = pseudo_rows(bound)
+    stored = _integers(table, "hop"), samples.find(table["anchor_uid"]), _integers(table, "rank")
+    given = hop, anchor, rank
+    shape = [
+        max(int(one.max(initial=0)), int(other.max(initial=0))) + 1
+        for one, other in zip(stored, given, strict=True)
+    ]
+    have, want = (_distinct(np.ravel_multi_index(keys, shape)) for keys in (stored, given))
     order = np.argsort(have)
     place = order[np.searchsorted(have, want, sorter=order).clip(max=len(have) - 1)]
-    there = have[place] == want
-    similarity = table["similarity"].to_numpy()[place]
-    weight = table["weight"].to_numpy()[place]
-    return (
-        np.where(there, table["row"].to_numpy()[place], -1),
-        np.where(there, similarity, np.nan).astype(np.float32),
-        np.where(there, weight, np.nan).astype(np.float32),
+    found = have[place] == want
+    similarity, weight = (
+        np.where(found, table[name].to_numpy()[place], np.nan).astype(np.float32)
+        for name in ("similarity", "weight")
     )
+    return np.where(found, table["row"].to_numpy()[place], -1), similarity, weight
 
 
-def _classes_of_judged(keys: np.ndarray) -> np.ndarray:
-    """Keys made unique by how often each has come before: int64, shape (n,)."""
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """Keys made distinct by how often each has occurred before: int64, shape (n,)."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    first = np.searchsorted(ordered, ordered)
     again = np.empty(len(keys), dtype=np.int64)
-    again[order] = np.arange(len(keys)) - first
+    again[order] = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
     return keys + again * (int(keys.max(initial=0)) + 1)
 
 
-def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int]]]:
+def pseudo_rows(bound: BoundDataset) -> pa.Table:
+    """The rows of the table of pairs that binding made."""
+    kinds = bound.pairs()["kind"].cast(pa.string())
+    return bound.pairs().filter(pc.is_in(kinds, pa.array(["pseudo", "mean"])))
+
+
+def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[Any, ...]]:
     """How a class, or a subject, takes part in the pairs.
 
     Parameters
@@ -220,12 +224,11 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int
 
     Returns
     -------
-    list of (name, numbers)
-        In the order of first appearance. Numbers: samples; of these anchors with a partner; used
-        as a partner; times used; first pairs judged; of these right.
+    list of tuple
+        In the order of first appearance: name; samples; of these anchors with a partner; used as a
+        partner; times used; first pairs judged; of these right.
     """
-    n = len(names)
-    first = judged.judged & (judged.rank == 0)
+    n, first = len(names), judged.first
     uses = np.bincount(judged.partner, minlength=n)
     columns = [
         np.ones(n, dtype=np.int64),
@@ -236,12 +239,8 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[str, list[int
         np.bincount(judged.anchor[first & judged.right], minlength=n),
     ]
     known, begin, group = np.unique(names.astype(str), return_index=True, return_inverse=True)
-    sums = [np.bincount(group, weights=one, minlength=len(known)) for one in columns]
-    return [
-        (str(known[one]), [int(column[one]) for column in sums])
-        for one in np.argsort(begin)
-        if known[one]
-    ]
+    sums = [np.bincount(group, weights=one, minlength=len(known)).astype(int) for one in columns]
+    return [(str(known[i]), *(one[i] for one in sums)) for i in np.argsort(begin) if known[i]]
 
 
 def label_pairs(
@@ -266,40 +265,67 @@ def label_pairs(
     return found
 
 
+def fold_classes(
+    confusion: Mapping[str, Mapping[str, int]], order: Sequence[str]
+) -> tuple[list[str], list[str], np.ndarray]:
+    """Make a confusion a matrix of at most `MAX_CLASSES` + 1 rows and columns.
+
+    Parameters
+    ----------
+    confusion : mapping of anchor's label to (partner's label to count)
+    order : sequence of str
+        All labels. If there are too many, those with the most wrong pairs stay, and the others are
+        added up.
+
+    Returns
+    -------
+    rows, columns : list of str
+    counts : ndarray, shape (rows, columns), int64
+    """
+    rows, columns = set(confusion), {label for inner in confusion.values() for label in inner}
+    if rows & columns:  # labels of one kind: they agree on the diagonal
+        rows = columns = rows | columns
+    wrong = dict.fromkeys(order, 0)
+    for label, inner in confusion.items():
+        for to, n in inner.items():
+            if to != label:
+                wrong[label] += n
+                wrong[to] += n
+
+    def fold(labels: set[str]) -> tuple[list[str], dict[str, int]]:
+        ordered = [one for one in order if one in labels]
+        kept = set(sorted(ordered, key=lambda one: -wrong[one])[:MAX_CLASSES])
+        names = [one for one in ordered if one in kept]
+        names += [OTHER] if len(names) < len(ordered) else []
+        place = {one: i for i, one in enumerate(names)}
+        return names, {one: place.get(one, len(names) - 1) for one in ordered}
+
+    row_names, row_of = fold(rows)
+    column_names, column_of = fold(columns)
+    counts = np.zeros((len(row_names), len(column_names)), dtype=np.int64)
+    for label, inner in confusion.items():
+        for to, n in inner.items():
+            counts[row_of[label], column_of[to]] += n
+    return row_names, column_names, counts
+
+
 def share(flags: np.ndarray) -> float | None:
     """Mean of flags; None where there are none."""
     return float(flags.mean()) if len(flags) else None
-
-
-def read_columns(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    """Some columns of a Parquet file, or all.
-
-    Raises
-    ------
-    IntegrityError
-        The file is missing or broken.
-    """
-    try:
-        return pq.read_table(parquet_location(path), columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, "a Parquet table", error) from error
 
 
 def _read_document(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a JSON document", error) from error
+        raise IntegrityError(
+            cannot=DOING, problem="unreadable evaluation", at=path, expected="a JSON document",
+            got=error,
+        ) from error  # fmt: skip
 
 
-def _unreadable(path: Path, expected: str, error: Exception) -> IntegrityError:
-    return IntegrityError(
-        cannot="report", problem="unreadable evaluation", at=path, expected=expected, got=str(error)
-    )
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """A column of whole numbers, int64; zeros where stores of an older binder lack it."""
+def _integers(table: pa.Table, name: str) -> np.ndarray:
+    """A column as int64; zeros if a store of an older version lacks it."""
     if name not in table.column_names:
         return np.zeros(len(table), dtype=np.int64)
-    return np.asarray(table[name].to_numpy(), dtype=np.int64)
+    return np.array(table[name].to_numpy(), dtype=np.int64)

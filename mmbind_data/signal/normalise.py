@@ -1,4 +1,4 @@
-"""Put samples of one modality on a common scale: centre skeletons, standardise channels. Pure.
+"""Bring samples of one modality to a common scale: centre skeletons, standardise channels. Pure.
 
 Letters: n samples, T frames, J joints, C channels.
 """
@@ -6,15 +6,16 @@ Letters: n samples, T frames, J joints, C channels.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from mmbind_data.spec.descriptor import Modality, Model
 
 Recentre = Literal["frame", "first", "none"]
+Array = TypeVar("Array")
 
-# Last axes whose places have a scale of their own each; pixels and packets share one.
+# Last axes along which each entry has a scale of its own; pixels and packets share one.
 CHANNEL_AXES = frozenset({"channel", "coordinate"})
 MIN_STD = 1e-6
 
@@ -26,33 +27,41 @@ class Statistics(Model):
     std: tuple[float, ...]
 
 
-def centre(values: np.ndarray, modality: Modality, recentre: Recentre = "first") -> np.ndarray:
-    """Skeletons relative to their root joint, without one to the mean joint; other kinds unchanged.
+def centre(values: Array, modality: Modality, recentre: Recentre = "first") -> Array:
+    """Skeletons relative to their root joint, or to the mean joint; other kinds unchanged.
 
-    Where a person stood is a matter of the camera.
+    Where a person stood depends on the camera.
 
     Parameters
     ----------
-    values : ndarray, shape (n, T, J, 3), metres, or (n, T, J, 2), pixels, or (n, ...)
+    values : ndarray or torch.Tensor, shape (n, T, J, 3), metres, (n, T, J, 2), pixels, or (n, ...)
     modality : Modality
         Names the root joint, if it has one.
     recentre : {"frame", "first", "none"}
         The root of each frame, or of the first frame, which keeps the path of the body.
+
+    Returns
+    -------
+    ndarray or torch.Tensor, same shape
     """
     if modality.kind != "skeleton" or recentre == "none":
         return values
-    frames = slice(None) if recentre == "frame" else slice(0, 1)
+    body: Any = values
+    frames = body if recentre == "frame" else body[:, :1]
     if modality.root is None:
-        return np.asarray(values - values[:, frames].mean(axis=2, keepdims=True))
-    root = (modality.axes[1].names or ()).index(modality.root)
-    return np.asarray(values - values[:, frames, root : root + 1])
+        origin = frames.mean(axis=2, keepdims=True)
+    else:
+        root = (modality.axes[1].names or ()).index(modality.root)
+        origin = frames[:, :, root : root + 1]
+    centred: Array = body - origin
+    return centred
 
 
 def channel_statistics(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
-    """Statistics over the given samples.
+    """Mean and standard deviation of the given samples.
 
-    Absent rows (NaN), background pixels and the padding of point clouds (NaN) are left out; class
-    numbers have none: mean 0, deviation 1.
+    Absent rows (NaN), background pixels and the padding of point clouds (NaN) are left out. Class
+    numbers get mean 0 and deviation 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where things lie inside a store, and how to read them."""
+"""Open a converted dataset and read its samples; the paths of arrays and tables in a store."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SAMPLES = "meta/samples.parquet"
 RAW_FILES = "meta/raw_files.parquet"
 DESCRIPTOR = "meta/descriptor.json"
 PROVENANCE = "meta/provenance.json"
+READ = "read a store"
 CODED_COLUMNS = ("label", "subject", "placement", "environment")
-# Rows read at one go when only some of them are wanted: bounds memory for large samples.
-READ_BYTES = 64 << 20
-GAP_BYTES = 1 << 20  # between wanted rows: reading it takes as long as another read does
+READ_BYTES = 64 << 20  # read together if only some rows are wanted: bounds memory for large samples
+GAP_BYTES = 1 << 20  # between wanted rows: reading it takes as long as a second read
 
-# row numbers in the order wanted; None stands for all
+# row numbers in the wanted order; None is all rows
 RowNumbers = np.ndarray | Sequence[int] | slice | None
 
 
@@ -54,16 +54,25 @@ def point_paths(modality: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A converted dataset, opened lazily: nothing but attributes is read until asked for.
+    """A converted dataset, made by `open_dataset`: values are read from disk when they are needed.
 
-    The table of samples is read once and kept as long as the object; `dataclasses.replace` and
-    pickling give one that has not read it.
+    The table of samples is read once and kept with the object.
 
     Attributes
     ----------
     path : Path
     info : DatasetInfo
-        What the root's attributes say: modalities, labels, subjects, licence, digest.
+        The attributes of the store: modalities, labels, subjects, licence, digest.
+
+    Examples
+    --------
+    >>> dataset = open_dataset("utd-mhad.zarr")  # doctest: +SKIP
+    >>> len(dataset), list(dataset.info.modalities)  # doctest: +SKIP
+    (861, ['acc', 'gyro', 'skeleton'])
+    >>> dataset.load("acc", [0, 5]).shape  # samples, time, channel  # doctest: +SKIP
+    (2, 120, 3)
+    >>> dataset.names("label")[dataset.column("label")[0]]  # doctest: +SKIP
+    'swipe left'
     """
 
     path: Path
@@ -79,7 +88,7 @@ class Dataset:
         ----------
         modality : str
         rows : row numbers, slice or None
-            Rows in the order wanted, 0 to n_samples - 1; None reads all.
+            Rows in the wanted order, 0 to n_samples - 1; None reads all.
 
         Returns
         -------
@@ -96,14 +105,8 @@ class Dataset:
             A row that the store does not have, or a mask instead of rows.
         """
         if self.info.modalities[self._known(modality)].ragged:
-            raise FormatError(
-                cannot=f"read {modality} as one array",
-                problem="point cloud",
-                at=self.path,
-                expected="a fixed shape",
-                got="points whose number differs by frame",
-                fix="Use load_points.",
-            )
+            cannot, got = f"read {modality} as one array", "points whose number differs by frame"
+            raise self._wrong_shape(cannot, "a fixed shape", got, "Use load_points.")
         array = self._array(data_path(modality))
         if rows is None or isinstance(rows, slice):
             start, stop, step = (rows or slice(None)).indices(len(self))
@@ -119,12 +122,12 @@ class Dataset:
     def blocks(
         self, modality: str, rows: np.ndarray | Sequence[int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Read samples of one modality a few at a time, about `READ_BYTES` of them at most.
+        """Read samples of one modality in blocks of about `READ_BYTES` at most.
 
         Yields
         ------
         places : ndarray of int, shape (k,)
-            Where in ``rows`` these samples stand; each place comes once, in any order.
+            Positions of these samples in ``rows``; each position occurs once, in any order.
         values : ndarray, shape (k, *info.modalities[modality].shape), float32
         """
         array, rows = self._array(data_path(self._known(modality))), self._row_numbers(rows)
@@ -142,22 +145,17 @@ class Dataset:
 
         Parameters and errors are those of `load`; a row without the modality has no points.
         """
-        if not self.info.modalities[self._known(modality)].ragged:
-            raise FormatError(
-                cannot=f"read {modality} as points",
-                problem="an array of fixed shape",
-                at=self.path,
-                expected="a point cloud",
-                got=self.info.modalities[modality].kind,
-                fix="Use load.",
-            )
+        described = self.info.modalities[self._known(modality)]
+        if not described.ragged:
+            cannot = f"read {modality} as points"
+            raise self._wrong_shape(cannot, "a point cloud", described.kind, "Use load.")
         values, _, frames = (self._array(path) for path in point_paths(modality))
         if rows is None or isinstance(rows, slice):
             rows = np.arange(*(rows or slice(None)).indices(len(self)))
         rows = self._row_numbers(rows)
         edges = self.point_edges(modality)
         parts = [np.empty((0, values.shape[1]), dtype=np.float32)]
-        # neighbouring rows are read at one go
+        # adjacent rows are read together
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
             if len(run) and edges[run[-1] + 1] > edges[run[0]]:
                 parts.append(self._read(values, int(edges[run[0]]), int(edges[run[-1] + 1])))
@@ -168,7 +166,7 @@ class Dataset:
         return RaggedPoints(np.concatenate(parts), chosen)
 
     def n_points(self, modality: str) -> int:
-        """Points of all samples of a point cloud."""
+        """Number of points in all samples of a point cloud."""
         return int(self._array(point_paths(self._known(modality))[0]).shape[0])
 
     def point_edges(self, modality: str) -> np.ndarray:
@@ -176,7 +174,7 @@ class Dataset:
         return self._read(self._array(point_paths(self._known(modality))[1]), 0, len(self) + 1)
 
     def present(self, modality: str) -> np.ndarray:
-        """Which samples carry the modality: bool, shape (n_samples,)."""
+        """Which samples have the modality: bool, shape (n_samples,)."""
         return self._read(self._array(valid_path(self._known(modality))), 0, len(self))
 
     def column(self, name: str) -> np.ndarray:
@@ -212,15 +210,22 @@ class Dataset:
 
     def _known(self, modality: str) -> str:
         if modality not in self.info.modalities:
+            expected = f"one of {', '.join(self.info.modalities)}"
             raise FormatError(
                 cannot=f"read {modality}",
                 problem="no such modality",
                 at=self.path,
-                expected=f"one of {', '.join(self.info.modalities)}",
+                expected=expected,
                 got=repr(modality),
                 fix=suggest(modality, self.info.modalities),
             )
         return modality
+
+    def _wrong_shape(self, cannot: str, expected: str, got: str, fix: str) -> FormatError:
+        what = "a modality of another shape"
+        return FormatError(
+            cannot=cannot, problem=what, at=self.path, expected=expected, got=got, fix=fix
+        )
 
     def _row_numbers(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         rows = np.asarray(rows)
@@ -238,59 +243,47 @@ class Dataset:
         except KeyError:
             array = None
         if not isinstance(array, zarr.Array):
+            at = f"{self.path}/{path}"
             raise FormatError(
-                cannot="read a store",
-                problem="array missing",
-                at=f"{self.path}/{path}",
-                expected="an array",
-                got="none",
+                cannot=READ, problem="array missing", at=at, expected="an array", got="none"
             )
         return array
 
     def _read(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
-        # A deleted or emptied shard would read as the fill value: look at the files first.
+        # zarr reads a shard that was deleted or emptied as fill values: check the files first
         shard = (array.shards or array.chunks)[0]
         for index in range(start // shard, -(-stop // shard)):
             place = self.path / array.path / "c" / "/".join([str(index)] + ["0"] * (array.ndim - 1))
             if not place.is_file() or not place.stat().st_size:
-                raise IntegrityError(
-                    cannot="read a store",
-                    problem="a file is missing",
-                    at=place,
-                    expected="a shard",
-                    got="nothing",
-                )
+                raise _damaged("a file is missing", place, "a shard", "nothing")
         try:
             return np.asarray(array[start:stop])
         except (RuntimeError, ValueError, OSError) as error:
-            raise IntegrityError(
-                cannot="read a store",
-                problem="damaged data",
-                at=f"{self.path}/{array.path} rows {start}-{stop}",
-                expected="intact chunks",
-                got=str(error).partition(". ")[0],
-                fix="Convert the raw data again.",
-            ) from error
+            at, got = f"{self.path}/{array.path} rows {start}-{stop}", str(error).partition(". ")[0]
+            fix = "Convert the raw data again."
+            raise _damaged("damaged data", at, "intact chunks", got, fix) from error
 
 
 def open_dataset(path: str | Path) -> Dataset:
-    """Open a converted store.
+    """Open a converted store; see `Dataset` for an example.
+
+    Parameters
+    ----------
+    path : path
+        A folder, or an address ``s3://bucket/prefix``.
 
     Raises
     ------
     FormatError
-        Nothing there, or it is not a converted store.
+        There is no store, or it is not a converted one.
     """
     path = locate(path)
     info = read_info(path)
     if isinstance(info, BoundInfo):
+        what, fix = "wrong kind of store", "Give the output of mmbind convert or mmbind partition."
+        cannot, expected = "open a converted store", DATASET_SPEC
         raise FormatError(
-            cannot="open a converted store",
-            problem="wrong kind of store",
-            at=path,
-            expected=DATASET_SPEC,
-            got=BOUND_SPEC,
-            fix="Give the output of mmbind convert or mmbind partition.",
+            cannot=cannot, problem=what, at=path, expected=expected, got=BOUND_SPEC, fix=fix
         )
     return Dataset(path, info)
 
@@ -301,26 +294,18 @@ def read_table(path: Path) -> pa.Table:
     Raises
     ------
     IntegrityError
-        It is missing or broken.
+        The file is missing or broken.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise IntegrityError(
-            cannot="read a store",
-            problem="table missing",
-            at=path,
-            expected="a Parquet file",
-            got="no such file",
-        )
+        raise _damaged("table missing", path, "a Parquet file", "no such file")
     try:
         return pq.read_table(parquet_location(path))
     except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            cannot="read a store",
-            problem="unreadable table",
-            at=path,
-            expected="a Parquet file",
-            got=str(error),
-        ) from error
+        raise _damaged("unreadable table", path, "a Parquet file", error) from error
+
+
+def _damaged(problem: str, at: object, expected: str, got: object, fix: str = "") -> IntegrityError:
+    return IntegrityError(cannot=READ, problem=problem, at=at, expected=expected, got=got, fix=fix)

@@ -1,6 +1,6 @@
-"""What two stores hold that differs: samples and values, or rows, partners and weights.
+"""Differences between two stores: of samples and values, or of rows, partners and weights.
 
-Chunks, row numbers, paths and modes do not count: only what a training would see.
+Chunks, row numbers, paths and modes are not compared: only the content that a training would see.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from mmbind_data.errors import FormatError
 from mmbind_data.signal.point_clouds import RaggedPoints
-from mmbind_data.spec.store import BOUND_SPEC, DATASET_SPEC
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import READ_BYTES, Dataset
 
-# a training row is named by what it is about and by the binding that made it
+# a training row is identified by its anchor and by the binding that made it
 ROW_NAME = ("kind", "anchor_uid", "shared", "hop", "rank")
 ROW_VALUES = ("similarity", "weight", "split")
 BOUND_FACTS = ("shared", "modalities", "binder")
@@ -29,7 +28,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """One kind of difference: where, what, and what either store has there."""
+    """One kind of difference: where, what, and the content of either store."""
 
     where: str
     what: str
@@ -48,34 +47,32 @@ def diff(a: str | Path, b: str | Path) -> list[Difference]:
     Returns
     -------
     list of Difference
-        Empty where both hold the same.
+        Empty if both have the same content.
 
     Raises
     ------
     FormatError
-        No store there, or stores of different kinds.
+        No store, or stores of different kinds.
+
+    Examples
+    --------
+    >>> diff("utd-mhad.zarr", "partition.zarr")  # doctest: +SKIP
+    [Difference(where='modalities', what='modalities in A only', a='1: gyro', b='0')]
     """
     first, second = open_store(a), open_store(b)
     if isinstance(first, BoundDataset) and isinstance(second, BoundDataset):
         return list(_compare_bound(first, second))
     if isinstance(first, Dataset) and isinstance(second, Dataset):
         return list(_compare_stores(first, second))
-    names = [
-        BOUND_SPEC if isinstance(one, BoundDataset) else DATASET_SPEC for one in (first, second)
-    ]
-    raise FormatError(
-        cannot="compare stores",
-        problem="stores of different kinds",
-        at=f"{a} and {b}",
-        expected=names[0],
-        got=names[1],
-    )
+    cannot, what, at = "compare stores", "stores of different kinds", f"{a} and {b}"
+    expected, got = first.info.spec, second.info.spec
+    raise FormatError(cannot=cannot, problem=what, at=at, expected=expected, got=got)
 
 
 def logical_rows(table: pa.Table, modalities: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
-    """Rows of a table of pairs by their name; values are what a training would see.
+    """Rows of a table of pairs by their name; the values are those that a training would see.
 
-    A name that several rows bear gets a number.
+    The names of rows that share one are numbered.
     """
     names = list(zip(*(table[name].to_pylist() for name in ROW_NAME), strict=True))
     columns = [*ROW_VALUES, *(f"{name}.uid" for name in modalities)]
@@ -100,13 +97,11 @@ def _compare_facts(a: Any, b: Any, names: tuple[str, ...]) -> Iterator[Differenc
 def _compare_names(
     where: str, what: str, a: Mapping[Any, Any], b: Mapping[Any, Any]
 ) -> Iterator[Difference]:
-    """What only one of them has."""
-    for own, other, turn in ((a, b, True), (b, a, False)):
-        alone = [name for name in own if name not in other]
-        if alone:
-            told = f"{len(alone)}: {_examples(alone)}"
-            yield Difference(where, f"{what} in {'A' if turn else 'B'} only",
-                             told if turn else "0", "0" if turn else told)  # fmt: skip
+    """Names that only one of them has."""
+    if alone := [name for name in a if name not in b]:
+        yield Difference(where, f"{what} in A only", f"{len(alone)}: {_examples(alone)}", "0")
+    if alone := [name for name in b if name not in a]:
+        yield Difference(where, f"{what} in B only", "0", f"{len(alone)}: {_examples(alone)}")
 
 
 def _compare_bound(a: BoundDataset, b: BoundDataset) -> Iterator[Difference]:
@@ -116,9 +111,9 @@ def _compare_bound(a: BoundDataset, b: BoundDataset) -> Iterator[Difference]:
     ]
     yield from _compare_names("sources", "sources", *sources)
     for name in sources[0].keys() & sources[1].keys():
+        digests = [one[name][:12] for one in sources]
         if sources[0][name] != sources[1][name]:
-            yield Difference(f"sources {name}", "content digest differs", sources[0][name][:12],
-                             sources[1][name][:12])  # fmt: skip
+            yield Difference(f"sources {name}", "content digest differs", *digests)
     rows = [logical_rows(bound.pairs(), bound.info.modalities) for bound in (a, b)]
     yield from _compare_names("meta/pairs.parquet", "rows", *rows)
     common = [name for name in rows[0] if name in rows[1]]
@@ -128,8 +123,8 @@ def _compare_bound(a: BoundDataset, b: BoundDataset) -> Iterator[Difference]:
         if changed:
             first = changed[0]
             what = f"{len(changed)} rows differ, the first about {first[1]}"
-            yield Difference(f"meta/pairs.parquet {column}", what, str(rows[0][first].get(column)),
-                             str(rows[1][first].get(column)))  # fmt: skip
+            cells = [str(one[first].get(column)) for one in rows]
+            yield Difference(f"meta/pairs.parquet {column}", what, *cells)
 
 
 def _compare_stores(a: Dataset, b: Dataset) -> Iterator[Difference]:
@@ -141,7 +136,7 @@ def _compare_stores(a: Dataset, b: Dataset) -> Iterator[Difference]:
     common = [uid for uid in place[0] if uid in place[1]]
     rows = [np.array([one[uid] for uid in common], dtype=np.int64) for one in place]
     for column in (name for name in tables[0].column_names if name in tables[1].column_names):
-        if column == "row" or column == "label":  # codes of a store: label_text is compared
+        if column in ("row", "label"):  # codes of a store: label_text is compared
             continue
         values = [
             t[column].take(pa.array(r)).to_pylist() for t, r in zip(tables, rows, strict=True)
@@ -149,11 +144,10 @@ def _compare_stores(a: Dataset, b: Dataset) -> Iterator[Difference]:
         changed = [n for n, (one, other) in enumerate(zip(*values, strict=True)) if one != other]
         if changed:
             what = f"{len(changed)} samples differ, the first {common[changed[0]]}"
-            yield Difference(f"meta/samples.parquet {column}", what,
-                             *(str(one[changed[0]]) for one in values))  # fmt: skip
-    columns = [set(table.column_names) for table in tables]
-    yield from _compare_names("meta/samples.parquet", "columns",
-                              *(dict.fromkeys(sorted(one)) for one in columns))  # fmt: skip
+            cells = [str(one[changed[0]]) for one in values]
+            yield Difference(f"meta/samples.parquet {column}", what, *cells)
+    columns = [dict.fromkeys(sorted(table.column_names)) for table in tables]
+    yield from _compare_names("meta/samples.parquet", "columns", *columns)
     for name in (one for one in a.info.modalities if one in b.info.modalities):
         yield from _compare_modality(a, b, name, common, rows)
 
@@ -164,15 +158,15 @@ def _compare_modality(
     where = f"modalities/{name}"
     kinds = [store.info.modalities[name] for store in (a, b)]
     if kinds[0] != kinds[1]:
-        yield Difference(where, "description differs", _short(kinds[0].model_dump(mode="json")),
-                         _short(kinds[1].model_dump(mode="json")))  # fmt: skip
+        described = [_short(kind.model_dump(mode="json")) for kind in kinds]
+        yield Difference(where, "description differs", *described)
         return
     present = [store.present(name)[chosen] for store, chosen in zip((a, b), rows, strict=True)]
     changed = np.flatnonzero(present[0] != present[1])
     if len(changed):
         what = f"{len(changed)} samples, the first {common[changed[0]]}"
-        told = ["there" if one[changed[0]] else "absent" for one in present]
-        yield Difference(f"{where}/valid", what, *told)
+        states = ["there" if mask[changed[0]] else "absent" for mask in present]
+        yield Difference(f"{where}/valid", what, *states)
     both = np.flatnonzero(present[0] & present[1])
     step = max(1, READ_BYTES // (4 * int(np.prod(kinds[0].shape))))
     n, first = 0, -1
@@ -182,8 +176,7 @@ def _compare_modality(
             n, first = n + 1, place if first < 0 else first
     if n:
         what = f"values of {n} samples differ, the first {common[first]}"
-        yield Difference(f"{where}/data", what,
-                         f"row {rows[0][first]}", f"row {rows[1][first]}")  # fmt: skip
+        yield Difference(f"{where}/data", what, *(f"row {chosen[first]}" for chosen in rows))
 
 
 def _unequal(a: Dataset, b: Dataset, name: str, rows: list[np.ndarray]) -> np.ndarray:

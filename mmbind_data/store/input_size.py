@@ -1,6 +1,6 @@
-"""Make large samples smaller while they are read: fewer frames, points and pixels.
+"""Reduce large samples while they are read: fewer frames, points and pixels.
 
-Nothing is drawn at random: the same stored sample always gives the same input.
+The reduction is deterministic: the same stored sample always gives the same input.
 
 Letters: n samples, T frames, P points, H x W pixels, C channels.
 """
@@ -18,7 +18,7 @@ from mmbind_data.spec.descriptor import Axis, Modality
 from mmbind_data.spec.store import InputBounds
 from mmbind_data.store.dataset import READ_BYTES, Dataset
 
-# one frame of these is so large that a sample cannot have them all
+# one frame of these kinds is so large that a network cannot take all of a sample
 FRAME_KINDS = frozenset({"depth_video", "point_cloud", "csi"})
 
 
@@ -49,7 +49,7 @@ def bounded_modality(modality: Modality, bounds: InputBounds) -> Modality:
 
 
 def load_reduced(store: Dataset, name: str, rows: np.ndarray, target: Modality) -> np.ndarray:
-    """Read samples in the shape in which they enter a network, a few at a time.
+    """Read samples in the shape in which they enter a network, in blocks that bound the memory.
 
     Parameters
     ----------
@@ -57,41 +57,39 @@ def load_reduced(store: Dataset, name: str, rows: np.ndarray, target: Modality) 
     name : str
     rows : ndarray of int, shape (n,)
     target : Modality
-        `bounded_modality`, maybe of another number of frames.
+        From `bounded_modality`, possibly with another number of frames.
 
     Returns
     -------
     ndarray, shape (n, *target.shape), float32
-        As stored where the shape is the same; point clouds padded with NaN.
+        As stored if the shape is the same; point clouds padded with NaN.
 
     Raises
     ------
     IntegrityError
-        A value is not finite although the store says that the modality is present.
+        A value is not finite although the store marks the modality as present.
     """
     result = np.empty((len(rows), *target.shape), dtype=np.float32)
-    own = store.info.modalities[name]
-    if own.ragged:
-        frames = picked_frames(own.shape[0], target.shape[0])
+    stored = store.info.modalities[name]
+    if stored.ragged:
+        frames = picked_frames(stored.shape[0], target.shape[0])
         for places, clouds in _clouds(store, name, rows):
             _check_finite(clouds.values, store, name)
             result[places] = clouds.padded(frames, target.shape[1])
         return result
     for places, values in store.blocks(name, rows):
         _check_finite(values, store, name)
-        result[places] = reduce_samples(values, own, target.shape)
+        result[places] = reduce_samples(values, stored, target.shape)
     return result
 
 
 def _check_finite(values: np.ndarray, store: Dataset, name: str) -> None:
     if not np.isfinite(values).all():
+        what, at = "values that are not finite", f"{store.path} modality {name}"
+        expected = "numbers where the store marks the modality as present"
+        fix = "Run mmbind validate --level values."
         raise IntegrityError(
-            cannot="train",
-            problem="values that are not finite",
-            at=f"{store.path} modality {name}",
-            expected="numbers where the store says that the modality is present",
-            got="NaN or infinity",
-            fix="Run mmbind validate --level values.",
+            cannot="train", problem=what, at=at, expected=expected, got="NaN or infinity", fix=fix
         )
 
 
@@ -123,7 +121,7 @@ def reduce_samples(values: np.ndarray, modality: Modality, shape: tuple[int, ...
 
 
 def _reduce(values: np.ndarray, modality: Modality, axis: int, height: int) -> np.ndarray:
-    """Make one pixel of each square; ``axis`` and the next one are height and width."""
+    """Reduce each square to one pixel; ``axis`` and the next one are height and width."""
     factor = values.shape[axis] // height
     width = values.shape[axis + 1] // factor
     lead, tail = values.shape[:axis], values.shape[axis + 2 :]
@@ -146,7 +144,7 @@ def _reduce(values: np.ndarray, modality: Modality, axis: int, height: int) -> n
 def _clouds(
     store: Dataset, name: str, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, RaggedPoints]]:
-    """Places in ``rows`` and their clouds, about `READ_BYTES` of points at a time."""
+    """Positions in ``rows`` and their clouds, about `READ_BYTES` of points at a time."""
     n_values = store.info.modalities[name].shape[-1]
     size = np.diff(store.point_edges(name))[rows] * n_values * 4
     part = (np.cumsum(size) - size) // READ_BYTES

@@ -20,6 +20,8 @@ FIXED_COLUMNS = (
 )  # fmt: skip
 KINDS = ("pseudo", "incomplete", "natural", "mean")
 PSEUDO, INCOMPLETE, NATURAL, MEAN = range(4)
+# of `PairTable`: arrays with a row for each of its rows
+COLUMNS = ("kind", "anchor", "hop", "similarity", "weight", "rank")
 STEP = "Check it with mmbind validate."
 
 
@@ -79,12 +81,8 @@ class PairTable:
 
     def take(self, chosen: np.ndarray) -> PairTable:
         """Keep some rows, given by number or mask."""
-        columns = ("kind", "anchor", "hop", "similarity", "weight", "rank")
-        return replace(
-            self,
-            given={name: one[chosen] for name, one in self.given.items()},
-            **{name: getattr(self, name)[chosen] for name in columns},
-        )
+        given = {name: references[chosen] for name, references in self.given.items()}
+        return replace(self, given=given, **{name: getattr(self, name)[chosen] for name in COLUMNS})
 
     def carries(self, name: str) -> np.ndarray:
         """Which rows have a modality, or (``label``) an anchor with a label: bool, shape (n,)."""
@@ -150,13 +148,12 @@ def open_source(store: Dataset, source_id: str) -> Source:
     """
     table = store.samples()
     if "uid" not in table.column_names or table.num_rows != len(store):
-        got = f"{table.num_rows} rows of {', '.join(table.column_names)}"
         raise IntegrityError(
             cannot="read a store",
             problem="another table",
             at=store.path / SAMPLES,
             expected=f"{len(store)} rows with a uid each",
-            got=got,
+            got=f"{table.num_rows} rows of {', '.join(table.column_names)}",
             fix=STEP,
         )
     return Source(source_id, store, np.array(table["uid"].to_pylist()))
@@ -180,22 +177,23 @@ def bound_rows(bound: BoundDataset, sources: Sequence[Source]) -> PairTable:
     names, uids = (table[name].to_pylist() for name in ("anchor_source", "anchor_uid"))
     if not set(names) <= codes.keys():
         raise _bad_pairs(bound, "an anchor of an unknown source")
-    code = np.array([codes[name] for name in names], dtype=np.int64)
-    anchor_row = [row_of[one].get(uid, -1) for one, uid in zip(code.tolist(), uids, strict=True)]
+    code = [codes[name] for name in names]
+    row = [row_of[source].get(uid, -1) for source, uid in zip(code, uids, strict=True)]
+    anchor = np.array([code, row], dtype=np.int64).T
     given = {}
     for name in bound.info.modalities:
-        owner = [codes.get(one, -1) for one in table[f"{name}.source"].to_pylist()]
-        row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
-        given[name] = np.stack([np.array(owner, dtype=np.int64), row], axis=1)
-    sizes = np.array([*(len(source.uid) for source in sources), 0])  # the last is nobody's
+        source_code = [codes.get(one, -1) for one in table[f"{name}.source"].to_pylist()]
+        rows = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
+        given[name] = np.stack([np.array(source_code, dtype=np.int64), rows], axis=1)
+    sizes = np.array([*(len(source.uid) for source in sources), 0])  # the last is that of dummies
     fits = all((one[:, 1] < np.maximum(sizes[one[:, 0]], 0)).all() for one in given.values())
-    if min(anchor_row, default=0) < 0 or not fits:
+    if anchor[:, 1].min(initial=0) < 0 or not fits:
         raise _bad_pairs(bound, "a sample that its source does not have")
     kinds = {name: number for number, name in enumerate(KINDS)}
     return PairTable(
         sources=tuple(sources),
         kind=np.array([kinds[one] for one in table["kind"].to_pylist()], dtype=np.int8),
-        anchor=np.stack([code, np.array(anchor_row, dtype=np.int64)], axis=1),
+        anchor=anchor,
         given=given,
         shared=bound.info.shared,
         hop=table["hop"].to_numpy().astype(np.int16),
@@ -206,12 +204,11 @@ def bound_rows(bound: BoundDataset, sources: Sequence[Source]) -> PairTable:
 
 
 def _bad_pairs(bound: BoundDataset, got: str) -> IntegrityError:
-    expected = "the pairs that mmbind bind wrote"
     return IntegrityError(
         cannot="read a bound store",
         problem="another table",
         at=bound.path / PAIRS,
-        expected=expected,
+        expected="the pairs that mmbind bind wrote",
         got=got,
         fix=STEP,
     )

@@ -1,6 +1,6 @@
-"""Cut a node's own store out of a converted one: its subjects, its modalities, and nothing else.
+"""Cut the store of a node out of a converted one: some subjects and modalities, nothing else.
 
-A node really lacks what it is said to lack: the arrays of the dropped modalities are not written.
+Arrays of the dropped modalities are not written, so that the node cannot read them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def partition(
     subjects : sequence of str, optional
         Subjects whose samples the node owns; all by default.
     modalities : sequence of str, optional
-        Modalities that the node measures; all by default. Samples that carry none are left out.
+        Modalities that the node measures; all by default. Samples without any are left out.
     labels : {"all", "none"}
         "none": the node has no labels.
     where : mapping of column to values, optional
@@ -107,7 +107,7 @@ def plan_partition(
     where: Mapping[str, Sequence[str]] | None = None,
     overwrite: bool = False,
 ) -> tuple[int, list[str], list[str]]:
-    """What `partition` would keep: number of samples, modalities, dropped modalities.
+    """Number of samples, modalities and dropped modalities of a partition, which is not written.
 
     Parameters and errors are those of `partition`.
     """
@@ -129,20 +129,15 @@ def _select(
     for column, values in _texts(where).items():
         rows = rows[np.isin(_column(store, column, values)[rows], values)]
     if not len(rows):
-        raise UsageError(
-            cannot="partition",
-            problem="no sample is left",
-            at=store.path,
-            expected="at least one",
-            got=f"none with subjects {', '.join(chosen)} and modalities {', '.join(kept)}",
-        )
+        got = f"none with subjects {', '.join(chosen)} and modalities {', '.join(kept)}"
+        raise _refusal(store, "no sample is left", "at least one", got)
     return store, rows, kept, chosen
 
 
 def select_rows(
     store: Dataset, subjects: Sequence[str] | None, modalities: Sequence[str]
 ) -> np.ndarray:
-    """Rows of the subjects (None: all rows) that carry one of the modalities or more, ascending."""
+    """Rows of the subjects (None: of all) that have one of the modalities or more, ascending."""
     wanted = np.logical_or.reduce([store.present(name) for name in modalities])
     if subjects is not None:
         names = store.names("subject")
@@ -154,15 +149,15 @@ def select_rows(
 def _choose(store: Dataset, wanted: Sequence[str] | None, known: Any, what: str) -> list[str]:
     for name in wanted or ():
         if name not in known:
-            raise UsageError(
-                cannot="partition",
-                problem=f"unknown {what}",
-                at=store.path,
-                expected=f"one of {', '.join(known)}",
-                got=repr(name),
-                fix=suggest(name, known),
-            )
+            expected, fix = f"one of {', '.join(known)}", suggest(name, known)
+            raise _refusal(store, f"unknown {what}", expected, repr(name), fix)
     return [name for name in known if wanted is None or name in wanted]
+
+
+def _refusal(store: Dataset, problem: str, expected: str, got: str, fix: str = "") -> UsageError:
+    return UsageError(
+        cannot="partition", problem=problem, at=store.path, expected=expected, got=got, fix=fix
+    )
 
 
 def _texts(where: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
@@ -174,30 +169,14 @@ def _column(store: Dataset, column: str, values: Sequence[str]) -> np.ndarray:
     table = store.samples()
     names = [field.name for field in table.schema if "string" in str(field.type)]
     if column not in names:
-        step = suggest(column, names)
-        expected = "a column of texts in the sample table"
-        raise UsageError(
-            cannot="partition",
-            problem="no such column",
-            at=store.path,
-            expected=expected,
-            got=repr(column),
-            fix=step,
-        )
+        expected, fix = "a column of texts in the sample table", suggest(column, names)
+        raise _refusal(store, "no such column", expected, repr(column), fix)
     texts = np.array(table[column].fill_null("").to_pylist(), dtype=object)
     for value in values:
         if value not in texts:
             known = sorted({text for text in texts if text})
             what, expected = f"nothing has this {column}", f"one of the {len(known)} that occur"
-            step = suggest(value, known)
-            raise UsageError(
-                cannot="partition",
-                problem=what,
-                at=store.path,
-                expected=expected,
-                got=repr(value),
-                fix=step,
-            )
+            raise _refusal(store, what, expected, repr(value), suggest(value, known))
     return texts
 
 
@@ -220,11 +199,11 @@ def cut(
     ----------
     store : Dataset
     rows : ndarray of int, shape (n,)
-        In the order wanted.
+        In the wanted order.
     kept : sequence of str
         Modalities.
     command : str
-        What does it, for the provenance.
+        The command that cuts, for the provenance.
     labels : {"all", "none"}
     """
     columns = {name: (store.column(name)[rows], store.names(name)) for name in CODED_COLUMNS}
@@ -235,10 +214,11 @@ def cut(
         samples = _replace(samples, "label", pa.array(columns["label"][0]))
         samples = _replace(samples, "label_text", pa.nulls(len(rows), pa.string()))
     present = {name: store.present(name)[rows] for name in kept}
+    ragged = [name for name in kept if store.info.modalities[name].ragged]
 
     def blocks(modality: str) -> Iterator[np.ndarray | RaggedPoints]:
         row_bytes = 4 * int(np.prod(store.info.modalities[modality].shape))
-        load = store.load_points if _ragged(store, modality) else store.load
+        load = store.load_points if modality in ragged else store.load
         step = shard_rows(row_bytes, len(rows))
         for start in range(0, len(rows), step):
             yield load(modality, rows[start : start + step])
@@ -259,16 +239,8 @@ def cut(
                 "parent": store.document(PROVENANCE),
             },
         },
-        n_points={
-            name: int(np.diff(store.point_edges(name))[rows].sum())
-            for name in kept
-            if _ragged(store, name)
-        },
+        n_points={name: int(np.diff(store.point_edges(name))[rows].sum()) for name in ragged},
     )
-
-
-def _ragged(store: Dataset, modality: str) -> bool:
-    return store.info.modalities[modality].ragged
 
 
 def _describe(store: Dataset, samples: pa.Table, present: dict[str, np.ndarray]) -> DatasetInfo:

@@ -1,4 +1,4 @@
-"""What a store says about itself in its root document.
+"""Read the documents that describe a store and a bundle: zarr.json and bundle.json.
 
 Needs neither numpy nor zarr nor pyarrow, so that ``mmbind info`` answers at once.
 """
@@ -19,15 +19,18 @@ from mmbind_data.spec.validation_messages import fault_of
 
 ROOT = "zarr.json"
 ATTRIBUTE = "mmbind"
+BUNDLE = "bundle.json"
+OPEN = "open a store"
+NEWER = "A newer mmbind may be able to read it."
 
 
 def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
-    """What a store says about itself, from its root document alone.
+    """Read the attributes of a store, from its root document alone.
 
     Raises
     ------
     FormatError
-        Nothing there, not a store of mmbind, or of a specification that this version cannot read.
+        There is no store of mmbind, or one of a specification that this version cannot read.
     """
     path = locate(path)
     attributes = _root_attributes(path)
@@ -37,18 +40,13 @@ def read_info(path: str | Path) -> DatasetInfo | BoundInfo:
         BOUND_SPEC: BoundInfo,
     }
     if spec not in models or version != SPEC_VERSION:
-        raise FormatError(
-            cannot="open a store",
-            problem="unknown specification",
-            at=path,
-            expected=f"{DATASET_SPEC} or {BOUND_SPEC} {SPEC_VERSION}",
-            got=f"{spec} {version}",
-            fix="A newer mmbind may be able to read it.",
-        )
+        expected = f"{DATASET_SPEC} or {BOUND_SPEC} {SPEC_VERSION}"
+        what, got, fix = "unknown specification", f"{spec} {version}", NEWER
+        raise FormatError(cannot=OPEN, problem=what, at=path, expected=expected, got=got, fix=fix)
     try:
         return models[spec].model_validate_json(json.dumps(attributes))
     except ValidationError as error:
-        raise FormatError(cannot="open a store", **fault_of(error, path / ROOT)) from error
+        raise FormatError(cannot=OPEN, **fault_of(error, path / ROOT)) from error
 
 
 def _root_attributes(path: Path) -> dict[str, Any]:
@@ -63,45 +61,36 @@ def _root_attributes(path: Path) -> dict[str, Any]:
         if isinstance(attributes, dict):
             return attributes
         got = "attributes of another shape"
-    step = "Stores are made by mmbind convert, partition and bind."
+    what, expected = "not a store of mmbind", f"a folder with {ROOT}"
+    fix = "Stores are made by mmbind convert, partition and bind."
     if got == "a file" and path.suffix.lower() == ".zip":
-        step = f"An archive is unpacked first: unzip {path} -d FOLDER."
-    raise FormatError(
-        cannot="open a store",
-        problem="not a store of mmbind",
-        at=path,
-        expected=f"a folder with {ROOT}",
-        got=got,
-        fix=step,
-    )
-
-
-BUNDLE = "bundle.json"
+        fix = f"Unpack the archive first: unzip {path} -d FOLDER."
+    raise FormatError(cannot=OPEN, problem=what, at=path, expected=expected, got=got, fix=fix)
 
 
 def is_bundle(path: str | Path) -> bool:
-    """Whether a folder is a bundle, whatever its state."""
+    """Whether a folder is a bundle, intact or not."""
     return (locate(path) / BUNDLE).is_file()
 
 
 def read_bundle(path: str | Path) -> BundleInfo:
-    """What a bundle says about itself.
+    """Read the document of a bundle.
 
     Raises
     ------
     FormatError
-        No bundle there, or of a specification that this version cannot read.
+        There is no bundle, or one of a specification that this version cannot read.
     """
     place = locate(path) / BUNDLE
     try:
         return BundleInfo.model_validate_json(place.read_bytes())
     except (OSError, ValidationError) as error:
-        step = "Bundles are made by mmbind publish; a newer mmbind may be able to read it."
-        raise FormatError(cannot="open a bundle", **fault_of(error, place), fix=step) from error
+        fix = f"Bundles are made by mmbind publish. {NEWER}"
+        raise FormatError(cannot="open a bundle", **fault_of(error, place), fix=fix) from error
 
 
 def locate_store(path: str | Path) -> Path:
-    """The store of a bundle; of anything else the path itself.
+    """The path of a bundle's store; any other path is returned as it is.
 
     Raises
     ------
@@ -113,11 +102,8 @@ def locate_store(path: str | Path) -> Path:
         return path
     name = read_bundle(path).store
     if Path(name).is_absolute() or ".." in Path(name).parts:
+        what, at = "a store outside of it", path / BUNDLE
         raise FormatError(
-            cannot="open a bundle",
-            problem="a store outside of it",
-            at=path / BUNDLE,
-            expected="a path within",
-            got=name,
+            cannot="open a bundle", problem=what, at=at, expected="a path within", got=name
         )
     return path / name

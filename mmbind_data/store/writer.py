@@ -1,4 +1,4 @@
-"""Write a converted store: streamed shard by shard, its digest taken from the values written."""
+"""Write a converted store shard by shard; its digest is computed from the written values."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ MAX_THREADS = 4  # each holds a shard and what it is encoded to
 
 @dataclass(frozen=True)
 class StoreContent:
-    """Everything that goes into a converted store.
+    """The whole content of a converted store.
 
     Attributes
     ----------
     info : DatasetInfo
-        Complete but for ``content_digest``.
+        Complete except for ``content_digest``.
     columns : mapping of str to (ndarray of int32, shape (n_samples,); names)
         Coded columns, -1 = unknown.
     samples, raw_files : pyarrow.Table
     present : mapping of modality to ndarray of bool, shape (n_samples,)
     blocks : callable
-        Gives a modality's rows in order: arrays of shape (any, *shape), NaN where absent; of a
+        Yields a modality's rows in order: arrays of shape (any, *shape), NaN where absent; of a
         point cloud `RaggedPoints`, without points where absent.
     documents : mapping of path to JSON value
     n_points : mapping of point cloud modality to int
@@ -85,12 +85,12 @@ def write_store(
     Parameters
     ----------
     root : Path
-        Created if need be; the caller stages and renames it.
+        Created if needed; the caller stages and renames it.
     content : StoreContent
     threads : int
         Shards to encode at a time, while this thread reads and hashes; the bytes are the same.
     progress : callable, optional
-        Told the name of each modality when its writing begins.
+        Called with the name of each modality before it is written.
 
     Returns
     -------
@@ -188,8 +188,8 @@ def finish_store(
 ) -> None:
     """Write the documents of the root, the groups and the arrays, and the manifest.
 
-    ``known`` are files whose digests were taken as they were written, ``inner`` are stores that
-    lie within this one.
+    ``known`` are files whose digests were computed while they were written, ``inner`` are stores
+    within this one.
     """
     write_nodes(root, attributes, nodes, inner)
     write_manifest(root, known)
@@ -215,9 +215,8 @@ def chunk_rows(row_bytes: int) -> int:
 
 
 def shard_rows(row_bytes: int, n_rows: int) -> int:
-    """Rows per shard: chunks doubled up to 32 MiB, but not beyond the array."""
-    chunk = chunk_rows(row_bytes)
-    rows = chunk
+    """Rows per shard: the rows of a chunk doubled up to 32 MiB or to the end of the array."""
+    rows = chunk_rows(row_bytes)
     while rows * 2 * row_bytes <= MAX_SHARD_BYTES and rows < n_rows:
         rows *= 2
     return rows
@@ -272,12 +271,12 @@ def regroup(blocks: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
 
 
 def digest_facts(info: DatasetInfo, names: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Lines of the content digest that tell what the numbers mean."""
+    """Lines of the content digest for the meaning of the numbers."""
     facts = info.model_dump(
         mode="json", include={"dataset_id", "dataset_version", "preset", "modalities"}
     )
     for modality in facts["modalities"].values():
-        if modality["classes"] is None:  # younger than the stores whose digests must not change
+        if modality["classes"] is None:  # added later: digests of older stores must not change
             del modality["classes"]
     yield f"facts {canonical_json(facts)}"
     for column, texts in names.items():

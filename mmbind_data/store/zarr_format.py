@@ -1,8 +1,8 @@
-"""The zarr.json documents of a store's groups and arrays.
+"""Write Zarr: the zarr.json documents of groups and arrays, and the shards of arrays.
 
-A document is a few lines of JSON that the Zarr v3 specification fixes. Writing them through zarr
-costs its import and a turn of its event loop per node, a third of a second for a small store.
-What stands here is, byte for byte, what zarr writes (tested), its consolidated metadata included.
+The files are, byte for byte, those that zarr writes (tested), its consolidated metadata included.
+Writing them through zarr takes its import, 0.35 s, and 1.4 to 2.5 times as long: `mmbind convert`
+of a small dataset would take a quarter more time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ from mmbind_data.store.root import ATTRIBUTE, ROOT
 
 Node = Mapping[str, Any]
 TYPES = {"<f4": "float32", "<i4": "int32", "<i8": "int64", "|b1": "bool"}
+# on real inertial data level 3 saves 3.6 % of the bytes and takes four times as long
+ZSTD_LEVEL = 1
+NOT_THERE = 2**64 - 1  # offset and length of a chunk wholly beyond the end of the array
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the rows of an array are divided: ``chunk`` rows a chunk, ``shard`` rows a file."""
+
+    chunk: int
+    shard: int
+    fill: float | int | bool
 
 
 def group_node(attributes: Mapping[str, Any] | None = None) -> Node:
@@ -94,7 +106,7 @@ def write_nodes(
     ----------
     root : Path
     attributes : mapping
-        What the store says about itself.
+        Attributes of the store.
     nodes : mapping of path to document
         All groups and arrays below the root.
     inner : sequence of str
@@ -136,27 +148,13 @@ def _write(folder: Path, node: Node) -> None:
     (folder / ROOT).write_text(json.dumps(node, indent=2, allow_nan=False))
 
 
-# on real inertial data level 3 saves 3.6 % of the bytes and takes four times as long
-ZSTD_LEVEL = 1
-NOT_THERE = 2**64 - 1  # offset and length of a chunk that lies wholly behind the array's end
-
-
-@dataclass(frozen=True)
-class Sharding:
-    """How the rows of an array are cut: ``chunk`` rows are one chunk, ``shard`` rows one file."""
-
-    chunk: int
-    shard: int
-    fill: float | int | bool
-
-
 def encode_shard(rows: np.ndarray, sharding: Sharding) -> list[bytes]:
     """Encode the rows of one shard.
 
     Parameters
     ----------
     rows : ndarray, shape (n, ...), n <= sharding.shard
-        Little-endian. Fewer rows are those of an array's last shard.
+        Little-endian. The last shard of an array may have fewer rows.
     sharding : Sharding
 
     Returns

@@ -64,7 +64,7 @@ class TrainTask:
         """Write the run; its steps, rows and loss, and the time of interrupted calls."""
         earlier: list[float] = []
         options: dict[str, Any] = {"method": self.method, "config": self.config}
-        run = train(self.data, out, overwrite=True, tell_earlier=earlier.append, **options)
+        run = train(self.data, out, overwrite=True, on_resume=earlier.append, **options)
         found = {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
         return {**found, "earlier_cpu_s": sum(earlier)}
 

@@ -9,32 +9,33 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from mmbind_data.embedding.augmentation import cross_matrices, warped_time
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.store.input_size import FRAME_KINDS
 from mmbind_train.config import Augmentation
 
 KNOTS = 4  # pieces of constant speed in a time warp
-Change = Callable[[Tensor, Modality, Augmentation, torch.Generator], Tensor]
+Change = Callable[[Tensor, Modality, Augmentation, Generator], Tensor]
 
 
 def augment(
     values: Tensor,
     modality: Modality,
     options: Augmentation,
-    rng: torch.Generator,
+    rng: Generator,
     flipped: Tensor | None = None,
 ) -> Tensor:
-    """Change each sample by its own random amount, in the ways of its kind.
+    """Change each sample by a random amount of its own, by the changes of its kind (`CHANGES`).
 
     Parameters
     ----------
     values : Tensor, shape (n, *modality.shape)
-        In their physical unit; point clouds may have fewer places for points.
+        In their physical unit; point clouds may have room for fewer points.
     modality : Modality
     options : Augmentation
-        Strengths. Jitter is not applied here: its unit is the standardised one, see `jitter`.
+        Strengths. Noise is added later, to standardised values: see `jitter`.
     rng : torch.Generator
     flipped : Tensor, shape (n,), bool, optional
         Stills to be mirrored, see `draw_flips`.
@@ -51,12 +52,10 @@ def augment(
     return values
 
 
-def jitter(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
-    """Add noise to standardised samples; pictures have noise of their own and get none.
+def jitter(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
+    """Add noise to standardised samples; pictures are noisy already and get none.
 
-    Of CSI the packets of a frame share it: 64 samples have six million values.
+    The packets of a CSI frame share their noise: 64 samples have six million values.
     """
     if not options.jitter or modality.kind in ("image", "depth_video"):
         return values
@@ -64,12 +63,12 @@ def jitter(
     return values + options.jitter * torch.randn(shape, generator=rng)
 
 
-def draw_flips(n: int, options: Augmentation, rng: torch.Generator) -> Tensor | None:
-    """Which rows are mirrored, (n,) bool: all stills of a row together, so that they still fit."""
+def draw_flips(n: int, options: Augmentation, rng: Generator) -> Tensor | None:
+    """Rows whose stills are mirrored, all of a row together: (n,) bool, None = none."""
     return torch.rand(n, generator=rng) < options.flip if options.flip else None
 
 
-def rotations(n: int, angle: float, rng: torch.Generator) -> Tensor:
+def rotations(n: int, angle: float, rng: Generator) -> Tensor:
     """Rotation matrices about random axes, shape (n, 3, 3); ``angle``: standard deviation, rad."""
     axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=rng), dim=1)
     return _rotations_about(axis, angle * torch.randn(n, generator=rng))
@@ -77,17 +76,11 @@ def rotations(n: int, angle: float, rng: torch.Generator) -> Tensor:
 
 def _rotations_about(axis: Tensor, angle: Tensor) -> Tensor:
     """Rodrigues' formula: (n, 3) unit axes, (n,) rad -> (n, 3, 3)."""
-    turn = angle.view(-1, 1, 1)
-    cross = torch.zeros(len(axis), 3, 3)
-    for row, column, entry, sign in ((0, 1, 2, -1), (0, 2, 1, 1), (1, 2, 0, -1)):
-        cross[:, row, column] = sign * axis[:, entry]
-        cross[:, column, row] = -sign * axis[:, entry]
+    turn, cross = angle.view(-1, 1, 1), cross_matrices(axis)
     return torch.eye(3) + torch.sin(turn) * cross + (1 - torch.cos(turn)) * (cross @ cross)
 
 
-def _warp(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
+def _warp(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
     """Play each sample at a speed that changes piece by piece; first and last frame stay.
 
     Frames of videos, point clouds and CSI are picked, never blended.
@@ -97,11 +90,7 @@ def _warp(
     n, n_frames = values.shape[:2]
     pace = torch.exp(options.warp * torch.randn(n, KNOTS, generator=rng))
     elapsed = torch.cat([torch.zeros(n, 1), pace.cumsum(dim=1)], dim=1)
-    elapsed = elapsed / elapsed[:, -1:]
-    ticks = torch.linspace(0, KNOTS, n_frames)
-    knot = ticks.floor().long().clamp(max=KNOTS - 1)
-    share = ticks - knot
-    moment = (elapsed[:, knot] * (1 - share) + elapsed[:, knot + 1] * share) * (n_frames - 1)
+    moment = warped_time(elapsed / elapsed[:, -1:], n_frames)
     if modality.kind in FRAME_KINDS:
         frame = moment.round().long().clamp(0, n_frames - 1)
         return values[torch.arange(n).unsqueeze(1), frame]
@@ -112,9 +101,7 @@ def _warp(
     return torch.lerp(before, after, (moment - left).unsqueeze(-1)).view_as(values)
 
 
-def _turn(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
+def _turn(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
     """Rotate three-axis vectors about a random axis; keypoints in a picture stay."""
     del modality
     if not options.rotation or values.shape[-1] != 3:
@@ -123,10 +110,8 @@ def _turn(
     return torch.einsum("n...c,ndc->n...d", values, turn)
 
 
-def _turn_about_vertical(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
-    """Move the scene around the sensor: what is measured radially, as Doppler is, stays true."""
+def _yaw(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
+    """Rotate the scene about the vertical; radial quantities such as Doppler do not change."""
     names = modality.axes[-1].names or ()
     if not options.rotation or not {"x", "y", "z"} <= set(names):
         return values
@@ -138,10 +123,8 @@ def _turn_about_vertical(
     return turned
 
 
-def _drop_points(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
-    """Take away points, each with the same chance."""
+def _drop(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
+    """Remove points, each with the same probability."""
     del modality
     if not options.drop:
         return values
@@ -149,9 +132,7 @@ def _drop_points(
     return values.masked_fill(lost.unsqueeze(-1), math.nan)
 
 
-def _gain(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
+def _gain(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
     """Scale each sample: stronger or weaker, brighter or darker, nearer or farther.
 
     Decibels are shifted by as much; angles and class numbers have no gain.
@@ -160,35 +141,32 @@ def _gain(
         return values
     gain = 1 + options.gain * torch.randn(len(values), generator=rng)
     gain = gain.view(-1, *[1] * (values.ndim - 1))
-    if modality.unit == "dB":
-        return values + 20 * torch.log10(gain.clamp(min=0.1))
-    return values * gain
+    return (
+        values + 20 * torch.log10(gain.clamp(min=0.1)) if modality.unit == "dB" else values * gain
+    )
 
 
-def _shift(
-    values: Tensor, modality: Modality, options: Augmentation, rng: torch.Generator
-) -> Tensor:
-    """Move each picture by whole pixels, all its frames alike; what comes in is background or 0."""
+def _shift(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:
+    """Move each picture by whole pixels, all frames alike; the gap is filled with background."""
     if not options.shift:
         return values
-    names = [axis.name for axis in modality.axes]
-    row = names.index("height") + 1
-    sides = torch.tensor(values.shape[row : row + 2])
+    row = [axis.name for axis in modality.axes].index("height") + 1
+    height, width = values.shape[row : row + 2]
+    sides = torch.tensor([height, width])
     moves = options.shift * sides * torch.randn(len(values), 2, generator=rng)
     moves = moves.round().long().clamp(-sides // 2, sides // 2)
     shifted = torch.full_like(values, modality.background or 0.0)
-    for sample, move in enumerate(moves.tolist()):
-        lead = (sample,) + (slice(None),) * (row - 1)
-        to = tuple(slice(max(0, step), size + min(0, step)) for step, size in _each(move, sides))
-        source = tuple(
-            slice(max(0, -step), size + min(0, -step)) for step, size in _each(move, sides)
-        )
-        shifted[lead + to] = values[lead + source]
+    old, new = (one.movedim((row, row + 1), (1, 2)) for one in (values, shifted))
+    for sample, (down, right) in enumerate(moves.tolist()):
+        new[sample, _overlap(down, height), _overlap(right, width)] = old[
+            sample, _overlap(-down, height), _overlap(-right, width)
+        ]
     return shifted
 
 
-def _each(move: list[int], sides: Tensor) -> zip[tuple[int, int]]:
-    return zip(move, sides.tolist(), strict=True)
+def _overlap(step: int, size: int) -> slice:
+    """Places of an axis that something moved by ``step`` still covers."""
+    return slice(max(0, step), size + min(0, step))
 
 
 # kind -> changes in physical units, in this order
@@ -198,6 +176,6 @@ CHANGES: Mapping[str, tuple[Change, ...]] = {
     "skeleton": (_warp, _turn, _gain),
     "depth_video": (_warp, _shift, _gain),
     "image": (_shift, _gain),
-    "point_cloud": (_warp, _turn_about_vertical, _drop_points),
+    "point_cloud": (_warp, _yaw, _drop),
     "csi": (_warp, _gain),
 }

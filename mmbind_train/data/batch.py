@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from mmbind_data.spec.descriptor import Modality
 from mmbind_train.config import Augmentation
 from mmbind_train.data.augment import augment, draw_flips, jitter
 from mmbind_train.data.training_set import TrainingSet
+
+AT_ONCE = 256  # rows
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,22 @@ class Batch:
     label: Tensor
 
     def take(self, places: np.ndarray) -> Batch:
-        """Some rows of the batch."""
+        """Some rows of the batch, by their numbers, shape (n,)."""
         kept = torch.from_numpy(places)
-        return Batch(
-            inputs={name: one[kept] for name, one in self.inputs.items()},
-            present=self.present[kept],
-            weight=self.weight[kept],
-            label=self.label[kept],
-        )
+        return self._each(lambda one: one[kept])
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device; from pinned memory the copy does not wait."""
+        """The same batch on another device; the copy from pinned memory is asynchronous."""
         if device.type == "cpu":
             return self
         pinned = device.type == "cuda"
-
-        def move(one: Tensor) -> Tensor:
-            return (one.pin_memory() if pinned else one).to(device, non_blocking=pinned)
-
-        return Batch(
-            inputs={name: move(one) for name, one in self.inputs.items()},
-            present=move(self.present),
-            weight=move(self.weight),
-            label=move(self.label),
+        return self._each(
+            lambda one: (one.pin_memory() if pinned else one).to(device, non_blocking=pinned)
         )
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        inputs = {name: change(one) for name, one in self.inputs.items()}
+        return Batch(inputs, change(self.present), change(self.weight), change(self.label))
 
 
 def make_batch(
@@ -78,41 +72,44 @@ def make_batch(
     augmentation : Augmentation, optional
         None: the values as they are.
     rng : torch.Generator, optional
-        Needed with augmentation.
+        Required with augmentation.
     """
-    index = rows.index[chosen]
+    index, flips, inputs = rows.index[chosen], None, {}
     stills = any(one.kind == "image" for one in rows.modalities.values())
-    flips = None
     if augmentation is not None and rng is not None and stills:
         flips = draw_flips(len(chosen), augmentation, rng)
-    inputs = {}
     for column, (name, modality) in enumerate(rows.modalities.items()):
         here = np.flatnonzero(index[:, column] >= 0)
+        given = torch.from_numpy(here)
         values = torch.from_numpy(rows.values[name][index[here, column]])
         if modality.kind == "point_cloud":
             values = _without_padding(values)
         if augmentation is not None and rng is not None and len(here):
-            flipped = flips[torch.from_numpy(here)] if flips is not None else None
-            changed = augment(values, modality, augmentation, rng, flipped)
-            scaled = standardise(changed, modality, statistics[name])
-            values = jitter(scaled, modality, augmentation, rng)
+            flipped = None if flips is None else flips[given]
+            values = augment(values, modality, augmentation, rng, flipped)
+            values = standardise(values, modality, statistics[name])
+            values = jitter(values, modality, augmentation, rng)
         else:
             values = standardise(values, modality, statistics[name])
-        filled = torch.zeros(len(chosen), *values.shape[1:])
-        filled[torch.from_numpy(here)] = values
-        inputs[name] = filled
-    return Batch(
-        inputs=inputs,
-        present=torch.from_numpy(index >= 0),
-        weight=torch.from_numpy(rows.weight[chosen]),
-        label=torch.from_numpy(rows.label[chosen]),
-    )
+        inputs[name] = torch.zeros(len(chosen), *values.shape[1:])
+        inputs[name][given] = values
+    weight, label = torch.from_numpy(rows.weight[chosen]), torch.from_numpy(rows.label[chosen])
+    return Batch(inputs, torch.from_numpy(index >= 0), weight, label)
+
+
+def all_batches(
+    rows: TrainingSet, statistics: Mapping[str, Statistics], device: torch.device
+) -> Iterator[Batch]:
+    """All rows in their order, `AT_ONCE` at a time, as they are."""
+    for start in range(0, len(rows), AT_ONCE):
+        chosen = np.arange(start, min(start + AT_ONCE, len(rows)))
+        yield make_batch(rows, chosen, statistics).to(device)
 
 
 def standardise(values: Tensor, modality: Modality, statistics: Statistics) -> Tensor:
     """Subtract the mean, divide by the deviation; pixels without a reading become 0.
 
-    Class numbers stay what they are.
+    Class numbers are not changed. `signal.normalise.standardise` does it for numpy, without kinds.
     """
     if modality.classes is not None:
         return values
@@ -125,13 +122,13 @@ def standardise(values: Tensor, modality: Modality, statistics: Statistics) -> T
 
 
 def drop_modalities(present: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Take modalities away at random; a row keeps at least one that it has.
+    """Remove modalities at random; a row keeps at least one of its own.
 
     Parameters
     ----------
     present : Tensor, shape (B, M), bool
     share : float
-        Each modality of a row goes with this probability; 0 changes nothing and draws nothing.
+        Probability with which each modality of a row is removed; 0 draws nothing.
     rng : torch.Generator
 
     Returns
@@ -141,14 +138,14 @@ def drop_modalities(present: Tensor, share: float, rng: torch.Generator) -> Tens
     if not share:
         return present
     kept = present & (torch.rand(present.shape, generator=rng) >= share)
-    # of those that would be left with nothing, the modality with the largest draw stays
+    # a row that would lose all of them keeps the one with the largest draw
     draw = torch.rand(present.shape, generator=rng).masked_fill(~present, -1.0)
     last = torch.zeros_like(present).scatter(1, draw.argmax(dim=1, keepdim=True), value=True)
     return torch.where(kept.any(dim=1, keepdim=True), kept, last & present)
 
 
 def same_sample(sample: np.ndarray) -> np.ndarray:
-    """Which rows share a source sample: (B, M) codes -> (B, B) bool; -1 matches nothing."""
+    """Which rows share a source sample: (B, M) codes -> (B, B) bool; -1 equals nothing."""
     equal = sample[:, None, :, None] == sample[None, :, None, :]
     shared: np.ndarray = (equal & (sample >= 0)[:, None, :, None]).any(axis=(2, 3))
     return shared

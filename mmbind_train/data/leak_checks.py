@@ -1,10 +1,10 @@
-"""Refuses training and evaluation that would see what they must not see.
+"""Refuses training and evaluation that would use what they must not use.
 
-A node physically lacks what it is said to lack; incomplete rows hold one source's own modalities;
-no subject is met twice.
+A node must not hold the modalities that it is said to lack; incomplete rows hold one source's own
+modalities; no subject, sample or recording has two roles.
 
-Source: shared/PROTOCOLS.md sections 1 and 2 (the published "incomplete" rows carried all
-modalities; that leak must be impossible here).
+Source: MMBind paper (SenSys 2025), section 6.1. The incomplete rows of the published code held all
+modalities, natural pairs included; what it did otherwise is in docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from mmbind_data.errors import IntegrityError, LeakError
 from mmbind_data.spec.store import LOCATION, TIME, SourceInfo
@@ -33,30 +32,34 @@ def check_bound(bound: BoundDataset, *, method: str) -> None:
         bound; a row that is not naturally paired holds samples that only a complete recording has;
         or the store has natural rows.
     IntegrityError
-        The table points at another sample than it names.
+        The table refers to another sample than it names.
     """
-    table = bound.pairs()
+    doing = f"train {method}"
     for source in bound.info.sources:
-        _check_node(bound.source(source.source_id), source, method)
+        _check_node(bound.source(source.source_id), source, doing)
     if not {TIME, LOCATION} & set(bound.info.shared):
-        _check_recordings(bound, method)
-    kinds = set(table["kind"].to_pylist())
+        found = {name: lineage_of(one) for name, one in recording_tables_of_bound(bound).items()}
+        fix = "Give each node subjects of its own and bind again."
+        for (name, lineage), (other, others) in combinations(found.items(), 2):
+            n = lineage.common(others)
+            _check_none_common(doing, "recordings", n, (name, other), bound.path, fix)
+    kinds = set(bound.pairs()["kind"].to_pylist())
     if "natural" in kinds:
         raise LeakError(
-            cannot=f"train {method}",
+            cannot=doing,
             problem="naturally paired rows in a bound store",
             at=bound.path,
             expected="pseudo and incomplete rows",
             got=", ".join(sorted(kinds)),
             fix="Only upper_bound may see natural pairs; give it a converted store.",
         )
-    _check_table(bound, table, method)
+    _check_table(bound, doing)
 
 
 def check_disjoint(
     roles: Mapping[str, Mapping[str, Iterable[str]]], *, doing: str = "evaluate"
 ) -> None:
-    """Check that no subject of a dataset appears in two roles.
+    """Check that no subject of a dataset has two roles.
 
     Parameters
     ----------
@@ -66,30 +69,24 @@ def check_disjoint(
     Raises
     ------
     LeakError
-        Naming both roles, the dataset and the subjects.
+        Naming both roles, the dataset and the subject.
     """
-    seen: dict[tuple[str, str], str] = {}
+    role_of: dict[tuple[str, str], str] = {}
+    fix = "Choose other subjects with mmbind partition --subjects."
     for role, datasets in roles.items():
         for dataset, subjects in datasets.items():
             for subject in sorted(subjects):
-                earlier = seen.setdefault((dataset, subject), role)
-                if earlier != role:
-                    raise LeakError(
-                        cannot=doing,
-                        problem=f"a subject is in {earlier} and in {role}",
-                        at=dataset,
-                        expected=f"{earlier} and {role} without common subjects",
-                        got=f"subject {subject} in both",
-                        fix="Choose other subjects with mmbind partition --subjects.",
-                    )
+                pair = (role_of.setdefault((dataset, subject), role), role)
+                if pair[0] != role:
+                    _check_none_common(doing, "subjects", f"subject {subject}", pair, dataset, fix)
 
 
-def check_apart(seen: Mapping[str, tuple[Path, Lineage]], *, doing: str = "evaluate") -> None:
-    """Check that no sample and no recording is met in two roles, also where nobody is named.
+def check_apart(lineages: Mapping[str, tuple[Path, Lineage]], *, doing: str = "evaluate") -> None:
+    """Check that no sample and no recording has two roles, also where subjects have no names.
 
     Parameters
     ----------
-    seen : mapping of role to (path, Lineage)
+    lineages : mapping of role to (path, Lineage)
         Where the role's samples are from, and which they are.
 
     Raises
@@ -97,123 +94,92 @@ def check_apart(seen: Mapping[str, tuple[Path, Lineage]], *, doing: str = "evalu
     LeakError
         Naming both roles and both paths.
     """
-    for (role, (path, own)), (other, (there, theirs)) in combinations(seen.items(), 2):
-        for what, common in (
-            ("samples", len(own.uids & theirs.uids)), ("recordings", own.common(theirs))
-        ):  # fmt: skip
-            if common:
-                raise LeakError(
-                    cannot=doing,
-                    problem=f"{what} are in {role} and in {other}",
-                    at=f"{path} and {there}",
-                    expected=f"{role} and {other} without common {what}",
-                    got=f"{common} {what} in both",
-                    fix="Choose others with mmbind partition --subjects or --where.",
-                )
+    fix = "Choose others with mmbind partition --subjects or --where."
+    for (role, (path, one)), (other, (there, two)) in combinations(lineages.items(), 2):
+        at, pair = f"{path} and {there}", (role, other)
+        _check_none_common(doing, "samples", len(one.uids & two.uids), pair, at, fix)
+        _check_none_common(doing, "recordings", one.common(two), pair, at, fix)
 
 
-def held_modalities(store: Dataset, names: Iterable[str]) -> list[str]:
-    """Modalities that lie in the store's folder, whatever its attributes say."""
-    return [name for name in names if (store.path / data_path(name)).parent.exists()]
-
-
-def _check_node(store: Dataset, source: SourceInfo, method: str) -> None:
-    """Look on disk for modalities that the node is said to lack."""
-    partition = source.partition
-    lacking = set(partition.dropped if partition else ())
-    lacking |= set(store.info.modalities) - set(source.modalities)
-    held = held_modalities(store, sorted(lacking))
-    if held:
+def _check_none_common(
+    doing: str, things: str, common: int | str, pair: tuple[str, str], at: object, fix: str
+) -> None:
+    one, other = pair
+    if common:
         raise LeakError(
-            cannot=f"train {method}",
+            cannot=doing,
+            problem=f"{things} are in {one} and in {other}",
+            at=at,
+            expected=f"{one} and {other} without common {things}",
+            got=f"{common} in both" if isinstance(common, str) else f"{common} {things} in both",
+            fix=fix,
+        )
+
+
+def _check_node(store: Dataset, source: SourceInfo, doing: str) -> None:
+    """Look on disk for modalities that the node is said to lack, whatever its attributes say."""
+    lacking = set(source.partition.dropped if source.partition else ())
+    lacking |= set(store.info.modalities) - set(source.modalities)
+    stored = [name for name in sorted(lacking) if (store.path / data_path(name)).parent.exists()]
+    if stored:
+        raise LeakError(
+            cannot=doing,
             problem="a node holds what it is said to lack",
             at=store.path,
             expected=f"only {', '.join(source.modalities)}",
-            got=f"also {', '.join(held)}",
+            got=f"also {', '.join(stored)}",
             fix="Cut the node's store anew with mmbind partition and bind again.",
         )
 
 
-def _check_recordings(bound: BoundDataset, method: str) -> None:
-    """Check that no recording lies in two nodes, converted twice: its pairs would be natural."""
-    found = {name: lineage_of(table) for name, table in recording_tables_of_bound(bound).items()}
-    for (name, own), (other, theirs) in combinations(found.items(), 2):
-        n = own.common(theirs)
-        if n:
+def _check_table(bound: BoundDataset, doing: str) -> None:
+    """Check each row's references against the nodes that they refer to."""
+    table, names = bound.pairs(), bound.info.modalities
+
+    def column(name: str) -> np.ndarray:
+        return np.array(table[name].to_pylist(), dtype=object)
+
+    def refuse(wrong: np.ndarray, problem: str, expected: str) -> None:
+        if wrong.any():
+            row, place = np.argwhere(wrong)[0]
             raise LeakError(
-                cannot=f"train {method}",
-                problem=f"recordings are in {name} and in {other}",
-                at=bound.path,
-                expected="nodes without common recordings",
-                got=f"{n} recordings in both",
-                fix="Give each node subjects of its own and bind again.",
+                cannot=doing,
+                problem=problem,
+                at=f"{bound.path} pair row {row}",
+                expected=expected,
+                got=f"{names[place]} in {int(wrong.any(axis=1).sum())} rows",
+                fix="Bind again with mmbind bind.",
             )
 
-
-def _check_table(bound: BoundDataset, table: pa.Table, method: str) -> None:
-    """Check each row's references against the nodes that they point into."""
-    names = bound.info.modalities
-    kind = np.array(table["kind"].to_pylist(), dtype=object)
     owner, uid, row = (
-        np.array([table[f"{name}.{part}"].to_pylist() for name in names], dtype=object).T
+        np.stack([column(f"{name}.{part}") for name in names], axis=1)
         for part in ("source", "uid", "row")
     )
-    anchor = np.array(table["anchor_source"].to_pylist(), dtype=object)
-    anchor_uid = np.array(table["anchor_uid"].to_pylist(), dtype=object)
     given = owner.astype(bool)
-    incomplete = (kind == "incomplete")[:, None] & given
-    foreign = incomplete & ((owner != anchor[:, None]) | (uid != anchor_uid[:, None]))
-    _refuse(foreign, bound, names, method, "an incomplete row holds another sample's modality",
-            "its own source sample only")  # fmt: skip
-    complete = np.array(
-        [
-            len(set(zip(sources[has], uids[has], strict=True))) > len(set(uids[has]))
-            for sources, uids, has in zip(owner, uid, given, strict=True)
-        ]
-    )
-    _refuse(complete[:, None] & given, bound, names, method,
-            "a pseudo-paired row is one recording put together again",
-            "samples of different recordings")  # fmt: skip
+    foreign = (owner != column("anchor_source")[:, None]) | (uid != column("anchor_uid")[:, None])
+    incomplete = (column("kind") == "incomplete")[:, None] & given
+    problem = "an incomplete row holds another sample's modality"
+    refuse(incomplete & foreign, problem, "its own source sample only")
+    complete = [
+        len(set(zip(sources[has], uids[has], strict=True))) > len(set(uids[has]))
+        for sources, uids, has in zip(owner, uid, given, strict=True)
+    ]
+    problem = "a pseudo-paired row is one recording put together again"
+    refuse(np.array(complete)[:, None] & given, problem, "samples of different recordings")
     for source in bound.info.sources:
-        mine = owner == source.source_id
+        taken = owner == source.source_id
         lacks = np.array([name not in source.modalities for name in names])
-        _refuse(mine & lacks, bound, names, method,
-                f"a row takes from {source.source_id} what that node lacks",
-                f"only {', '.join(source.modalities)}")  # fmt: skip
-        _check_uids(bound, source.source_id, row[mine], uid[mine])
-
-
-def _refuse(
-    wrong: np.ndarray,
-    bound: BoundDataset,
-    names: tuple[str, ...],
-    method: str,
-    what: str,
-    expected: str,
-) -> None:
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise LeakError(
-            cannot=f"train {method}",
-            problem=what,
-            at=f"{bound.path} pair row {row}",
-            expected=expected,
-            got=f"{names[column]} in {int(wrong.any(axis=1).sum())} rows",
-            fix="Bind again with mmbind bind.",
-        )
-
-
-def _check_uids(bound: BoundDataset, source_id: str, row: np.ndarray, uid: np.ndarray) -> None:
-    """Compare the uids that the table names with those at the rows that it points to."""
-    stored = np.array(bound.source(source_id).samples()["uid"].to_pylist(), dtype=object)
-    row = row.astype(np.int64)
-    inside = (row >= 0) & (row < len(stored))
-    if not inside.all() or (stored[row] != uid).any():
-        raise IntegrityError(
-            cannot="train",
-            problem="the table of pairs points at another sample than it names",
-            at=bound.path,
-            expected=f"the uids of {source_id}",
-            got="other rows or uids",
-            fix="Bind again.",
-        )
+        problem = f"a row takes from {source.source_id} what that node lacks"
+        refuse(taken & lacks, problem, f"only {', '.join(source.modalities)}")
+        stored = np.array(bound.source(source.source_id).samples()["uid"].to_pylist(), dtype=object)
+        rows = row[taken].astype(np.int64)
+        inside = (rows >= 0) & (rows < len(stored))
+        if not inside.all() or (stored[rows] != uid[taken]).any():
+            raise IntegrityError(
+                cannot="train",
+                problem="the table of pairs points at another sample than it names",
+                at=bound.path,
+                expected=f"the uids of {source.source_id}",
+                got="other rows or uids",
+                fix="Bind again.",
+            )

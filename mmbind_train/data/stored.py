@@ -1,4 +1,4 @@
-"""Samples of one modality as they enter the network, on disk until they are asked for."""
+"""Samples of one modality as they enter the network, read from disk on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True)
 class StoredSamples:
-    """The samples of one modality, of one store after the other; indexed as an array of them is.
+    """The samples of one modality, of one store after the other, indexed like an array of them.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class StoredSamples:
         return sum(len(part.rows) for part in self.parts)
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """Read some samples, each once, in the order in which they lie on disk.
+        """Read some samples, each once, in the order of the stores.
 
         Parameters
         ----------
@@ -66,27 +66,21 @@ class StoredSamples:
         IntegrityError
             A sample is missing, damaged or not finite.
         """
-        wanted, inverse = np.unique(places, return_inverse=True)
-        values = np.empty((len(wanted), *self.modality.shape), dtype=np.float32)
-        begin, step = 0, max(1, READ_BYTES // sample_bytes(self.modality))
+        read, inverse = np.unique(places, return_inverse=True)
+        values = np.empty((len(read), *self.modality.shape), dtype=np.float32)
+        first, step = 0, max(1, READ_BYTES // sample_bytes(self.modality))
         for part in self.parts:
-            here = slice(*np.searchsorted(wanted, (begin, begin + len(part.rows))))
-            rows, found = part.rows[wanted[here] - begin], values[here]
+            here = slice(*np.searchsorted(read, (first, first + len(part.rows))))
+            rows, found = part.rows[read[here] - first], values[here]
             for start in range(0, len(rows), step):  # nothing is in memory twice
                 some = slice(start, start + step)
-                thinned = load_reduced(part.store, self.name, rows[some], self.modality)
-                found[some] = centre(thinned, self.modality, self.recentre)
-            begin += len(part.rows)
-        return values if np.array_equal(wanted, places) else values[inverse]
+                reduced = load_reduced(part.store, self.name, rows[some], self.modality)
+                found[some] = centre(reduced, self.modality, self.recentre)
+            first += len(part.rows)
+        return values if np.array_equal(read, places) else values[inverse]
 
     def neighbourhoods(self, n_rows: int) -> np.ndarray:
-        """Number of the run of ``n_rows`` rows of a store that each sample lies in.
-
-        Returns
-        -------
-        ndarray, shape (len(self),), int64
-            From 0 on without gaps.
-        """
+        """Number of each sample's run of ``n_rows`` rows of its store: (len(self),) int64."""
         runs, first = [np.empty(0, np.int64)], 0
         for part in self.parts:
             runs.append(first + part.rows // n_rows)
@@ -95,29 +89,27 @@ class StoredSamples:
 
 
 def sample_bytes(modality: Modality) -> int:
-    """Bytes of one sample of a modality that is no ragged one."""
+    """Bytes of one sample of fixed shape."""
     return 4 * math.prod(modality.shape)
 
 
 CONTAINER = Path("/sys/fs/cgroup")
 GIB = 2**30
-WINDOW = GIB  # that samples take at once if not all fit
-OVERHEAD_BYTES = (
-    8 * READ_BYTES
-)  # that reading, and training a small network, take besides the samples
-LEAVE_OUT = (
+WINDOW = GIB  # for samples at a time if not all fit
+OVERHEAD_BYTES = 8 * READ_BYTES  # for reading, and for training a small network, beside the samples
+FEWER_SAMPLES = (
     "Cut stores with fewer modalities or subjects (mmbind partition), or lower inputs.frames, "
     "inputs.points or inputs.pixels in --config."
 )
 
 
 def fits(need: int, memory: float | None, *, processes: int = 1) -> bool:
-    """Whether all samples may be in memory at once: in as much as was said, or as is free.
+    """Whether all samples fit into the memory that was granted, or else into what is free.
 
     Parameters
     ----------
     need : int
-        Bytes of samples that each process would hold.
+        Bytes of samples of each process.
     memory : float, optional
         GiB for the samples of one process.
     processes : int
@@ -130,21 +122,21 @@ def fits(need: int, memory: float | None, *, processes: int = 1) -> bool:
 
 def check_memory(
     need: int,
-    where: object,
-    what: str,
+    at: object,
+    problem: str,
     *,
     processes: int = 1,
     doing: str = "train",
-    way_out: str = LEAVE_OUT,
+    fix: str = FEWER_SAMPLES,
 ) -> None:
     """Refuse what takes more memory than is free.
 
     Parameters
     ----------
     need : int
-        Bytes of samples that each process holds.
-    where, what, doing, way_out : str
-        For the message: what does not fit, and what can be done.
+        Bytes of samples of each process.
+    at, problem, doing, fix : str
+        Parts of the message.
     processes : int
 
     Raises
@@ -154,32 +146,29 @@ def check_memory(
     need, free = processes * (need + OVERHEAD_BYTES), free_memory()
     if need > free:
         expected, got = f"at most {free / GIB:.1f} GiB, which are free", f"{need / GIB:.1f} GiB"
-        raise UsageError(
-            cannot=doing, problem=what, at=where, expected=expected, got=got, fix=way_out
-        )
+        raise UsageError(cannot=doing, problem=problem, at=at, expected=expected, got=got, fix=fix)
 
 
 def window_bytes(memory: float | None) -> int:
-    """Bytes of the samples that are in memory at once where not all are."""
+    """Bytes of the samples that are in memory at a time if not all are."""
     return WINDOW if memory is None else int(memory * GIB)
 
 
 def needed_memory(data: Dataset | BoundDataset, bounds: InputBounds) -> int:
     """Bytes of all samples that may enter a network, as float32."""
     if isinstance(data, Dataset):
-        return sum(
-            data.info.n_present[name] * sample_bytes(bounded_modality(modality, bounds))
-            for name, modality in data.info.modalities.items()
-        )
-    table = data.pairs()
-    stores = [data.source(source.source_id).info for source in data.info.sources]
+        infos, counts = [data.info], dict(data.info.n_present)
+    else:
+        infos = [data.source(one.source_id).info for one in data.info.sources]
+        counts = {
+            name: pc.count_distinct(data.pairs()[f"{name}.uid"]).as_py()
+            for name in data.info.modalities
+        }
     total = 0
     for name in data.info.modalities:
-        held = [info.modalities[name] for info in stores if name in info.modalities]
-        longest = max(
-            (sample_bytes(bounded_modality(modality, bounds)) for modality in held), default=0
-        )
-        total += longest * pc.count_distinct(table[f"{name}.uid"]).as_py()
+        stored = [info.modalities[name] for info in infos if name in info.modalities]
+        sizes = [sample_bytes(bounded_modality(one, bounds)) for one in stored]
+        total += counts[name] * max(sizes, default=0)
     return total
 
 
@@ -189,6 +178,6 @@ def free_memory() -> int:
     try:
         limit, used = (int((CONTAINER / f"memory.{one}").read_text()) for one in ("max", "current"))
         stat = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
-        return min(free, limit - used + int(stat["file"]))  # the system gives back cached files
+        return min(free, limit - used + int(stat["file"]))  # cached files are given back
     except (OSError, ValueError, KeyError):  # no container, or one without a limit
         return free

@@ -1,15 +1,15 @@
-"""The training set D_S: every source sample once, and rows that point at samples.
+"""The training set D_S: every source sample once, and rows that refer to samples.
 
-Source: paper section 5.2.1. A row without a modality has index -1 there; it enters as zeros.
+Source: MMBind paper, section 5.2.1. A row without a modality has index -1 and enters as zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from mmbind_data.errors import FormatError, IntegrityError, UsageError, suggest
 from mmbind_data.signal.normalise import Recentre, Statistics, channel_statistics
@@ -29,15 +29,15 @@ ROW_COLUMNS = ("index", "sample", "kind", "weight", "similarity", "label")
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Training rows over samples that are held once.
+    """Training rows over samples that are stored once.
 
     Attributes
     ----------
     modalities : mapping of name to Modality
         In the order of the columns of `index`; all samples of a modality have its shape.
     values : mapping of name to ndarray, shape (n_samples, *shape), float32
-        The modality's unit; skeletons relative to their root if that was asked for; point clouds
-        padded with NaN. `StoredSamples` are read from disk whenever they are asked for.
+        The modality's unit; skeletons relative to their root unless asked otherwise; point clouds
+        padded with NaN. `StoredSamples` are read from disk on every access.
     index : ndarray, shape (n_rows, n_modalities), int64
         Row of `values`, -1 = the row lacks the modality.
     sample : ndarray, shape (n_rows, n_modalities or more), int64
@@ -51,7 +51,7 @@ class TrainingSet:
     label : ndarray, shape (n_rows,), int64
         Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
     label_names : tuple of str
-    subjects : mapping of dataset id to the subjects whose samples were seen
+    subjects : mapping of dataset id to the subjects of the samples
     stretched : mapping of "source/modality" to (frames stored, frames used), where they differ
         Interpolated, or of videos, point clouds and CSI picked.
     """
@@ -78,19 +78,19 @@ class TrainingSet:
         return present
 
     @property
-    def stored(self) -> bool:
-        """Whether samples lie on disk."""
+    def on_disk(self) -> bool:
+        """Whether samples are read from disk on demand."""
         return any(isinstance(one, StoredSamples) for one in self.values.values())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """`values`, all of them in memory."""
         return {
-            name: one[np.arange(len(one))] if isinstance(one, StoredSamples) else one
+            name: one if isinstance(one, np.ndarray) else one[np.arange(len(one))]
             for name, one in self.values.items()
         }
 
-    def held(self) -> TrainingSet:
-        """The same rows, with the samples that they point at in memory and no others."""
+    def loaded(self) -> TrainingSet:
+        """The same rows, with the samples that they refer to in memory and no others."""
         index, values = np.full_like(self.index, -1), {}
         for column, name in enumerate(self.modalities):
             here = self.index[:, column] >= 0
@@ -101,8 +101,7 @@ class TrainingSet:
 
     def select(self, chosen: np.ndarray) -> TrainingSet:
         """Keep some rows, given by index or by mask; the samples stay."""
-        columns = {name: getattr(self, name)[chosen] for name in ROW_COLUMNS}
-        return replace(self, **columns)
+        return replace(self, **{name: getattr(self, name)[chosen] for name in ROW_COLUMNS})
 
     def without_labels(self) -> TrainingSet:
         """The same rows for an objective that must not read labels."""
@@ -114,9 +113,9 @@ def gather_bound(
     *,
     recentre: Recentre = "frame",
     bounds: InputBounds = DEFAULT_BOUNDS,
-    held: bool = True,
+    load: bool = True,
 ) -> TrainingSet:
-    """Read the rows of a bound store and each sample that they point at, once.
+    """Read the rows of a bound store and, once, each sample that they refer to.
 
     Parameters
     ----------
@@ -124,9 +123,9 @@ def gather_bound(
     recentre : {"frame", "first", "none"}
         Skeletons relative to the root joint of every frame, of the first frame, or not.
     bounds : InputBounds
-        Larger samples are thinned out while they are read.
-    held : bool
-        False: leave the samples on disk, unless there are means to be made of them.
+        Larger samples are reduced while they are read.
+    load : bool
+        False: leave the samples on disk, unless means are made of them.
 
     Returns
     -------
@@ -140,53 +139,146 @@ def gather_bound(
     FormatError
         The sources disagree about the axes of a modality.
     IntegrityError
-        A sample is not finite, or the table points outside of its source.
+        A sample is not finite, or the table refers to rows that its source does not have.
     """
-    table = bound.pairs()
-    stores = {source.source_id: bound.source(source.source_id) for source in bound.info.sources}
-    names = bound.info.modalities
-    modalities = {name: _common_modality(name, stores, bounds) for name in names}
-    index, values = np.full((len(table), len(names)), -1, np.int64), {}
-    stretched: dict[str, tuple[int, int]] = {}
-    for column, name in enumerate(names):
+    table, names = bound.pairs(), bound.info.modalities
+    stores = {one.source_id: bound.source(one.source_id) for one in bound.info.sources}
+    columns = []
+    for name in names:
         owner = np.array(table[f"{name}.source"].to_pylist(), dtype=object)
         row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
-        parts, offset = list[Part](), 0
+        modality = _common_modality(name, stores.values(), bounds)
+        column = _Column(name, modality, recentre, len(table))
         for source_id, store in stores.items():
             mine = np.flatnonzero(owner == source_id)
-            used, inverse = np.unique(row[mine], return_inverse=True)
-            if len(used) == 0:
-                continue
-            if used[0] < 0 or used[-1] >= len(store):
+            outside = (row[mine] < 0) | (row[mine] >= len(store))
+            if outside.any():
                 raise IntegrityError(
                     cannot="train",
                     problem="the table of pairs points outside of its source",
                     at=bound.path,
                     expected=f"rows 0 to {len(store) - 1} of {source_id}",
-                    got=f"{name}.row {used[0]} to {used[-1]}",
+                    got=f"{name}.row {row[mine][outside][0]}",
                     fix="Bind again.",
                 )
-            parts.append(Part(replace(store), used))  # without the table of samples
-            index[mine, column] = offset + inverse
-            offset += len(used)
-            stretched |= _lengths(source_id, name, store.info.modalities[name], modalities[name])
-        values[name] = StoredSamples(name, modalities[name], recentre, parts)
+            if len(mine):
+                column.take(source_id, store, mine, row[mine])
+        columns.append(column)
+    uids = np.array([table[f"{name}.uid"].to_pylist() for name in names], dtype=object).T
+    # equal uids have one code, whatever column they are in
+    code_of = {uid: code for code, uid in enumerate(dict.fromkeys(uids.ravel().tolist()))}
+    code_of[None] = -1
+    codes = np.array([[code_of[uid] for uid in row] for row in uids], dtype=np.int64)
     rows = TrainingSet(
-        modalities=modalities,
-        values=values,
-        index=index,
-        sample=_sample_codes(table, names),
+        **_common_fields(columns, bound.info.sources),
+        sample=codes.reshape(len(table), len(names)),
         kind=np.array(table["kind"].to_pylist(), dtype=object),
         weight=table["weight"].to_numpy().astype(np.float32),
         similarity=table["similarity"].to_numpy(zero_copy_only=False).astype(np.float32),
         label=np.full(len(table), -1, np.int64),
         label_names=(),
-        subjects=_subjects(bound.info.sources),
-        stretched=stretched,
     )
     if (rows.kind == "mean").any():
-        return averaged(rows.held(), table["rank"].to_numpy())
-    return rows.held() if held else rows
+        return averaged(rows.loaded(), table["rank"].to_numpy())
+    return rows.loaded() if load else rows
+
+
+def gather_store(
+    store: Dataset,
+    modalities: Sequence[str] | None = None,
+    *,
+    like: Mapping[str, Modality] | None = None,
+    recentre: Recentre = "frame",
+    rows: np.ndarray | None = None,
+    bounds: InputBounds = DEFAULT_BOUNDS,
+    load: bool = True,
+) -> TrainingSet:
+    """Read a converted store as naturally paired rows.
+
+    Parameters
+    ----------
+    store : Dataset
+    modalities : sequence of str, optional
+        Columns of the result, in this order; all that the store has by default.
+    like : mapping of name to Modality, optional
+        Modalities whose shape the samples are brought to; as stored, within `bounds`, by default.
+    rows : ndarray of int, shape (n,), optional
+        Rows of the store in the order wanted; all by default.
+    recentre, bounds, load : as in `gather_bound`
+
+    Returns
+    -------
+    TrainingSet
+        With labels; weight 1.
+
+    Raises
+    ------
+    UsageError
+        The store lacks a modality.
+    FormatError
+        The store's axes differ from `like`.
+    """
+    chosen = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
+    columns = []
+    for name in modalities or store.info.modalities:
+        if name not in store.info.modalities:
+            raise UsageError(
+                cannot="read a store",
+                problem="no such modality",
+                at=store.path,
+                expected=f"one of {', '.join(store.info.modalities)}",
+                got=repr(name),
+                fix=suggest(name, store.info.modalities),
+            )
+        modality = _common_modality(name, [store], bounds, (like or {}).get(name))
+        here = np.flatnonzero(store.present(name)[chosen])
+        columns.append(_Column(name, modality, recentre, len(chosen)))
+        columns[-1].take(store.info.dataset_id, store, here, chosen[here])
+    gathered = TrainingSet(
+        **_common_fields(columns, [store.info]),
+        sample=np.stack([np.where(one.index >= 0, chosen, -1) for one in columns], axis=1),
+        kind=np.full(len(chosen), "natural", dtype=object),
+        weight=np.ones(len(chosen), np.float32),
+        similarity=np.full(len(chosen), np.nan, np.float32),
+        label=store.column("label")[chosen].astype(np.int64),
+        label_names=store.names("label"),
+    )
+    return gathered.loaded() if load else gathered
+
+
+class _Column:
+    """One modality of a training set that is being put together."""
+
+    def __init__(self, name: str, modality: Modality, recentre: Recentre, n_rows: int) -> None:
+        self.index, self.parts = np.full(n_rows, -1, np.int64), list[Part]()
+        self.values = StoredSamples(name, modality, recentre, self.parts)
+        self.stretched: dict[str, tuple[int, int]] = {}
+
+    def take(self, source_id: str, store: Dataset, here: np.ndarray, rows: np.ndarray) -> None:
+        """Let the training rows with numbers ``here`` have these rows of a store."""
+        used, places = np.unique(rows, return_inverse=True)
+        self.index[here] = len(self.values) + places
+        self.parts.append(Part(replace(store), used))  # a copy without the table of samples
+        name, modality = self.values.name, self.values.modality
+        frames = (_n_frames(store.info.modalities[name]), _n_frames(modality))
+        if frames[0] != frames[1]:
+            self.stretched[f"{source_id}/{name}"] = frames
+
+
+def _common_fields(
+    columns: Sequence[_Column], infos: Iterable[DatasetInfo | SourceInfo]
+) -> dict[str, Any]:
+    """The fields of a training set that follow from its columns and the stores' attributes."""
+    subjects: dict[str, set[str]] = {}
+    for info in infos:
+        subjects.setdefault(info.dataset_id, set()).update(info.subjects)
+    return {
+        "modalities": {one.values.name: one.values.modality for one in columns},
+        "values": {one.values.name: one.values for one in columns},
+        "index": np.stack([one.index for one in columns], axis=1),
+        "subjects": {dataset: tuple(sorted(names)) for dataset, names in subjects.items()},
+        "stretched": {key: frames for one in columns for key, frames in one.stretched.items()},
+    }
 
 
 def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
@@ -208,7 +300,7 @@ def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
     """
     member = rows.kind == "mean"
     first = np.flatnonzero(~member | (rank == 0))
-    group = np.cumsum(~member | (rank == 0)) - 1
+    group = np.searchsorted(first, np.arange(len(rows)), side="right") - 1
     index = np.full((len(first), len(rows.modalities)), -1, np.int64)
     values = rows.arrays()
     for column, name in enumerate(rows.modalities):
@@ -233,102 +325,20 @@ def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
 
 
 def _samples_of_groups(sample: np.ndarray, group: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Codes of all samples of each group; the first row's stand in front."""
-    rest: list[list[int]] = [[] for _ in first]
-    for row in np.flatnonzero(~np.isin(np.arange(len(group)), first)).tolist():
-        own, known = group[row], rest[group[row]]
-        for code in sample[row].tolist():
-            if code >= 0 and code not in known and code not in sample[first[own]]:
-                known.append(code)
-    width = max((len(codes) for codes in rest), default=0)
-    more = np.array([[*codes, *[-1] * (width - len(codes))] for codes in rest], dtype=np.int64)
-    return np.concatenate([sample[first], more.reshape(len(first), width)], axis=1)
-
-
-def gather_store(
-    store: Dataset,
-    modalities: Sequence[str] | None = None,
-    *,
-    like: Mapping[str, Modality] | None = None,
-    recentre: Recentre = "frame",
-    rows: np.ndarray | None = None,
-    bounds: InputBounds = DEFAULT_BOUNDS,
-    held: bool = True,
-) -> TrainingSet:
-    """Read a converted store as naturally paired rows.
-
-    Parameters
-    ----------
-    store : Dataset
-    modalities : sequence of str, optional
-        Columns of the result, in this order; all that the store has by default.
-    like : mapping of name to Modality, optional
-        What the samples are brought to in time; as stored, within `bounds`, by default.
-    recentre : {"frame", "first", "none"}
-    rows : ndarray of int, shape (n,), optional
-        Rows of the store in the order wanted; all by default.
-    bounds : InputBounds
-        Larger samples are thinned out while they are read.
-    held : bool
-        False: leave the samples on disk.
-
-    Returns
-    -------
-    TrainingSet
-        With labels; weight 1.
-
-    Raises
-    ------
-    UsageError
-        The store lacks a modality.
-    FormatError
-        The store's axes differ from `like`.
-    """
-    names = tuple(modalities or store.info.modalities)
-    for name in names:
-        if name not in store.info.modalities:
-            raise UsageError(
-                cannot="read a store",
-                problem="no such modality",
-                at=store.path,
-                expected=f"one of {', '.join(store.info.modalities)}",
-                got=repr(name),
-                fix=suggest(name, store.info.modalities),
-            )
-    wanted = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
-    index, values, found = [], {}, {}
-    stretched: dict[str, tuple[int, int]] = {}
-    for name in names:
-        own = bounded_modality(store.info.modalities[name], bounds)
-        found[name] = like[name] if like and name in like else own
-        _check_alike(name, own, found[name], store)
-        here = store.present(name)[wanted]
-        used, places = np.unique(wanted[here], return_inverse=True)
-        values[name] = StoredSamples(name, found[name], recentre, [Part(replace(store), used)])
-        column = np.full(len(wanted), -1, np.int64)
-        column[here] = places
-        index.append(column)
-        source_id = store.info.dataset_id
-        stretched |= _lengths(source_id, name, store.info.modalities[name], found[name])
-    filled = np.stack(index, axis=1)
-    gathered = TrainingSet(
-        modalities=found,
-        values=values,
-        index=filled,
-        sample=np.where(filled >= 0, wanted[:, None], -1),
-        kind=np.full(len(wanted), "natural", dtype=object),
-        weight=np.ones(len(wanted), np.float32),
-        similarity=np.full(len(wanted), np.nan, np.float32),
-        label=store.column("label")[wanted].astype(np.int64),
-        label_names=store.names("label"),
-        subjects=_subjects([store.info]),
-        stretched=stretched,
-    )
-    return gathered.held() if held else gathered
+    """Codes of all samples of each group, those of its first row in front, padded with -1."""
+    given = sample >= 0
+    owner = np.broadcast_to(group[:, None], sample.shape)[given]
+    owner, code = np.unique(np.stack([owner, sample[given]]), axis=1)
+    others = (sample[first[owner]] != code[:, None]).all(axis=1)
+    owner, code = owner[others], code[others]
+    place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    more = np.full((len(first), place.max(initial=-1) + 1), -1, np.int64)
+    more[owner, place] = code
+    return np.concatenate([sample[first], more], axis=1)
 
 
 def measure_statistics(rows: TrainingSet) -> dict[str, Statistics]:
-    """Statistics of each modality over the samples that the rows point at, means left aside."""
+    """Statistics of each modality over the samples that the rows refer to, means excluded."""
     found, measured = {}, rows.index[rows.kind != "mean"]
     for column, (name, modality) in enumerate(rows.modalities.items()):
         used = np.unique(measured[:, column])
@@ -342,59 +352,32 @@ def measure_statistics(rows: TrainingSet) -> dict[str, Statistics]:
 def _blocks(
     values: np.ndarray | StoredSamples, used: np.ndarray, row_bytes: int
 ) -> Iterator[np.ndarray]:
-    """Samples in the same blocks wherever they lie; from disk many blocks are read at one go."""
+    """Samples in blocks of one size, in memory or not; many blocks are read from disk at a time."""
     step = MEASURED_AT_ONCE * max(1, READ_BYTES // (MEASURED_AT_ONCE * row_bytes))
     for start in range(0, len(used), step):
-        held = values[used[start : start + step]]
-        yield from np.split(held, range(MEASURED_AT_ONCE, len(held), MEASURED_AT_ONCE))
+        read = values[used[start : start + step]]
+        yield from np.split(read, range(MEASURED_AT_ONCE, len(read), MEASURED_AT_ONCE))
 
 
-def _common_modality(name: str, stores: Mapping[str, Dataset], bounds: InputBounds) -> Modality:
-    """Describe a modality as it enters the network: the longest of the sources' lengths."""
-    holders = [store for store in stores.values() if name in store.info.modalities]
+def _common_modality(
+    name: str, stores: Iterable[Dataset], bounds: InputBounds, like: Modality | None = None
+) -> Modality:
+    """Describe a modality as it enters the network: as given, or the longest of the stores."""
+    holders = [store for store in stores if name in store.info.modalities]
     entering = [bounded_modality(store.info.modalities[name], bounds) for store in holders]
-    common = max(entering, key=_n_frames)
-    for store, own in zip(holders, entering, strict=True):
-        _check_alike(name, own, common, store)
+    common = like or max(entering, key=_n_frames)
+    for store, modality in zip(holders, entering, strict=True):
+        reason = why_unlike(common, modality)
+        if reason:
+            raise FormatError(
+                cannot="train",
+                problem=f"{name} differs between the stores",
+                at=store.path,
+                expected="the kind, unit and axes of the others",
+                got=reason,
+            )
     return common
 
 
 def _n_frames(modality: Modality) -> int:
     return modality.shape[0] if modality.axes[0].name == "time" else 1
-
-
-def _lengths(
-    source_id: str, name: str, stored: Modality, used: Modality
-) -> dict[str, tuple[int, int]]:
-    """Tell how many frames are stored and used, if that is not the same."""
-    counts = (_n_frames(stored), _n_frames(used))
-    return {f"{source_id}/{name}": counts} if counts[0] != counts[1] else {}
-
-
-def _check_alike(name: str, own: Modality, common: Modality, store: Dataset) -> None:
-    reason = why_unlike(common, own)
-    if reason:
-        expected = "the kind, unit and axes of the others"
-        raise FormatError(
-            cannot="train",
-            problem=f"{name} differs between the stores",
-            at=store.path,
-            expected=expected,
-            got=reason,
-        )
-
-
-def _sample_codes(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """Code of each row's source sample per modality, equal for equal uids of whatever column."""
-    uids = np.array([table[f"{name}.uid"].to_pylist() for name in names], dtype=object).T
-    known = {uid: code for code, uid in enumerate(dict.fromkeys(uids.ravel().tolist()))}
-    codes = [[-1 if uid is None else known[uid] for uid in row] for row in uids]
-    return np.array(codes, dtype=np.int64).reshape(len(table), len(names))
-
-
-def _subjects(infos: Sequence[DatasetInfo | SourceInfo]) -> dict[str, tuple[str, ...]]:
-    """Subjects per dataset id; of a source those that were bound, whoever lies in its store."""
-    found: dict[str, set[str]] = {}
-    for info in infos:
-        found.setdefault(info.dataset_id, set()).update(info.subjects)
-    return {dataset: tuple(sorted(subjects)) for dataset, subjects in found.items()}

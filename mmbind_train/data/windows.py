@@ -1,13 +1,11 @@
 """Rows whose samples do not fit into memory: read a window at a time, shuffled within it.
 
-Rows that are neighbours on disk are a block. An epoch takes the blocks in random order, as many
-rows as fit into memory at a time are a window, and the rows of a window are shuffled. So whatever
-lies on disk is read in runs, and how far that is from shuffling all rows is told (`Reading`).
+Rows that are neighbours on disk are a block. An epoch takes the blocks in random order; as many
+rows as fit into memory are a window, and the rows of a window are shuffled. So samples are read in
+runs, and `Reading` reports how much worse than a shuffle of all rows that is.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +21,7 @@ MIB = 2**20
 
 
 class Reading(Model):
-    """How the rows of a stage were read that did not fit into memory."""
+    """How the rows of a stage that did not fit into memory were read."""
 
     window_rows: int = Field(description="rows in memory at a time, and shuffled among themselves")
     n_windows: int = Field(description="of an epoch")
@@ -44,16 +42,16 @@ class Reading(Model):
 
 
 class WindowReader:
-    """The windows of rows whose samples lie on disk.
+    """The windows of rows whose samples are on disk.
 
     Parameters
     ----------
     rows : TrainingSet
     batch : int
-        Rows of a batch; a window holds whole batches.
+        Rows of a batch; a window consists of whole batches.
     seed : int
     n_bytes : int
-        That the samples of a window may take.
+        For the samples of a window.
 
     Attributes
     ----------
@@ -68,8 +66,8 @@ class WindowReader:
     def __init__(self, rows: TrainingSet, batch: int, seed: int, n_bytes: int) -> None:
         self._rows, self._seed = rows, seed
         sizes = np.array([sample_bytes(one) for one in rows.modalities.values()])
-        held = rows.present * sizes
-        row_bytes = max(1, int(held.sum(axis=1).max(initial=0)))
+        taken = rows.present * sizes
+        row_bytes = max(1, int(taken.sum(axis=1).max(initial=0)))
         self._size = min(n_bytes // row_bytes // batch * batch, -(-len(rows) // batch) * batch)
         if self._size == 0:
             raise UsageError(
@@ -80,31 +78,29 @@ class WindowReader:
                 got=f"{batch * row_bytes / MIB:.0f} MiB",
                 fix="Give more --memory or a smaller --batch.",
             )
-        self._block = find_blocks(rows, held.argmax(axis=1), self._size)
-        self._order = block_order(self._block, self._size, seed, 0)
-        self._place, self._begin, self._held = np.argsort(self._order), -1, rows
-        self.reading = measure_reading(self._block, self._size, self._order)
+        self._block, self._loaded = find_blocks(rows, taken.argmax(axis=1), self._size), rows
+        self.reading = measure_reading(self._block, self._size, self.order(0))
 
     def order(self, epoch: int) -> np.ndarray:
-        """Every row once: the order in which the epoch that begins now takes them."""
+        """Every row once: the order in which an epoch that begins takes them."""
         self._order = block_order(self._block, self._size, self._seed, epoch)
         self._place, self._begin = np.argsort(self._order), -1
         return self._order
 
-    def hold(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
-        """Rows in memory, and the numbers that the chosen rows of this epoch have among them.
+    def load(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
+        """Rows in memory, and the numbers of the chosen rows of this epoch among them.
 
         Parameters
         ----------
         chosen : ndarray of int, shape (B,)
-            Successive rows of the order, of one window.
+            Consecutive rows of the order, of one window.
         """
         begin = int(self._place[chosen[0]]) // self._size * self._size
         if begin != self._begin:
-            self._held = self._rows  # the last window goes before the next one comes
-            self._held = self._rows.select(self._order[begin : begin + self._size]).held()
+            self._loaded = self._rows  # frees the last window before the next one is read
+            self._loaded = self._rows.select(self._order[begin : begin + self._size]).loaded()
             self._begin = begin
-        return self._held, self._place[chosen] - begin
+        return self._loaded, self._place[chosen] - begin
 
 
 def find_blocks(rows: TrainingSet, column: np.ndarray, size: int) -> np.ndarray:
@@ -114,19 +110,18 @@ def find_blocks(rows: TrainingSet, column: np.ndarray, size: int) -> np.ndarray:
     ----------
     rows : TrainingSet
     column : ndarray of int, shape (n_rows,)
-        Which of a row's samples tells its block: the largest. It is the one that is read in runs;
-        others of the row, such as a partner, lie where they lie.
+        Which of a row's samples decides on its block: the largest. It is the one that is read in
+        runs; others of the row, such as a partner, may be anywhere.
     size : int
         Rows of a window.
     """
     block, first = np.zeros(len(rows), np.int64), 0
     for number, name in enumerate(rows.modalities):
         mine = np.flatnonzero((column == number) & (rows.index[:, number] >= 0))
-        samples = rows.values[name]
+        samples, index = rows.values[name], rows.index[mine, number]
         if not len(mine) or not isinstance(samples, StoredSamples):
             continue
-        index = rows.index[mine, number]
-        # a sample stands in several rows, of which each counts
+        # a sample may be in several rows, each of which counts
         n_rows = size * len(np.unique(index)) // (BLOCKS * len(index))
         block[mine] = first + samples.neighbourhoods(_whole_chunks(n_rows, samples))[index]
         first = int(block[mine].max()) + 1
@@ -163,30 +158,6 @@ def _whole_chunks(n_rows: int, samples: StoredSamples) -> int:
     return max(chunk, 1 << max(0, n_rows.bit_length() - 1))
 
 
-def row_batches(
-    n_rows: int, batch: int, seed: int, order_of: Callable[[int], np.ndarray] | None = None
-) -> Iterator[np.ndarray]:
-    """Batches of row numbers without end; the order is a pure function of seed and epoch.
-
-    A last batch that is not full is left out, unless all rows fit into one batch.
-
-    Parameters
-    ----------
-    n_rows, batch, seed : int
-    order_of : callable, optional
-        Rows in the order of an epoch, asked for when the epoch begins; all shuffled by default.
-    """
-    epoch = 0
-    while n_rows:
-        if order_of is None:
-            order = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        else:
-            order = order_of(epoch)
-        for start in range(0, max(1, n_rows - batch + 1), batch):
-            yield order[start : start + batch]
-        epoch += 1
-
-
 def block_order(block: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
     """Every row once: blocks in random order, rows in random order within windows of ``size`` rows.
 
@@ -195,7 +166,7 @@ def block_order(block: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarr
     Parameters
     ----------
     block : ndarray of int, shape (n,)
-        Of each row, from 0 on.
+        Number of each row's block, from 0 on.
     size : int
     seed, epoch : int
     """

@@ -1,11 +1,12 @@
-"""Fine-tune a run on a few labels and test it: the test store is read once, at the very end."""
+"""Fine-tune a run on a few labels and test it; the test store is read once, at the very end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -15,20 +16,25 @@ from mmbind_data.errors import FormatError, UsageError, suggest
 from mmbind_data.io.atomic import staged
 from mmbind_data.progress import Progress
 from mmbind_data.spec.descriptor import Model
-from mmbind_data.spec.store import DatasetInfo
 from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.lineage import lineage_of, recording_table
 from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.leak_checks import check_apart, check_disjoint
-from mmbind_train.data.stored import fits, needed_memory
+from mmbind_train.data.stored import StoredSamples, fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation.finetune import Pretrained
 from mmbind_train.evaluation.finetune import finetune as finetune_once
-from mmbind_train.evaluation.metrics import SeedResult, confusion, predict, score_predictions
+from mmbind_train.evaluation.metrics import (
+    SeedResult,
+    confusion,
+    mean_scores,
+    predict,
+    score_predictions,
+)
 from mmbind_train.evaluation.modality_subsets import (
     SubsetResult,
-    log_subsets,
-    save_tuned,
+    continue_log,
+    save_finetuned,
     score_subsets,
 )
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
@@ -81,18 +87,18 @@ def evaluate(
     run : path
         The output of `train`.
     finetune, test : path
-        Converted stores with labels. Their labels are matched by text.
+        Converted stores with labels, C and T. Their labels are matched by text.
     config : EvaluateConfig, optional
     progress : callable (done, total, text), optional
     paper_statistic : bool
-        Also test after every fine-tuning epoch and tell the mean accuracy over the last 60 % of
-        them, which is what the published code reports. Nothing else depends on it: all other
-        figures are the same with and without. It looks at the test while training goes on, so it
-        is no fair figure; it serves to be held beside the paper's.
+        Also test after every fine-tuning epoch and report the mean accuracy over the last 60 % of
+        them, as the published code does. All other figures are the same with and without. It looks
+        at the test while training goes on, so it is no fair figure; it serves to be compared with
+        the paper's.
     hardware : Hardware
-        Its device; always in float32, as few labels leave nothing to save.
+        Its device; always in float32, as few labels leave no time to save.
     every_subset : bool
-        Also score the same fine-tuned networks where only some of the modalities arrive; fine-tune
+        Also score the same fine-tuned networks if only some of the modalities arrive; fine-tune
         with `EvaluateConfig.modality_dropout` for that.
     save : path, optional
         Where to write the fine-tuned network of the first seed, as a run with a classifier.
@@ -107,51 +113,60 @@ def evaluate(
     Raises
     ------
     LeakError
-        A subject, or a sample, appears in two of pre-training, fine-tuning and test.
+        A subject, a sample or a recording has two of the roles pre-training, fine-tuning and test.
     UsageError
         A modality or a label that one side lacks.
     FormatError, IntegrityError, OutputError
 
     Notes
     -----
-    Source: paper section 6.1.2 and shared/PROTOCOLS.md section 2, rules 3, 5 and 6.
+    Source: MMBind paper, section 6.1.2; docs/protocols.md.
+
+    Examples
+    --------
+    >>> import mmbind_train as mt
+    >>> config = mt.EvaluateConfig(labels_per_class=2)
+    >>> result = mt.evaluate("run", "C.zarr", "T.zarr", config=config)  # doctest: +SKIP
+    >>> result.accuracy, [one.accuracy for one in result.per_seed]  # doctest: +SKIP
+    (0.81, [0.80, 0.82, 0.81, 0.79, 0.83])
     """
-    config = config or EvaluateConfig()
-    info, model = load_run(Path(run))
-    pretrained = Pretrained(info, model.to(hardware.device), load_classifier(Path(run), info))
+    config, run = config or EvaluateConfig(), Path(run)
+    info, model = load_run(run)
+    pretrained = Pretrained(info, model.to(hardware.device), load_classifier(run, info))
     stores = {"finetune": open_dataset(finetune), "test": open_dataset(test)}
-    roles, met = check_no_leaks(Path(run), info, stores)
+    subjects, samples = check_no_leaks(run, info, stores)
     modalities = choose_modalities(info, stores, config)
-    classes = match_labels(stores["finetune"].info, stores["test"].info, stores)
-    wanted = (info, modalities, classes, config.memory)
-    rows = _labelled(stores["finetune"], *wanted)
-    watched = _labelled(stores["test"], *wanted) if paper_statistic else None
+    classes = match_labels(stores)
+    arguments = (info, modalities, classes, config.memory)
+    rows = _labelled(stores["finetune"], *arguments)
+    watched = _labelled(stores["test"], *arguments) if paper_statistic else None
+    inputs = [run, *(one.path for one in stores.values())]
+    saving: AbstractContextManager[Path | None] = nullcontext()
+    if save is not None:
+        saving = staged(
+            Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run"
+        )
     tuned = []
-    with _saving(save, [Path(run), *(one.path for one in stores.values())], overwrite) as folder:
+    with saving as folder:
         for number, seed in enumerate(config.seeds):
-            report = _shift(progress, number, len(config.seeds))
-            log = None if folder is None or number else log_subsets(Path(run), folder)
-            tuned.append(
-                finetune_once(
-                    pretrained, rows, config, seed, progress=report, watched=watched, log=log
-                )
-            )
+            log = None if folder is None or number else continue_log(run, folder)
+            options: dict[str, Any] = {"watched": watched, "log": log}
+            options["progress"] = _part_of(progress, number, len(config.seeds))
+            tuned.append(finetune_once(pretrained, rows, config, seed, **options))
         if folder is not None:
-            save_tuned(folder, pretrained, tuned[0], rows, stores["finetune"], config, samples=met)
-    # From here on nothing is learnt or chosen any more: the test store may be read.
-    held_out = _labelled(stores["test"], *wanted)
+            store = stores["finetune"]
+            save_finetuned(folder, pretrained, tuned[0], rows, store, config, samples=samples)
+    # Nothing is learnt or chosen after this line: the test store may be read.
+    held_out = _labelled(stores["test"], *arguments)
     predicted = [predict(one, held_out) for one in tuned]
     scores = tuple(
-        score_predictions(one, held_out, said) for one, said in zip(tuned, predicted, strict=True)
+        score_predictions(one, held_out, classes_of)
+        for one, classes_of in zip(tuned, predicted, strict=True)
     )
-    accuracy, f1 = ([getattr(s, name) for s in scores] for name in ("accuracy", "macro_f1"))
+    digests = {role: store.info.content_digest for role, store in stores.items()}
     return Result(
         method=info.method,
         modalities=modalities,
-        accuracy=float(np.mean(accuracy)),
-        accuracy_std=_std(accuracy),
-        macro_f1=float(np.mean(f1)),
-        macro_f1_std=_std(f1),
         n_test=len(held_out),
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
@@ -160,79 +175,60 @@ def evaluate(
         confusion=confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
-        subjects={role: dict(subjects) for role, subjects in roles.items()},
-        digests={"pretrain": info.data.content_digest}
-        | {role: store.info.content_digest for role, store in stores.items()},
+        subjects={role: dict(own) for role, own in subjects.items()},
+        digests={"pretrain": info.data.content_digest, **digests},
         config=config,
+        **mean_scores(scores),
     )
-
-
-def _saving(
-    save: str | Path | None, inputs: Sequence[Path], overwrite: bool
-) -> AbstractContextManager[Path | None]:
-    """A folder for the network that is kept, or None where none is."""
-    if save is None:
-        return nullcontext()
-    return staged(Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run")
 
 
 def check_no_leaks(
     run: Path, info: RunInfo, stores: Mapping[str, Dataset]
 ) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], pa.Table]:
-    """Make sure that nobody, no sample and no recording is met twice.
+    """Check that no subject, sample or recording has two roles.
 
     Returns
     -------
-    roles : dict
+    subjects : dict
         Subjects of each role by dataset.
-    met : pyarrow.Table
-        The samples that pre-training and fine-tuning see.
+    samples : pyarrow.Table
+        Those of pre-training and fine-tuning.
     """
-    roles: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
-    tables = {"pretrain": seen_samples(run)}
+    subjects: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
+    tables, paths = {"pretrain": seen_samples(run)}, {"pretrain": run}
     for role, store in stores.items():
-        roles[role] = {store.info.dataset_id: tuple(store.info.subjects)}
-        tables[role] = recording_table(store)
-    check_disjoint(roles)
-    paths = {"pretrain": run} | {role: store.path for role, store in stores.items()}
+        subjects[role] = {store.info.dataset_id: tuple(store.info.subjects)}
+        tables[role], paths[role] = recording_table(store), store.path
+    check_disjoint(subjects)
     check_apart({role: (paths[role], lineage_of(table)) for role, table in tables.items()})
-    return roles, pa.concat_tables([tables["pretrain"], tables["finetune"]])
+    return subjects, pa.concat_tables([tables["pretrain"], tables["finetune"]])
 
 
 def choose_modalities(
     info: RunInfo, stores: Mapping[str, Dataset], config: EvaluateConfig
 ) -> tuple[str, ...]:
-    """Modalities to fine-tune and test with: as asked, or all that everybody has."""
-    known = {"the run": set(info.modalities)} | {
-        str(store.path): set(store.info.modalities) for store in stores.values()
-    }
+    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have.
+
+    Raises
+    ------
+    UsageError
+    """
+    known = {"the run": set(info.modalities)}
+    known |= {str(store.path): set(store.info.modalities) for store in stores.values()}
     common = [name for name in info.modalities if all(name in has for has in known.values())]
     for name in config.modalities or ():
         for holder, has in known.items():
             if name not in has:
-                raise UsageError(
-                    cannot="evaluate",
-                    problem="no such modality",
-                    at=holder,
-                    expected=f"one of {', '.join(sorted(has))}",
-                    got=repr(name),
-                    fix=suggest(name, common),
-                )
+                expected, fix = f"one of {', '.join(sorted(has))}", suggest(name, common)
+                _refuse("no such modality", holder, expected, repr(name), fix)
     chosen = tuple(name for name in common if not config.modalities or name in config.modalities)
     if not chosen:
-        raise UsageError(
-            cannot="evaluate",
-            problem="no modality in common",
-            at=", ".join(known),
-            expected="at least one that the run, C and T have",
-            got="none",
-        )
+        expected = "at least one that the run, C and T have"
+        _refuse("no modality in common", ", ".join(known), expected, "none")
     return chosen
 
 
-def match_labels(
-    finetune: DatasetInfo, test: DatasetInfo, stores: Mapping[str, Dataset]
-) -> tuple[str, ...]:
+def match_labels(stores: Mapping[str, Dataset]) -> tuple[str, ...]:
     """Classes, by label text in the order of the fine-tuning store.
 
     Raises
@@ -240,29 +236,23 @@ def match_labels(
     UsageError
         A store without labels, or a test label that cannot be learnt.
     """
-    classes = tuple(text for text, count in finetune.labels.items() if count > 0)
-    tested = [text for text, count in test.labels.items() if count > 0]
-    for role, labels in (("finetune", classes), ("test", tested)):
-        if not labels:
-            raise UsageError(
-                cannot="evaluate",
-                problem="no labelled samples",
-                at=stores[role].path,
-                expected="labels",
-                got="none",
-                fix="Cut the store without --labels none.",
-            )
-    unknown = [text for text in tested if text not in classes]
+    present = {}
+    for role, store in stores.items():
+        present[role] = tuple(text for text, count in store.info.labels.items() if count > 0)
+        if not present[role]:
+            fix = "Cut the store without --labels none."
+            _refuse("no labelled samples", store.path, "labels", "none", fix)
+    classes = present["finetune"]
+    unknown = [text for text in present["test"] if text not in classes]
     if unknown:
-        raise UsageError(
-            cannot="evaluate",
-            problem="test labels that the fine-tuning store does not have",
-            at=stores["test"].path,
-            expected=f"labels among {', '.join(classes)}",
-            got=", ".join(unknown),
-            fix=suggest(unknown[0], classes),
-        )
+        problem = "test labels that the fine-tuning store does not have"
+        expected, fix = f"labels among {', '.join(classes)}", suggest(unknown[0], classes)
+        _refuse(problem, stores["test"].path, expected, ", ".join(unknown), fix)
     return classes
+
+
+def _refuse(problem: str, at: object, expected: str, got: str, fix: str = "") -> NoReturn:
+    raise UsageError(cannot="evaluate", problem=problem, at=at, expected=expected, got=got, fix=fix)
 
 
 def _labelled(
@@ -272,13 +262,13 @@ def _labelled(
     classes: tuple[str, ...],
     memory: float | None,
 ) -> TrainingSet:
-    """Rows of a store that have a label, in the run's shapes, labels as indices into classes."""
+    """Rows of a store that have a label, in the run's columns and shapes, labels by class."""
     names, codes = store.names("label"), store.column("label")
     place = {text: number for number, text in enumerate(classes)}
     label = np.array([-1 if code < 0 else place.get(names[code], -1) for code in codes], np.int64)
-    # a sample that carries none of the modalities has nothing to learn from or to be judged by
-    carried = np.logical_or.reduce([store.present(name) for name in modalities])
-    kept = np.flatnonzero((label >= 0) & carried)
+    # a sample with none of the modalities has nothing to learn or to predict from
+    with_input = np.logical_or.reduce([store.present(name) for name in modalities])
+    kept = np.flatnonzero((label >= 0) & with_input)
     if len(kept) == 0:
         raise FormatError(
             cannot="evaluate",
@@ -289,50 +279,35 @@ def _labelled(
         )
     bounds = info.config.inputs
     rows = gather_store(
-        store, modalities, like=info.modalities, recentre=info.config.recentre, rows=kept,
-        bounds=bounds, held=fits(needed_memory(store, bounds), memory),
-    )  # fmt: skip
-    return _in_columns(rows, info, label[kept], classes)
-
-
-def _in_columns(
-    rows: TrainingSet, info: RunInfo, label: np.ndarray, classes: tuple[str, ...]
-) -> TrainingSet:
-    """Arrange the columns as the run's model has them; a modality not asked for is absent."""
-    given = tuple(rows.modalities)
-    absent = np.full(len(rows), -1, np.int64)
-    order = [given.index(name) if name in given else None for name in info.modalities]
-    index, sample = (
-        np.stack([absent if k is None else columns[:, k] for k in order], axis=1)
-        for columns in (rows.index, rows.sample)
+        store,
+        modalities,
+        like=info.modalities,
+        recentre=info.config.recentre,
+        rows=kept,
+        bounds=bounds,
+        load=fits(needed_memory(store, bounds), memory),
     )
-    values = {
-        name: rows.values[name] if name in given else np.empty((0, *modality.shape), np.float32)
-        for name, modality in info.modalities.items()
-    }
+    # the columns of the run's model; a modality that was not asked for is absent
+    index, sample = np.full((2, len(rows), len(info.modalities)), -1, np.int64)
+    values = dict[str, np.ndarray | StoredSamples]()
+    for column, (name, modality) in enumerate(info.modalities.items()):
+        values[name] = rows.values.get(name, np.empty((0, *modality.shape), np.float32))
+        if name in modalities:
+            given = modalities.index(name)
+            index[:, column], sample[:, column] = rows.index[:, given], rows.sample[:, given]
     return replace(
         rows,
         modalities=info.modalities,
         values=values,
         index=index,
         sample=sample,
-        label=label,
+        label=label[kept],
         label_names=classes,
     )
 
 
-def _std(values: list[float]) -> float | None:
-    """Sample standard deviation; unknown from one value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _shift(progress: Progress | None, number: int, n_seeds: int) -> Callable[..., None] | None:
-    """Let one seed's progress count as its part of all seeds'."""
+def _part_of(progress: Progress | None, number: int, n_seeds: int) -> Progress | None:
+    """Progress of one seed as its part of the progress of all."""
     if progress is None:
         return None
-    report = progress
-
-    def shifted(done: int, total: int, text: str) -> None:
-        report(number * total + done, n_seeds * total, text)
-
-    return shifted
+    return lambda done, total, text: progress(number * total + done, n_seeds * total, text)

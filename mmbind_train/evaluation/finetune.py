@@ -1,15 +1,15 @@
 """Fine-tune a pre-trained network on a few labels.
 
 All methods are fine-tuned alike: labels, steps, rates, augmentation, dropout and the kind of
-classifier are `EvaluateConfig`'s, which a protocol has once for all rows. Two things follow from
-the method itself, unless ``space``, ``start`` and ``carry`` say one thing for all:
+classifier come from one `EvaluateConfig`. Two things depend on the method, unless ``space``,
+``start`` and ``carry`` fix them for all:
 
-- what the classifier reads: what was trained (`Method.space`). Features in lower_bound and
-  unimodal, and wherever labels were learnt from; embeddings behind a contrast.
-- where it starts: at the means of the classes. In lower_bound at random, as nothing was trained
-  that could be compared; where pre-training learnt a classifier, with that one.
+- what the classifier reads: what was trained (`Method.space`). Features for lower_bound and
+  unimodal, and wherever labels were learnt from; embeddings after a contrast.
+- where it starts: at the means of the classes. For lower_bound at random, as no network was trained
+  whose features could be compared; where pre-training learnt a classifier, at that one.
 
-Source: shared/PROTOCOLS.md section 2, rule 3.
+Source: MMBind paper, section 6.1.2; docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.label_synonyms import synonym_of
 from mmbind_train.config import EvaluateConfig, Space
-from mmbind_train.data.batch import drop_modalities, make_batch
+from mmbind_train.data.batch import all_batches, drop_modalities, make_batch
 from mmbind_train.data.stored import check_memory, sample_bytes
 from mmbind_train.data.training_set import TrainingSet, measure_statistics
 from mmbind_train.evaluation.metrics import FinetunedModel, late_epochs
@@ -40,27 +40,19 @@ from mmbind_train.training.run_folder import RunInfo
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A run, read.
+    """A run that was read.
 
     Attributes
     ----------
     info : RunInfo
     model : AdaptiveModel
     classifier : Classifier or None
-        What was learnt along with the encoders, if labels were given.
+        The one that was learnt along with the encoders, if labels were given.
     """
 
     info: RunInfo
     model: AdaptiveModel
     classifier: Classifier | None
-
-    def space(self, config: EvaluateConfig) -> Space:
-        """What a classifier reads: as asked for, or what the pre-training shaped."""
-        return config.space or self.info.space
-
-    def start(self, config: EvaluateConfig) -> str:
-        """Where a classifier starts: as asked for, or at the means if there is what to compare."""
-        return config.start or ("means" if self.info.steps else "random")
 
 
 def finetune(
@@ -88,33 +80,44 @@ def finetune(
     watched : TrainingSet, optional
         The test rows, for the paper's statistic alone.
     log : Log, optional
-        Where the loss of each logged step goes.
+        Receives the loss of each logged step.
     """
-    info = pretrained.info
-    chosen = _held(rows.select(choose_labelled(rows.label, config, seed)))
-    statistics: Mapping[str, Statistics] = info.statistics
+    chosen = rows.select(choose_labelled(rows.label, config, seed))
+    if chosen.on_disk:  # few enough for the memory
+        need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
+        problem, fix = (
+            "the labelled samples do not fit into memory",
+            "Take fewer: --labels-per-class.",
+        )
+        check_memory(need, f"{len(chosen)} rows of C", problem, doing="fine-tune", fix=fix)
+        chosen = chosen.loaded()
+    statistics: Mapping[str, Statistics] = pretrained.info.statistics
     if config.statistics == "finetune":
         statistics = measure_statistics(chosen)
     rng = torch.Generator().manual_seed(seed)
     with Hardware(pretrained.model.device).fork_rng():
         torch.manual_seed(seed)
-        begun = _begin(pretrained, chosen, statistics, config, seed)
-        model, classifier = begun.model.train(), begun.classifier.train()
+        start = _initial(pretrained, chosen, statistics, config, seed)
+        model, classifier = start.model.train(), start.classifier.train()
 
         def loss_of(picked: np.ndarray) -> Tensor:
             batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
             here = drop_modalities(batch.present, config.modality_dropout, rng)
             batch = replace(batch, present=here).to(model.device)
-            logits = classifier(model.represent(batch.inputs, batch.present, begun.space))
+            logits = classifier(model.represent(batch.inputs, batch.present, start.space))
             return functional.cross_entropy(logits, batch.label)
 
-        n_steps, curve = config.budget.n_steps(len(chosen)), list[float]()
-        note = None if watched is None else late_epochs(begun, watched, curve, config.budget)
+        used = [name for k, name in enumerate(rows.modalities) if chosen.present[:, k].any()]
+        encoders: list[nn.Module] = [model.encoders[name] for name in used]
+        if start.space == "embedding":
+            encoders += [model.heads[name] for name in used]
+        curve = list[float]()
+        note = None if watched is None else late_epochs(start, watched, curve, config.budget)
         loss = fit(
-            [Group([classifier]), Group(_used(begun, chosen), config.encoder_rate)],
+            [Group([classifier]), Group(encoders, config.encoder_rate)],
             loss_of,
             n_rows=len(chosen),
-            n_steps=n_steps,
+            n_steps=config.budget.n_steps(len(chosen)),
             budget=config.budget,
             seed=seed,
             stage=stage_name(seed),
@@ -122,22 +125,18 @@ def finetune(
             progress=progress,
             after_step=note,
         )
-    return replace(
-        begun,
-        model=model.eval(),
-        classifier=classifier.eval(),
-        loss=loss,
-        test_accuracy=float(np.mean(curve)) if curve else None,
-    )
+    model.eval()
+    classifier.eval()
+    return replace(start, loss=loss, test_accuracy=float(np.mean(curve)) if curve else None)
 
 
 def stage_name(seed: int) -> str:
-    """What the fine-tuning of a seed is called in logs, progress and run.json."""
+    """Name of the fine-tuning of a seed in logs, progress and run.json."""
     return f"finetune seed {seed}"
 
 
 def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:
-    """Rows that count as labelled: the same share or number of every class.
+    """Choose the rows that count as labelled: the same share or number of every class.
 
     Parameters
     ----------
@@ -155,57 +154,34 @@ def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.
     rng = np.random.default_rng((seed, 1))
     chosen = []
     for each in np.unique(label):
-        rows = rng.permutation(np.flatnonzero(label == each))
-        n = len(rows)
-        if config.labels_per_class is not None:
-            n = config.labels_per_class
-        elif config.label_fraction is not None:
+        rows, n = rng.permutation(np.flatnonzero(label == each)), config.labels_per_class
+        if config.label_fraction is not None:
             n = max(1, round(config.label_fraction * len(rows)))
         chosen.append(rows[:n])
     return np.sort(np.concatenate(chosen))
 
 
-def _held(chosen: TrainingSet) -> TrainingSet:
-    """The labelled rows in memory; those that lie on disk are few enough for that."""
-    if not chosen.stored:
-        return chosen
-    need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
-    what, way_out = "the labelled samples do not fit into memory", "Take fewer: --labels-per-class."
-    check_memory(need, f"{len(chosen)} rows of C", what, doing="fine-tune", way_out=way_out)
-    return chosen.held()
-
-
-def _begin(
+def _initial(
     pretrained: Pretrained,
     chosen: TrainingSet,
     statistics: Mapping[str, Statistics],
     config: EvaluateConfig,
     seed: int,
 ) -> FinetunedModel:
-    """Copy the network and make the classifier that it starts with."""
-    info, space = pretrained.info, pretrained.space(config)
+    """A copy of the network, and the classifier that it starts with."""
+    info = pretrained.info
+    space, start = config.space or info.space, config.start or ("means" if info.steps else "random")
     model = copy.deepcopy(pretrained.model).eval()
     classifier = Classifier(
         len(info.modalities), model.width(space), len(chosen.label_names), config.dropout
     ).to(model.device)
-    if pretrained.start(config) == "means":
+    if start == "means":
         start_at_means(classifier, model, chosen, statistics, space, config.sharpness)
     if config.carry and pretrained.classifier is not None and space == info.space:
         carry_classes(
             classifier, pretrained.classifier, info.classes, chosen.label_names, info.wordings
         )
     return FinetunedModel(seed, model, classifier, statistics, len(chosen), None, space=space)
-
-
-def _used(tuned: FinetunedModel, rows: TrainingSet) -> list[torch.nn.Module]:
-    """The parts of the network that these rows pass through."""
-    model: AdaptiveModel = tuned.model
-    names = [name for k, name in enumerate(rows.modalities) if rows.present[:, k].any()]
-    used: list[torch.nn.Module] = [model.encoders[name] for name in names]
-    return used + ([model.heads[name] for name in names] if tuned.space == "embedding" else [])
-
-
-CHUNK = 256
 
 
 @torch.no_grad()
@@ -220,7 +196,7 @@ def start_at_means(
     """Set a classifier's weights so that it compares a row with the mean of every class.
 
     A class's logit becomes ``sharpness`` times the sum over the modalities of the cosine between
-    the row's feature and the mean of the class's features (each of unit norm). From one label per
+    the row's feature and the mean of the class's features (each of unit norm). With one label per
     class that is the nearest neighbour.
 
     Parameters
@@ -239,14 +215,11 @@ def start_at_means(
     -----
     Source: Qi, Brown, Lowe: Low-shot learning with imprinted weights, CVPR 2018.
     """
-    n_modalities = len(rows.modalities)
-    shape = (classifier.linear.out_features, n_modalities, model.width(space))
+    shape = (classifier.linear.out_features, len(rows.modalities), model.width(space))
     sums = torch.zeros(shape, device=model.device)
-    for start in range(0, len(rows), CHUNK):
-        chosen = np.arange(start, min(start + CHUNK, len(rows)))
-        batch = make_batch(rows, chosen, statistics).to(model.device)
-        read = model.represent(batch.inputs, batch.present, space)
-        sums.index_add_(0, batch.label, functional.normalize(read, dim=-1))
+    for batch in all_batches(rows, statistics, model.device):
+        features = model.represent(batch.inputs, batch.present, space)
+        sums.index_add_(0, batch.label, functional.normalize(features, dim=-1))
     means = functional.normalize(sums, dim=-1).flatten(1)
     classifier.linear.weight.copy_(means * (sharpness / classifier.scale))
     classifier.linear.bias.zero_()
@@ -260,7 +233,7 @@ def carry_classes(
     classes: Sequence[str],
     wordings: Mapping[str, str],
 ) -> None:
-    """Take over the weights of the classes that were learnt in pre-training, matched by text.
+    """Copy the weights of the classes that were learnt in pre-training, matched by text.
 
     Parameters
     ----------
@@ -268,10 +241,10 @@ def carry_classes(
         Changed in place.
     learnt : Classifier
     known, classes : sequence of str
-        What ``learnt`` and ``classifier`` tell apart.
+        Classes of ``learnt`` and of ``classifier``.
     wordings : mapping of str to str
-        The words that labels were given in pre-training. A text that it had not, and that is no
-        class of it, may be one in its known wording.
+        The words that labels were given in pre-training. A text that it did not have, and that is
+        no class of it, may be one in its known wording.
     """
     place = {text: number for number, text in enumerate(known)}
     for number, text in enumerate(classes):

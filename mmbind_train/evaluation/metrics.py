@@ -1,4 +1,4 @@
-"""Scores of a fine-tuned network."""
+"""Predictions and scores of a fine-tuned network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from torch import nn
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.config import Budget, Space
-from mmbind_train.data.batch import make_batch
+from mmbind_train.data.batch import all_batches
 from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 
-TEST_BATCH = 256
-
 
 class SeedResult(Model):
-    """One fine-tuning."""
+    """Scores of the fine-tuning with one seed."""
 
     seed: int
     accuracy: float
@@ -51,27 +49,20 @@ class FinetunedModel:
     space: Space = "feature"
 
 
+@torch.no_grad()
 def predict(tuned: FinetunedModel, rows: TrainingSet) -> np.ndarray:
     """Class of each row, shape (n_rows,), int64."""
     predicted = []
-    with torch.no_grad():
-        for start in range(0, len(rows), TEST_BATCH):
-            picked = np.arange(start, min(start + TEST_BATCH, len(rows)))
-            batch = make_batch(rows, picked, tuned.statistics).to(tuned.model.device)
-            read = tuned.model.represent(batch.inputs, batch.present, tuned.space)
-            predicted.append(tuned.classifier(read).argmax(dim=1).cpu().numpy())
+    for batch in all_batches(rows, tuned.statistics, tuned.model.device):
+        features = tuned.model.represent(batch.inputs, batch.present, tuned.space)
+        predicted.append(tuned.classifier(features).argmax(dim=1).cpu().numpy())
     return np.concatenate(predicted)
-
-
-def score(tuned: FinetunedModel, rows: TrainingSet) -> SeedResult:
-    """Accuracy and macro-F1 of a fine-tuned network on labelled rows."""
-    return score_predictions(tuned, rows, predict(tuned, rows))
 
 
 def score_predictions(
     tuned: FinetunedModel, rows: TrainingSet, predicted: np.ndarray
 ) -> SeedResult:
-    """Accuracy and macro-F1 of what a fine-tuned network said of labelled rows."""
+    """Accuracy and macro-F1 of predicted classes, shape (n_rows,), of labelled rows."""
     return SeedResult(
         seed=tuned.seed,
         accuracy=float(accuracy_score(rows.label, predicted)),
@@ -80,6 +71,16 @@ def score_predictions(
         final_loss=tuned.loss,
         paper_statistic=tuned.test_accuracy,
     )
+
+
+def mean_scores(scores: Sequence[SeedResult]) -> dict[str, float | None]:
+    """Means over the seeds, and the sample standard deviation, which one seed does not have."""
+    found: dict[str, float | None] = {}
+    for name in ("accuracy", "macro_f1"):
+        values = [getattr(one, name) for one in scores]
+        found[name] = float(np.mean(values))
+        found[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return found
 
 
 def confusion(rows: TrainingSet, predicted: Sequence[np.ndarray]) -> tuple[tuple[int, ...], ...]:
@@ -92,9 +93,10 @@ def confusion(rows: TrainingSet, predicted: Sequence[np.ndarray]) -> tuple[tuple
 def late_epochs(
     tuned: FinetunedModel, watched: TrainingSet, curve: list[float], budget: Budget
 ) -> Callable[[int], None]:
-    """What `fit` calls after each step to note the test accuracy of the last 60 % of epochs.
+    """A callback for `fit` that notes the test accuracy of the last 60 % of epochs.
 
-    Source: shared/facts/reference-utd-pamap2-cross.md, fact 8: epochs 81 to 200 of 200.
+    Source: published code, UTD/UTD-acc-bind/evaluation/save_train_C/label_216/calculate_means.py:
+    epochs 81 to 200 of 200.
     """
     n_steps, epoch = budget.n_steps(tuned.n_rows), max(1, tuned.n_rows // budget.batch)
 
@@ -109,7 +111,7 @@ def late_epochs(
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks in the mode for tests, and back into that for training."""
+    """Put networks into evaluation mode, and afterwards into training mode."""
     for network in networks:
         network.eval()
     yield

@@ -1,6 +1,6 @@
-"""One fine-tuned network for whatever modalities arrive: its score on every subset, its files.
+"""Scores of a fine-tuned network on every subset of its modalities, and its files.
 
-Source: paper section 6.3 (Table 9, robustness to the modalities at inference).
+Source: MMBind paper, section 6.3 (Table 9, robustness to the modalities at inference).
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from mmbind_data.store.dataset import Dataset
 from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.evaluation.finetune import Pretrained, choose_labelled, stage_name
-from mmbind_train.evaluation.metrics import FinetunedModel, score
+from mmbind_train.evaluation.metrics import (
+    FinetunedModel,
+    mean_scores,
+    predict,
+    score_predictions,
+)
 from mmbind_train.training.logs import METRICS, Log
-from mmbind_train.training.run_folder import DataInfo, FinetuneInfo, RunInfo, StageInfo, save_run
+from mmbind_train.training.run_folder import DataInfo, FinetuneInfo, StageInfo, save_run
 
 
 class SubsetResult(Model):
-    """What the fine-tuned networks reach where only these modalities arrive; means over seeds."""
+    """Scores of the fine-tuned networks if only these modalities arrive; means over seeds."""
 
     modalities: tuple[str, ...]
     accuracy: float
@@ -44,53 +49,41 @@ def subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(modalities, size)
 
 
-def only(rows: TrainingSet, modalities: Sequence[str]) -> TrainingSet:
-    """Rows as if nothing but some modalities had been measured; those without any are left out."""
-    absent = np.array([name not in modalities for name in rows.modalities])
-    index = np.where(absent, -1, rows.index)
-    return replace(rows, index=index).select(np.flatnonzero((index >= 0).any(axis=1)))
-
-
 def score_subsets(
     tuned: Sequence[FinetunedModel], rows: TrainingSet, modalities: Sequence[str]
 ) -> tuple[SubsetResult, ...]:
-    """Score networks, nothing learnt anew, on every subset of the modalities.
+    """Score networks on every subset of the modalities; nothing is trained.
 
     Parameters
     ----------
     tuned : sequence of FinetunedModel
         One per seed.
     rows : TrainingSet
-        Of the test. A subset that no row has a part of is left out.
+        Of the test. Rows without any modality of a subset are left out, and so are subsets without
+        rows.
     modalities : sequence of str
     """
     found = []
     for names in subsets(modalities):
-        kept = only(rows, names)
-        if len(kept) == 0:
-            continue
-        scores = [score(one, kept) for one in tuned]
-        accuracy = [one.accuracy for one in scores]
-        found.append(
-            SubsetResult(
-                modalities=names,
-                accuracy=float(np.mean(accuracy)),
-                accuracy_std=float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
-                macro_f1=float(np.mean([one.macro_f1 for one in scores])),
-                n_test=len(kept),
-            )
-        )
+        absent = np.array([name not in names for name in rows.modalities])
+        index = np.where(absent, -1, rows.index)
+        kept = replace(rows, index=index).select(np.flatnonzero((index >= 0).any(axis=1)))
+        if len(kept):
+            means = mean_scores([score_predictions(one, kept, predict(one, kept)) for one in tuned])
+            del means["macro_f1_std"]
+            result = {"modalities": names, "n_test": len(kept), **means}
+            found.append(SubsetResult.model_validate(result))
     return tuple(found)
 
 
-def log_subsets(run: Path, folder: Path) -> Log:
-    """A log in a folder that goes on behind that of the run."""
+def continue_log(run: Path, folder: Path) -> Log:
+    """A log in a folder that continues that of the run."""
     if (run / METRICS).exists():  # a run without steps has none
         shutil.copyfile(run / METRICS, folder / METRICS)
     return Log(folder)
 
 
-def save_tuned(
+def save_finetuned(
     folder: Path,
     pretrained: Pretrained,
     tuned: FinetunedModel,
@@ -99,7 +92,7 @@ def save_tuned(
     config: EvaluateConfig,
     *,
     samples: pa.Table,
-) -> RunInfo:
+) -> None:
     """Write a fine-tuned network as a run with a classifier, which `export` and `evaluate` take.
 
     Parameters
@@ -110,17 +103,15 @@ def save_tuned(
         What was fine-tuned.
     tuned : FinetunedModel
     rows : TrainingSet
-        Labelled ones of the store: their subjects count as seen from now on.
+        Labelled ones of the store: their subjects count as trained on from now on.
     store : Dataset
     config : EvaluateConfig
     samples : pyarrow.Table
-        Those that are seen by now, see `save_run`.
+        Of pre-training and fine-tuning, see `save_run`.
     """
-    info, config = pretrained.info, config.model_copy(update={"seeds": (tuned.seed,)})
+    info = pretrained.info
     chosen = rows.select(choose_labelled(rows.label, config, tuned.seed))
-    counts = {
-        name: int(chosen.present[:, column].sum()) for column, name in enumerate(chosen.modalities)
-    }
+    counts = dict(zip(chosen.modalities, chosen.present.sum(axis=0).tolist(), strict=True))
     used = tuple(name for name, count in counts.items() if count)
     stage = StageInfo(
         name=stage_name(tuned.seed),
@@ -130,32 +121,35 @@ def save_tuned(
         labels=True,
         final_loss=tuned.loss,
     )
-    source = DataInfo(
-        path=str(store.path), kind="converted", content_digest=store.info.content_digest
+    finetuned = FinetuneInfo(
+        modalities=used,
+        data=DataInfo(
+            path=str(store.path), kind="converted", content_digest=store.info.content_digest
+        ),
+        config=config.model_copy(update={"seeds": (tuned.seed,)}),
     )
     saved = info.model_copy(
         update={
             # a modality that fine-tuning did not see keeps the scale of its encoder
             "statistics": {**info.statistics, **{name: tuned.statistics[name] for name in used}},
             "stretched": {**info.stretched, **rows.stretched},
-            "subjects": complete_results(info.subjects, rows.subjects),
+            "subjects": union_of_subjects(info.subjects, rows.subjects),
             "stages": (*info.stages, stage),
             "classes": rows.label_names,
-            "wordings": {},  # they are the labels as they are
+            "wordings": {},  # the classes are the labels as they are
             "space": tuned.space,
-            "finetuned": FinetuneInfo(modalities=used, data=source, config=config),
+            "finetuned": finetuned,
         }
     )
     save_run(folder, saved, tuned.model, tuned.classifier, samples=samples)
-    return saved
 
 
-def complete_results(
+def union_of_subjects(
     first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
     """Subjects of either, by dataset.
 
-    >>> complete_results({"utd": ["1", "2"]}, {"utd": ["3"], "own": ["1"]})
+    >>> union_of_subjects({"utd": ["1", "2"]}, {"utd": ["3"], "own": ["1"]})
     {'utd': ('1', '2', '3'), 'own': ('1',)}
     """
     return {

@@ -1,30 +1,28 @@
-"""`mmbind export`: a run as files that a device can use without mmbind."""
+"""Export a run as files that a device can use without mmbind."""
 
 from __future__ import annotations
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbind_data.errors import IntegrityError, UsageError, suggest
 from mmbind_data.io.atomic import staged
-from mmbind_data.spec.descriptor import Modality
 from mmbind_train.exporting.programs import (
-    LOGITS,
-    OUTPUTS,
     PRESENT,
     VALUES,
     ClassifierPart,
     Contract,
+    ExportedModality,
     Format,
     ModalityPart,
     describe_classifier,
@@ -35,12 +33,9 @@ from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run
 
 CONTRACT = "contract.json"
 ENDINGS: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx"}
-NEEDED: dict[Format, tuple[str, ...]] = {
-    "torch": (),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-}
+NEEDED: dict[Format, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 TOLERANCE = 1e-5
-CHECKED = (1, 3)  # numbers of samples
+CHECKED = (1, 3)  # numbers of samples that are compared
 Program = Callable[..., Tensor | Sequence[Tensor]]
 
 
@@ -65,12 +60,13 @@ def export(
     modalities : sequence of str, optional
         By default all; of a fine-tuned run those that it was fine-tuned with.
     overwrite : bool
+        Replace an export at ``out``.
 
     Returns
     -------
     Contract
-        Every file takes any number of samples, in physical units: what standardises them lies
-        inside. Outputs are those of `AdaptiveModel.features` and `embed`.
+        Every file takes any number of samples, in physical units, and standardises them itself.
+        Outputs are those of `AdaptiveModel.features` and `embed`.
 
     Raises
     ------
@@ -79,39 +75,49 @@ def export(
     IntegrityError
         A written file does not give what the run gives.
     FormatError, OutputError
+
+    Examples
+    --------
+    >>> import mmbind_train as mt
+    >>> contract = mt.export("run", "programs", modalities=["acc"])  # doctest: +SKIP
+    >>> contract.modalities["acc"].file, contract.modalities["acc"].input_shape  # doctest: +SKIP
+    ('acc.pt2', (120, 3))
     """
     if kind not in ENDINGS:
-        raise UsageError(
-            cannot="export",
-            problem="unknown format",
-            at="--format",
-            expected=" or ".join(ENDINGS),
-            got=repr(kind),
-            fix=suggest(kind, ENDINGS),
-        )
-    _check_extra(kind)
-    info, model = load_run(Path(run))
-    classifier = load_classifier(Path(run), info)
-    given = _chosen(info, modalities)
+        fix = suggest(kind, ENDINGS)
+        _refuse("unknown format", "--format", " or ".join(ENDINGS), repr(kind), fix)
+    missing = [name for name in NEEDED[kind] if find_spec(name) is None]
+    if missing:
+        expected, got = ", ".join(NEEDED[kind]), f"no {', '.join(missing)}"
+        fix = "Install them: pip install 'mmbind[onnx]'."
+        _refuse("packages are missing", "--format onnx", expected, got, fix)
+    info, model = load_run(run)
+    classifier = load_classifier(run, info)
+    known = info.finetuned.modalities if info.finetuned else tuple(info.modalities)
+    for name in modalities or ():
+        if name not in known:
+            expected, fix = f"one of {', '.join(known)}", suggest(name, known)
+            _refuse("no such modality", "--modalities", expected, repr(name), fix)
+    given = tuple(name for name in known if not modalities or name in modalities)
     with staged(
         Path(out), overwrite=overwrite, doing="export", inputs=[run], replaces="export"
     ) as folder:
-        files = {name: f"{name}{ENDINGS[kind]}" for name in given}
-        errors = [_write_modality(folder / file, info, model, name) for name, file in files.items()]
-        described = None
+        errors, described, written = [], None, dict[str, ExportedModality]()
+        for name in given:
+            path = folder / f"{name}{ENDINGS[kind]}"
+            part = ModalityPart(info, model, name)
+            errors.append(_write(path, part, partial(_modality_inputs, info, model, name)))
+            written[name] = describe_modality(path, name, info, model)
         if classifier is not None:
             path = folder / f"classifier{ENDINGS[kind]}"
-            part = ClassifierPart(model, classifier, info.space, given)
-            errors.append(_write_classifier(path, part, model, given))
+            last = ClassifierPart(model, classifier, info.space, given)
+            errors.append(_write(path, last, partial(_classifier_inputs, info, model, given)))
             described = describe_classifier(path, info, given)
         contract = Contract(
             format=kind,
             method=info.method,
             data_digest=info.data.content_digest,
-            modalities={
-                name: describe_modality(folder / file, name, info, model)
-                for name, file in files.items()
-            },
+            modalities=written,
             presence=tuple(info.modalities) if model.n_prompt else None,
             classifier=described,
             largest_difference=max(errors),
@@ -120,18 +126,6 @@ def export(
         text = json.dumps(contract.model_dump(mode="json"), indent=2) + "\n"
         (folder / CONTRACT).write_text(text, encoding="utf-8")
     return contract
-
-
-def example(modality: Modality, n: int) -> Tensor:
-    """Draw an input, shape (n, *shape), float32, such as a file takes; clouds half full."""
-    shape = (n, *modality.shape)
-    rng = torch.Generator().manual_seed(n)
-    if modality.classes is not None:
-        return torch.randint(0, modality.classes, shape, generator=rng).float()
-    values = torch.randn(shape, generator=rng)
-    if modality.kind == "point_cloud":
-        values[:, :, (shape[2] + 1) // 2 :] = torch.nan
-    return values
 
 
 def load_program(path: Path) -> Program:
@@ -151,78 +145,48 @@ def load_program(path: Path) -> Program:
     return run
 
 
-def _check_extra(kind: Format) -> None:
-    missing = [name for name in NEEDED[kind] if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            cannot="export",
-            problem="packages are missing",
-            at="--format onnx",
-            expected=", ".join(NEEDED[kind]),
-            got=f"no {', '.join(missing)}",
-            fix="Install them: pip install 'mmbind[onnx]'.",
-        )
-
-
-def _chosen(info: RunInfo, modalities: Sequence[str] | None) -> tuple[str, ...]:
-    known = info.finetuned.modalities if info.finetuned else tuple(info.modalities)
-    for name in modalities or ():
-        if name not in known:
-            raise UsageError(
-                cannot="export",
-                problem="no such modality",
-                at="--modalities",
-                expected=f"one of {', '.join(known)}",
-                got=repr(name),
-                fix=suggest(name, known),
-            )
-    return tuple(name for name in known if not modalities or name in modalities)
-
-
-def _write_modality(path: Path, info: RunInfo, model: AdaptiveModel, name: str) -> float:
-    """Write one modality's file; the largest difference between it and the network."""
+def _modality_inputs(info: RunInfo, model: AdaptiveModel, name: str, n: int) -> dict[str, Tensor]:
+    """Draw n inputs of a modality's file; clouds are half full."""
     modality = info.modalities[name]
-    part = ModalityPart(model, name, modality, info.statistics[name], info.config.recentre)
+    shape, rng = (n, *modality.shape), torch.Generator().manual_seed(n)
+    if modality.classes is not None:
+        values = torch.randint(0, modality.classes, shape, generator=rng).float()
+    else:
+        values = torch.randn(shape, generator=rng)
+    if modality.kind == "point_cloud":
+        values[:, :, (shape[2] + 1) // 2 :] = torch.nan
+    if not model.n_prompt:
+        return {VALUES: values}
+    return {VALUES: values, PRESENT: torch.ones(n, model.n_prompt, dtype=torch.bool)}
 
-    def inputs(n: int) -> dict[str, Tensor]:
-        given = {VALUES: example(modality, n)}
-        if model.n_prompt:
-            given[PRESENT] = torch.ones(n, model.n_prompt, dtype=torch.bool)
-        return given
 
-    return _write(path, part, inputs, OUTPUTS)
+def _classifier_inputs(
+    info: RunInfo, model: AdaptiveModel, given: tuple[str, ...], n: int
+) -> dict[str, Tensor]:
+    """Draw n inputs of the classifier's file."""
+    rng = torch.Generator().manual_seed(n)
+    embedded = info.space == "embedding"
+    widths = [model.embedding_dim if embedded else model.dims[name] for name in given]
+    read = [torch.randn(n, width, generator=rng) for width in widths]
+    present = torch.rand(n, len(given), generator=rng) < 0.7
+    return {PRESENT: present, **dict(zip(given, read, strict=True))}
 
 
-def _write_classifier(
-    path: Path, part: ClassifierPart, model: AdaptiveModel, given: tuple[str, ...]
-) -> float:
-    def inputs(n: int) -> dict[str, Tensor]:
-        rng = torch.Generator().manual_seed(n)
-        widths = [
-            model.embedding_dim if part.reads == "embedding" else model.dims[k] for k in given
-        ]
-        read = [torch.randn(n, width, generator=rng) for width in widths]
-        present = torch.rand(n, len(given), generator=rng) < 0.7
-        return {PRESENT: present, **dict(zip(given, read, strict=True))}
-
-    return _write(path, part, inputs, LOGITS)
+def _refuse(problem: str, at: str, expected: str, got: str, fix: str) -> NoReturn:
+    raise UsageError(cannot="export", problem=problem, at=at, expected=expected, got=got, fix=fix)
 
 
 def _write(
-    path: Path,
-    part: nn.Module,
-    inputs: Callable[[int], dict[str, Tensor]],
-    outputs: tuple[str, ...],
+    path: Path, part: ModalityPart | ClassifierPart, inputs: Callable[[int], dict[str, Tensor]]
 ) -> float:
-    """Write a program whose batch axis is open, read it back and compare."""
+    """Write a program whose batch axis is open, read it back; the largest difference found."""
     part.eval()
-    given = inputs(2)
     try:
-        _save(path, part, given, outputs)
+        _save(path, part, inputs(2))
         program = load_program(path)
     except OSError:
         raise
-    except Exception as error:  # torch and onnxscript raise many sorts, none of them ours
+    except Exception as error:  # torch and onnxscript raise many kinds of errors
         raise UsageError(
             cannot="export",
             problem="this network cannot be written in that format",
@@ -234,8 +198,9 @@ def _write(
     largest = 0.0
     for n in CHECKED:
         with torch.no_grad():
-            expected, found = part(*inputs(n).values()), program(*inputs(n).values())
-        pairs = zip(_as_tuple(expected), _as_tuple(found), strict=True)
+            results = [one(*inputs(n).values()) for one in (part, program)]
+        expected, found = ((one,) if isinstance(one, Tensor) else tuple(one) for one in results)
+        pairs = zip(expected, found, strict=True)
         largest = max(largest, *(float((a - b).abs().max()) for a, b in pairs))
     if not largest <= TOLERANCE:
         raise IntegrityError(
@@ -249,41 +214,26 @@ def _write(
     return largest
 
 
-def _save(path: Path, part: nn.Module, given: dict[str, Tensor], outputs: tuple[str, ...]) -> None:
-    batch = torch.export.Dim.DYNAMIC
-    open_axes: list[Any] = [{0: batch} for _ in given]
-    if isinstance(part, ClassifierPart):  # what lies behind `present` is one parameter of it
-        open_axes = [open_axes[0], tuple(open_axes[1:])]
-    with _quiet(), torch.no_grad():
-        program = torch.export.export(
-            part, tuple(given.values()), dynamic_shapes=tuple(open_axes), strict=False
-        )
-        if path.suffix == ENDINGS["torch"]:
-            torch.export.save(program, path)
-            return
-        found = torch.onnx.export(
-            program, tuple(given.values()), dynamo=True, verbose=False, input_names=list(given),
-            output_names=list(outputs),
-        )  # fmt: skip
-        if found is None:
-            message = "nothing came out of torch.onnx"
-            raise RuntimeError(message)
-        found.save(path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the exporters say of their own insides from the user."""
+def _save(path: Path, part: ModalityPart | ClassifierPart, given: dict[str, Tensor]) -> None:
+    arguments, open_axes = tuple(given.values()), [{0: torch.export.Dim.DYNAMIC} for _ in given]
+    shapes: tuple[Any, ...] = tuple(open_axes)
+    if isinstance(part, ClassifierPart):  # what follows `present` is one parameter of it
+        shapes = (open_axes[0], tuple(open_axes[1:]))
     log = logging.getLogger("torch.onnx")
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.ERROR)  # internals of the exporters
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            yield
+            program = torch.export.export(part, arguments, dynamic_shapes=shapes, strict=False)
+            if path.suffix == ENDINGS["torch"]:
+                torch.export.save(program, path)
+                return
+            names: dict[str, Any] = {"input_names": list(given), "output_names": list(part.outputs)}
+            found = torch.onnx.export(program, arguments, dynamo=True, verbose=False, **names)
     finally:
         log.setLevel(level)
-
-
-def _as_tuple(values: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return (values,) if isinstance(values, Tensor) else tuple(values)
+    if found is None:
+        message = "nothing came out of torch.onnx"
+        raise RuntimeError(message)
+    found.save(path)

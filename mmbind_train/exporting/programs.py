@@ -1,4 +1,4 @@
-"""The parts of a run that work without mmbind: physical units in, features and logits out.
+"""The parts of a run that work without mmbind, from physical units to features and logits.
 
 Letters: n samples, M modalities.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmbind_data.io.digests import file_digest
-from mmbind_data.signal.normalise import Recentre, Statistics
+from mmbind_data.signal.normalise import Recentre, Statistics, centre
 from mmbind_data.signal.windows import PICKED_KINDS
 from mmbind_data.spec.descriptor import Modality, Model
 from mmbind_train.config import Space
@@ -23,33 +23,26 @@ from mmbind_train.data.batch import standardise
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.training.run_folder import RunInfo
 
+Format = Literal["torch", "onnx"]
+VALUES, PRESENT = "values", "present"
+OUTPUTS = ("features", "embeddings")  # plural: ONNX files have nodes of the singular's name
+LOGITS = ("logits",)
+
 
 class ModalityPart(nn.Module):
-    """Encoder and head of one modality, and what a sample goes through in front of them.
+    """Encoder and head of one modality, with what prepares a sample for them.
 
-    Parameters
-    ----------
-    model : AdaptiveModel
-        Not changed: its parts are copied.
-    name : str
-    modality : Modality
-    statistics : Statistics
-    recentre : {"frame", "first", "none"}
-        Of skeletons.
+    The parts of the model are copied.
     """
 
-    def __init__(
-        self,
-        model: AdaptiveModel,
-        name: str,
-        modality: Modality,
-        statistics: Statistics,
-        recentre: Recentre,
-    ) -> None:
+    outputs = OUTPUTS
+
+    def __init__(self, info: RunInfo, model: AdaptiveModel, name: str) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(model.encoders[name]).cpu().eval()
         self.head = copy.deepcopy(model.heads[name]).cpu().eval()
-        self.modality, self.statistics, self.recentre = modality, statistics, recentre
+        self.modality, self.statistics = info.modalities[name], info.statistics[name]
+        self.recentre = info.config.recentre
 
     def forward(self, values: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode samples of one modality.
@@ -59,7 +52,7 @@ class ModalityPart(nn.Module):
         values : Tensor, shape (n, *shape), float32
             In the modality's unit; point clouds padded with NaN.
         present : Tensor, shape (n, M), bool, optional
-            Which modalities the sample has; given if and only if the network is told of it.
+            Modalities of the sample; given if and only if they are an input of the network.
 
         Returns
         -------
@@ -67,36 +60,27 @@ class ModalityPart(nn.Module):
         embedding : Tensor, shape (n, F), float32
             Of unit norm.
         """
-        centred = recentred(values, self.modality, self.recentre)
+        centred = centre(values, self.modality, self.recentre)
         feature = self.encoder(standardise(centred, self.modality, self.statistics))
         prompted = feature if present is None else torch.cat([feature, present.float()], dim=-1)
         return feature, functional.normalize(self.head(prompted), dim=-1)
 
 
-def recentred(values: Tensor, modality: Modality, recentre: Recentre) -> Tensor:
-    """What `mmbind_data.signal.normalise.centre` does, in operations that can be exported."""
-    if modality.kind != "skeleton" or recentre == "none":
-        return values
-    frames = values if recentre == "frame" else values[:, :1]
-    if modality.root is None:
-        return values - frames.mean(dim=2, keepdim=True)
-    root = (modality.axes[1].names or ()).index(modality.root)
-    return values - frames[:, :, root : root + 1]
-
-
 class ClassifierPart(nn.Module):
-    """From what the parts of the modalities give to the logits of the classes.
+    """From the outputs of the modalities' parts to the logits of the classes.
 
     Parameters
     ----------
     model : AdaptiveModel
     classifier : Classifier
-        Not changed.
+        Copied.
     space : {"feature", "embedding"}
         What it reads.
     given : tuple of str
         Modalities in the order of the inputs; all others of the model are absent.
     """
+
+    outputs = LOGITS
 
     def __init__(
         self, model: AdaptiveModel, classifier: Classifier, space: Space, given: tuple[str, ...]
@@ -105,8 +89,7 @@ class ClassifierPart(nn.Module):
         self.classifier = copy.deepcopy(classifier).cpu().eval()
         self.columns = [given.index(name) if name in given else None for name in model.modalities]
         self.prompted = model.n_prompt > 0 and space == "feature"
-        self.width = model.width(space)
-        self.reads = space
+        self.longest = model.width(space) - (model.n_prompt if self.prompted else 0)
 
     def forward(self, present: Tensor, *read: Tensor) -> Tensor:
         """Logits, shape (n, classes).
@@ -115,7 +98,7 @@ class ClassifierPart(nn.Module):
         ----------
         present : Tensor, shape (n, M of `given`), bool
         *read : Tensor, shape (n, dim of the modality), float32
-            Features, or embeddings; where a modality is absent anything, it is not looked at.
+            Features, or embeddings; where a modality is absent they have no influence.
         """
         mask, columns = present.float(), []
         nothing = torch.zeros_like(mask[:, :1])
@@ -123,21 +106,13 @@ class ClassifierPart(nn.Module):
             [nothing if k is None else mask[:, k : k + 1] for k in self.columns], dim=1
         )
         for k in self.columns:
-            longest = self.width - (len(self.columns) if self.prompted else 0)
-            if k is None:
-                column = nothing.expand(-1, longest)
-            else:
+            column = nothing.expand(-1, self.longest)
+            if k is not None:
                 own = torch.where(present[:, k : k + 1], read[k], 0.0)
-                column = functional.pad(own, (0, longest - own.shape[1]))
+                column = functional.pad(own, (0, self.longest - own.shape[1]))
             columns.append(torch.cat([column, everybody], dim=1) if self.prompted else column)
         logits: Tensor = self.classifier(torch.stack(columns, dim=1))
         return logits
-
-
-Format = Literal["torch", "onnx"]
-VALUES, PRESENT = "values", "present"
-OUTPUTS = ("features", "embeddings")  # plural: ONNX files have nodes of the singular's name
-LOGITS = ("logits",)
 
 
 class ExportedFile(Model):
@@ -150,7 +125,7 @@ class ExportedFile(Model):
 
 
 class ExportedModality(ExportedFile):
-    """How one modality's file wants its input, and what it gives."""
+    """The input and the outputs of one modality's file."""
 
     input_shape: tuple[int, ...] = Field(description="of one sample; float32, behind a batch axis")
     described: Modality = Field(description="kind, unit, rate and axes of that input")
@@ -166,7 +141,7 @@ class ExportedModality(ExportedFile):
 
 
 class ExportedClassifier(ExportedFile):
-    """The file that turns what any modalities gave into logits."""
+    """The file that turns the outputs of any modalities into logits."""
 
     modalities: tuple[str, ...] = Field(
         description="columns of its first input `present`, bool; behind it comes one input each"
@@ -196,7 +171,7 @@ class Contract(Model):
 def describe_modality(
     path: Path, name: str, info: RunInfo, model: AdaptiveModel
 ) -> ExportedModality:
-    """What a caller of one modality's written file must know."""
+    """Describe a modality's written file for its callers."""
     modality = info.modalities[name]
     skeleton = modality.kind == "skeleton"
     return ExportedModality(
@@ -215,7 +190,7 @@ def describe_modality(
 
 
 def describe_classifier(path: Path, info: RunInfo, given: tuple[str, ...]) -> ExportedClassifier:
-    """What a caller of the written classifier must know."""
+    """Describe the written classifier for its callers."""
     return ExportedClassifier(
         file=path.name,
         sha256=file_digest(path),
@@ -228,30 +203,28 @@ def describe_classifier(path: Path, info: RunInfo, given: tuple[str, ...]) -> Ex
 
 
 def _before(name: str, modality: Modality, info: RunInfo) -> tuple[str, ...]:
-    """What happens to a stored sample in front of the file, as sentences."""
-    told = []
+    """What happens to a stored sample before the file gets it, as sentences."""
+    steps, classes = [], modality.classes
     if modality.axes[0].name == "time":
-        n, rate = modality.shape[0], modality.rate_hz
-        at = "" if rate is None else f" at {rate:g} Hz"
-        told.append(f"One sample has {n} frames{at}.")
+        at = "" if modality.rate_hz is None else f" at {modality.rate_hz:g} Hz"
+        steps.append(f"One sample has {modality.shape[0]} frames{at}.")
         picked = modality.kind in PICKED_KINDS
         how = "Take the frames nearest to evenly spaced times" if picked else "Interpolate linearly"
-        told += [
+        steps += [
             f"{how} where there are other numbers of frames ({key}: {stored} became {used})."
             for key, (stored, used) in info.stretched.items()
             if key.rpartition("/")[2] == name
         ]
     if modality.kind == "point_cloud":
-        told.append(
+        steps.append(
             f"Pad each frame with NaN to {modality.shape[1]} points; of more, take as many, evenly."
         )
-    pictures = any(axis.name == "height" for axis in modality.axes)
-    if modality.classes is not None:
-        told.append(f"Values are class numbers, 0 to {modality.classes - 1}.")
+    if classes is not None:
+        steps.append(f"Values are class numbers, 0 to {classes - 1}.")
     elif modality.background is not None:
-        told.append(f"Pixels without a reading are {modality.background:g}.")
-    if pictures:
-        what = "Take the middle pixel" if modality.classes is not None else "Take the mean"
+        steps.append(f"Pixels without a reading are {modality.background:g}.")
+    if any(axis.name == "height" for axis in modality.axes):
+        how = "Take the mean" if classes is None else "Take the middle pixel"
         known = " that have a reading" * (modality.background is not None)
-        told.append(f"{what} of squares of pixels{known} until the picture has this size.")
-    return tuple(told)
+        steps.append(f"{how} of squares of pixels{known} until the picture has this size.")
+    return tuple(steps)

@@ -1,4 +1,4 @@
-"""Training objectives as pure functions of embeddings, masks and weights."""
+"""Contrastive objectives as pure functions of embeddings, masks and weights."""
 
 from __future__ import annotations
 
@@ -45,8 +45,15 @@ def weighted_info_nce(
 
     Notes
     -----
-    Source: paper eq. 3. With `config.ARTEFACT` the function is the supervised-contrastive form of
-    the published code (shared/facts/reference-utd-pamap2-cross.md 4.1).
+    Source: MMBind paper, eq. 3. With `config.ARTEFACT` it is the supervised-contrastive form of the
+    published code (UTD/UTD-acc-bind/train/shared_files/contrastive_design_3M_Weighted.py).
+
+    Examples
+    --------
+    >>> z = torch.eye(2).unsqueeze(1).repeat(1, 2, 1)  # two rows, two modalities that agree
+    >>> present = torch.ones(2, 2, dtype=torch.bool)
+    >>> round(float(weighted_info_nce(z, present, torch.ones(2), temperature=1.0)), 3)
+    -1.0
     """
     options = options or LossOptions()
     views = torch.ones_like(present) if options.dummy_views else present
@@ -78,10 +85,10 @@ def soft_info_nce(
     the softmax of the similarities of z_i^p with z_j^q over all candidates j. A candidate is a row
     that has modality q and is not excluded; for p = q it is another row than i.
 
-    A modality q that row i lacks it meets through what it shares with a partner; with ``across``
-    at once in partners with which it shares none (bound by time, or by a derived signal). To have
-    all partners' q at once cost 3, 2 and 4 points at 1, 2 and 4 labels (UTD-MHAD bound by acc,
-    validation people, three splits x three seeds).
+    A row meets a modality q that it lacks through what it shares with a partner. With ``across`` it
+    also meets q directly in partners with which it shares no modality (bound by time, or by a
+    derived signal). Meeting all partners' q directly cost 3, 2 and 4 points at 1, 2 and 4 labels
+    (UTD-MHAD bound by acc, validation subjects, three splits x three seeds).
 
     Parameters
     ----------
@@ -105,15 +112,22 @@ def soft_info_nce(
     Returns
     -------
     Tensor, shape (), float
-        Mean over the terms. One whose anchor has no target, or nothing to tell it from, is left
-        out; without any term the loss is 0.
+        Mean over the terms. One whose anchor has no target, or a single candidate, is left out;
+        without any term the loss is 0.
 
     Notes
     -----
     With ``target`` the identity, the terms p != q are eq. 3 of the paper with the positive in the
     denominator. With rows of one class as targets this is supervised contrast (Khosla et al. 2020,
-    L_out); with similarities as targets it is what the paper's one best match becomes when several
-    partners share the weight.
+    L_out); with similarities as targets it generalises the paper's single best match to several
+    partners that share its weight.
+
+    Examples
+    --------
+    >>> z = torch.eye(2).unsqueeze(1).repeat(1, 2, 1)  # two rows, two modalities that agree
+    >>> present = torch.ones(2, 2, dtype=torch.bool)
+    >>> round(float(soft_info_nce(z, present, torch.ones(2), torch.eye(2), temperature=1.0)), 3)
+    0.313
     """
     n_rows, n_modalities = present.shape
     z = torch.where(present.unsqueeze(-1), z, torch.zeros_like(z))
@@ -126,8 +140,8 @@ def soft_info_nce(
     candidate = candidate & ~(same.view(1, n_modalities, n_modalities, 1) & itself[:, None, None])
     met = present.view(n_rows, 1, n_modalities, 1)
     if across:
-        seen = present.to(z.dtype)
-        met = met | (seen @ seen.T == 0).view(n_rows, 1, 1, n_rows)
+        mask = present.to(z.dtype)
+        met = met | (mask @ mask.T == 0).view(n_rows, 1, 1, n_rows)
     share = torch.where(candidate & met, target[:, None, None].to(z.dtype), 0.0)
     total = share.sum(dim=-1)
     counted = present.unsqueeze(2) & (total > 0) & (candidate.sum(dim=-1) > 1)
@@ -151,7 +165,7 @@ def _log_sum(logits: Tensor, kept: Tensor) -> Tensor:
     """Log of the sum of exponentials over the last axis, over the kept entries only.
 
     Without any kept entry it is minus infinity; that term is not counted, and masked_fill keeps
-    its gradient, which is no number, away from the logits.
+    its gradient, which is NaN, away from the logits.
     """
     return logits.masked_fill(~kept, -torch.inf).logsumexp(dim=-1)
 

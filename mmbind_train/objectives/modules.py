@@ -1,15 +1,15 @@
-"""What a network can be trained to do: each objective over rows, as one module.
+"""The objectives that a network can be trained with, each one module over rows.
 
-``forward`` turns a batch into one tensor per row and ``loss`` turns those tensors of a whole batch
-into a number. Between the two the rows of all processes come together, so that a row's negatives
-are the whole batch however many processes share it.
+``forward`` turns a batch into one tensor per row and ``loss`` turns the tensors of a whole batch
+into a number. In between the rows of all processes are gathered, so that a row's negatives are the
+whole batch, however many processes share it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,33 +26,33 @@ from mmbind_train.objectives.soft_targets import PairGraph
 
 
 class Objective(nn.Module):
-    """A network with what is trained beside it, and a loss over rows.
+    """A network with the modules that only its training needs, and a loss over rows.
 
     Attributes
     ----------
     model : AdaptiveModel
-    beside : nn.ModuleDict
-        Decoders or a classifier that only this stage needs; learnt at the same rate.
+    auxiliary : nn.ModuleDict
+        Decoders or a classifier of this stage, learnt at the same rate.
     rows : TrainingSet
-        What row numbers count.
+        Rows that row numbers refer to.
     """
 
     def __init__(self, model: AdaptiveModel, rows: TrainingSet) -> None:
         super().__init__()
         self.model = model
         self.rows = rows
-        self.beside = nn.ModuleDict()
+        self.auxiliary = nn.ModuleDict()
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
-        """Loss of the rows with numbers ``chosen``, (B,), from what forward gave for them."""
+        """Loss of the rows with numbers ``chosen``, (B,), from what forward returned for them."""
         raise NotImplementedError
 
 
 class Temperature(nn.Module):
-    """A temperature that is learnt: embeddings divided by its square root, the loss's is then 1.
+    """A learnt temperature: embeddings are divided by its square root, and the loss uses 1.
 
-    It is part of the forward pass, so that several processes share its gradient. Bounded from below
-    by 0.01, as in Radford et al.: CLIP (2021), section 2.5.
+    It is part of the forward pass, so that several processes share its gradient. It is at least
+    0.01, as in Radford et al.: CLIP (2021), section 2.5.
 
     Parameters
     ----------
@@ -70,13 +70,13 @@ class Temperature(nn.Module):
 
 
 class Contrasting(Objective):
-    """Objectives over embeddings; what they have in common is the temperature."""
+    """Objectives over embeddings, which share the temperature and what excludes negatives."""
 
     def __init__(self, model: AdaptiveModel, rows: TrainingSet, config: TrainConfig) -> None:
         super().__init__(model, rows)
         self.config = config
         if config.learn_temperature:
-            self.beside["temperature"] = Temperature(config.temperature)
+            self.auxiliary["temperature"] = Temperature(config.temperature)
 
     @property
     def temperature(self) -> float:
@@ -86,28 +86,33 @@ class Contrasting(Objective):
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings, shape (B, M, F), of unit norm unless the temperature is learnt."""
         z = self.model.embed(features)
-        if self.config.learn_temperature:
-            z = self.beside["temperature"](z)
-        return z
+        return self.auxiliary["temperature"](z) if self.config.learn_temperature else z
 
     def soft_loss(
         self, z: Tensor, chosen: np.ndarray, partners: np.ndarray, *, across: bool = False
     ) -> Tensor:
-        """`soft_info_nce` of some rows that are partners as given, and of themselves."""
-        target, exclude = partners.astype(np.float32), None
+        """`soft_info_nce` of some rows whose targets are the given partners and themselves."""
+        target = partners.astype(np.float32)
         np.fill_diagonal(target, 1)
-        if self.config.mask_same_sample:
-            exclude = torch.from_numpy(same_sample(self.rows.sample[chosen])).to(z.device)
         return soft_info_nce(
             z,
-            torch.from_numpy(self.rows.present[chosen]).to(z.device),
-            torch.from_numpy(self.rows.weight[chosen]).to(z.device),
-            torch.from_numpy(target).to(z.device),
-            temperature=self.temperature,
+            target=torch.from_numpy(target).to(z.device),
             same_modality=self.config.pairs.same_modality,
             across=across,
-            exclude=exclude,
+            **self._arguments(chosen, z.device),
         )
+
+    def _arguments(self, chosen: np.ndarray, device: torch.device) -> dict[str, Any]:
+        """The arguments that both kinds of InfoNCE take from the rows and the configuration."""
+        exclude = None
+        if self.config.mask_same_sample:
+            exclude = torch.from_numpy(same_sample(self.rows.sample[chosen])).to(device)
+        return {
+            "present": torch.from_numpy(self.rows.present[chosen]).to(device),
+            "weight": torch.from_numpy(self.rows.weight[chosen]).to(device),
+            "temperature": self.temperature,
+            "exclude": exclude,
+        }
 
 
 class Contrast(Contrasting):
@@ -125,24 +130,13 @@ class Contrast(Contrasting):
 
     def forward(self, batch: Batch) -> Tensor:
         """Embeddings, shape (B, M, F)."""
-        features = self.model.features(
-            batch.inputs, batch.present, encode_dummies=self.options.dummy_views
-        )
-        return self.embed(features)
+        dummies = self.options.dummy_views
+        return self.embed(self.model.features(batch.inputs, batch.present, encode_dummies=dummies))
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean over the terms of eq. 3 as the options read it."""
-        device, exclude = outputs.device, None
-        if self.config.mask_same_sample:
-            exclude = torch.from_numpy(same_sample(self.rows.sample[chosen])).to(device)
-        return weighted_info_nce(
-            outputs,
-            torch.from_numpy(self.rows.present[chosen]).to(device),
-            torch.from_numpy(self.rows.weight[chosen]).to(device),
-            temperature=self.temperature,
-            exclude=exclude,
-            options=self.options,
-        )
+        arguments = self._arguments(chosen, outputs.device)
+        return weighted_info_nce(outputs, options=self.options, **arguments)
 
 
 class SoftContrast(Contrasting):
@@ -152,7 +146,7 @@ class SoftContrast(Contrasting):
     ----------
     model, rows, config
     graph : PairGraph
-        Pairs of the rows; each row is its own partner with weight 1 besides.
+        Pairs of the rows; each row is also its own partner, with weight 1.
     """
 
     def __init__(
@@ -174,7 +168,7 @@ class SoftContrast(Contrasting):
 class Classify(Contrasting):
     """Classes from labelled rows: cross entropy of a classifier over whatever a row has.
 
-    With ``contrast``, rows of one label are partners besides: `soft_info_nce`, same weight.
+    With ``contrast``, `soft_info_nce` with rows of one label as partners is added with weight 1.
     """
 
     def __init__(
@@ -186,19 +180,18 @@ class Classify(Contrasting):
         contrast: bool = False,
     ) -> None:
         super().__init__(model, rows, config)
-        self.contrast = contrast
-        self.n_classes = len(rows.label_names)
-        self.beside["classifier"] = Classifier(
+        self.contrast, self.n_classes = contrast, len(rows.label_names)
+        self.auxiliary["classifier"] = Classifier(
             len(rows.modalities), model.dim, self.n_classes, config.dropout
         )
 
     @property
     def classifier(self) -> Classifier:
         """The classifier that is learnt."""
-        return cast("Classifier", self.beside["classifier"])
+        return cast("Classifier", self.auxiliary["classifier"])
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits, and behind them the embeddings: shape (B, n_classes [+ M F])."""
+        """Logits, followed by the embeddings with contrast: shape (B, n_classes [+ M F])."""
         features = self.model.features(batch.inputs, batch.present)
         logits: Tensor = self.classifier(features)
         if not self.contrast:
@@ -207,90 +200,83 @@ class Classify(Contrasting):
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy over the rows that have a label, and the contrast."""
-        label = torch.from_numpy(self.rows.label[chosen]).to(outputs.device)
+        codes = self.rows.label[chosen]
+        label = torch.from_numpy(codes).to(outputs.device)
         logits = outputs[:, : self.n_classes]
         total = functional.cross_entropy(logits, label, ignore_index=-1, reduction="sum")
         entropy = total / (label >= 0).sum().clamp(min=1)
         if not self.contrast:
             return entropy
-        codes = self.rows.label[chosen]
         partners = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
         z = outputs[:, self.n_classes :].view(len(outputs), len(self.rows.modalities), -1)
         return entropy + self.soft_loss(z, chosen, partners)
 
 
-class Reconstruct(Objective):
-    """Every modality from its own feature: one autoencoder per modality, eq. 1.
+class Decode(Objective):
+    """Modalities decoded from features; the error of each depends on its kind, see `decoders`.
 
-    What the error of a modality is depends on its kind: see `decoders`.
+    Parameters
+    ----------
+    model, rows
+    source_of : mapping of modality to modality
+        For each modality that is decoded, the one from whose feature.
     """
+
+    def __init__(
+        self, model: AdaptiveModel, rows: TrainingSet, source_of: Mapping[str, str]
+    ) -> None:
+        super().__init__(model, rows)
+        self.source_of = source_of
+        for name, source in source_of.items():
+            self.auxiliary[name] = decoder_of(rows.modalities[name], model.dims[source])
+        names = list(rows.modalities)
+        self.columns = [names.index(source_of.get(name, name)) for name in names]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean error per row and modality, shape (B, M); 0 unless the row has it and its source."""
+        columns = []
+        for column, (name, modality) in enumerate(self.rows.modalities.items()):
+            errors = torch.zeros(len(batch.present), device=batch.present.device)
+            if name in self.source_of:
+                decoded = self._decoded(batch.inputs, batch.present, name)
+                errors = row_errors(decoded, batch.inputs[name], modality)
+            both = batch.present[:, column] & batch.present[:, self.columns[column]]
+            columns.append(torch.where(both, errors, 0.0))
+        return torch.stack(columns, dim=1)
+
+    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
+        """Sum over the modalities of the mean error of the rows that have it and its source."""
+        present = self.rows.present[chosen]
+        counts = torch.from_numpy(present & present[:, self.columns]).to(outputs.device).sum(dim=0)
+        return (outputs.sum(dim=0) / counts.clamp(min=1)).sum()
+
+    def _decoded(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
+        source = self.source_of[name]
+        column = tuple(self.rows.modalities).index(source)
+        features = self.model.features(inputs, present, only=[source])
+        decoded: Tensor = self.auxiliary[name](features[:, column, : self.model.dims[source]])
+        return decoded
+
+
+class Reconstruct(Decode):
+    """Every modality from its own feature: one autoencoder per modality, eq. 1."""
 
     def __init__(
         self, model: AdaptiveModel, rows: TrainingSet, only: Sequence[str] | None = None
     ) -> None:
-        super().__init__(model, rows)
-        self.only = tuple(only or rows.modalities)
-        for name in self.only:
-            self.beside[name] = decoder_of(rows.modalities[name], model.dims[name])
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Mean error per row and modality, shape (B, M); 0 where absent."""
-        features = self.model.features(batch.inputs, batch.present, only=self.only)
-        columns = [torch.zeros_like(features[:, 0, 0]) for _ in self.rows.modalities]
-        for column, (name, modality) in enumerate(self.rows.modalities.items()):
-            if name in self.only:
-                decoded = self.beside[name](features[:, column, : self.model.dims[name]])
-                errors = row_errors(decoded, batch.inputs[name], modality)
-                columns[column] = torch.where(batch.present[:, column], errors, 0.0)
-        return torch.stack(columns, dim=1)
-
-    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
-        """Sum over the modalities of the mean error of the rows that have it."""
-        return _mean_of_present(outputs, self.rows.present[chosen])
+        super().__init__(model, rows, {name: name for name in only or rows.modalities})
 
 
-class Translate(Objective):
-    """Every other modality from the shared one, learnt where a row has both.
+class Translate(Decode):
+    """Every other modality from the shared one, learnt from the rows that have both.
 
-    Source: paper section 6.1.2, "Cross-Modality Generation".
+    Source: MMBind paper, section 6.1.2, "Cross-Modality Generation".
     """
 
     def __init__(self, model: AdaptiveModel, rows: TrainingSet, shared: str) -> None:
-        super().__init__(model, rows)
-        self.shared = tuple(rows.modalities).index(shared)
-        for name, modality in rows.modalities.items():
-            if name != shared:
-                self.beside[name] = decoder_of(modality, model.dims[shared])
-
-    def _decode(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
-        shared = tuple(self.rows.modalities)[self.shared]
-        features = self.model.features(inputs, present, only=[shared])
-        decoded: Tensor = self.beside[name](features[:, self.shared, : self.model.dims[shared]])
-        return decoded
+        super().__init__(model, rows, {name: shared for name in rows.modalities if name != shared})
+        self.shared = shared
 
     def generate(self, inputs: Mapping[str, Tensor], present: Tensor, name: str) -> Tensor:
         """A modality from the shared one as it would enter its encoder, shape (B, *shape)."""
-        return decoded_values(self._decode(inputs, present, name), self.rows.modalities[name])
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Mean error per row and modality, shape (B, M); 0 where not to be had."""
-        columns = []
-        for column, (name, modality) in enumerate(self.rows.modalities.items()):
-            both = batch.present[:, column] & batch.present[:, self.shared]
-            if name in self.beside:
-                decoded = self._decode(batch.inputs, batch.present, name)
-                errors = row_errors(decoded, batch.inputs[name], modality)
-                columns.append(torch.where(both, errors, 0.0))
-            else:
-                columns.append(torch.zeros(len(both), device=both.device))
-        return torch.stack(columns, dim=1)
-
-    def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
-        """Sum over the modalities of the mean error of the rows that have it and the shared one."""
-        present = self.rows.present[chosen]
-        return _mean_of_present(outputs, present & present[:, self.shared : self.shared + 1])
-
-
-def _mean_of_present(errors: Tensor, present: np.ndarray) -> Tensor:
-    counts = torch.from_numpy(present).to(errors.device).sum(dim=0).clamp(min=1)
-    return (errors.sum(dim=0) / counts).sum()
+        return decoded_values(self._decoded(inputs, present, name), self.rows.modalities[name])

@@ -1,4 +1,4 @@
-"""Soft targets: how much two source samples are partners, read off the table of pairs."""
+"""Soft targets: how much two source samples are partners, derived from the table of pairs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mmbind_train.config import PublishedRule
 from mmbind_train.data.training_set import TrainingSet
 
 
-def own_rows(rows: TrainingSet) -> TrainingSet:
-    """Every source sample once, with what it has itself: the incomplete rows, weight 1."""
+def incomplete_rows(rows: TrainingSet) -> TrainingSet:
+    """Every source sample once, with its own modalities: the incomplete rows, weight 1."""
     return rows.select(rows.kind == "incomplete")
 
 
@@ -40,32 +40,31 @@ class PairGraph:
         ----------
         chosen : ndarray of int, shape (B,)
         steps : {1, 2}
-            2: what two steps along the pairs reach counts as well, as much as one step. It links
-            samples of one source, which no pair does.
+            2: samples two pairs apart count as much as those of one pair. This links samples of one
+            source, which no pair does.
 
         Returns
         -------
         ndarray, shape (B, B), float32
             The diagonal is 0.
         """
-        own, others = self.shares[chosen], self.columns[:, chosen]
-        block = own[:, chosen].toarray()
+        own = self.shares[chosen]
+        block: np.ndarray = own[:, chosen].toarray()
         if steps == 2:
-            block = block + (own @ others).toarray()
+            block = block + (own @ self.columns[:, chosen]).toarray()
         np.fill_diagonal(block, 0)
-        found: np.ndarray = block
-        return found
+        return block
 
 
 def pair_graph(rows: TrainingSet, own: TrainingSet) -> PairGraph:
-    """Read the pairs off the training rows.
+    """Make the graph of the pairs of the training rows.
 
     Parameters
     ----------
     rows : TrainingSet
         Of a bound store, pseudo rows among them. The weights of an anchor's partners share 1.
     own : TrainingSet, n of them
-        From `own_rows`: what the graph's nodes count.
+        From `incomplete_rows`: the nodes of the graph.
     """
     n_codes = int(rows.sample.max(initial=-1)) + 1
     pseudo = rows.select(rows.kind == "pseudo")
@@ -87,7 +86,7 @@ def pair_graph(rows: TrainingSet, own: TrainingSet) -> PairGraph:
 
 
 def published_weights(rows: TrainingSet, rule: PublishedRule = "published") -> np.ndarray:
-    """Weights that the published code computes of similarities s, as it has them.
+    """Weights that the published code computes from its similarities s.
 
     Parameters
     ----------
@@ -104,7 +103,9 @@ def published_weights(rows: TrainingSet, rule: PublishedRule = "published") -> n
 
     Notes
     -----
-    Source: shared/facts/reference-utd-pamap2-cross.md 4.2 and 4.3; reference-mmfi-sunrgbd.md 3.
+    Source: published code, main_mmbind_3_incomplete_contrastive_weighted.py of UTD/UTD-acc-bind,
+    main_mmbind_3_weighted_fuse_contrastive.py of PAMAP2, and contrastive_design_3M_Weighted.py of
+    MMFI/MMFI_Code_Weighted and SUN_RGBD_Main.
     """
     original = rows.kind == "incomplete"
     s = np.where(original, 1, rows.similarity).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Show what a training did: one HTML file that needs nothing but a browser."""
+"""The report on a run: one HTML file that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -12,23 +12,9 @@ import torch
 from sklearn.manifold import TSNE
 
 from mmbind_data.errors import FormatError
-from mmbind_data.reports.curves import cloud_plot, curves_plot
-from mmbind_data.reports.figures import fold_classes, heat_map
-from mmbind_data.reports.html import (
-    Child,
-    Html,
-    Section,
-    check_page,
-    compose,
-    count,
-    decimal,
-    el,
-    figure,
-    percent,
-    section,
-    table,
-    write_page,
-)
+from mmbind_data.reports.html import DOING, Section, check_page, render_page, write_page
+from mmbind_data.reports.plots import cloud_plot, curves_plot, heat_map
+from mmbind_data.reports.tables import fold_classes
 from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import open_dataset
 from mmbind_train.data.batch import make_batch
@@ -38,11 +24,11 @@ from mmbind_train.networks.model import AdaptiveModel
 from mmbind_train.training.logs import METRICS
 from mmbind_train.training.run_folder import RunInfo, load_run
 
-MOST_SAMPLES, FEWEST = 300, 8  # samples and points of a map
-FOOT = "Curves are those of the training; labels of a map were read for its colours only."
+MAX_SAMPLES, MIN_POINTS = 300, 8  # of a map
+BATCH = 128
 
 
-def write_run_report(
+def report_run(
     run: str | Path,
     out: str | Path,
     *,
@@ -64,9 +50,9 @@ def write_run_report(
     store : path, optional
         A converted store whose samples the map of embeddings shows.
     seed : int
-        Which of its samples, where there are too many.
+        Decides which of its samples, if there are too many.
     overwrite : bool
-        A report may stand there.
+        Replace a report at ``out``.
 
     Returns
     -------
@@ -76,41 +62,44 @@ def write_run_report(
     Raises
     ------
     FormatError, IntegrityError
-        No run, no evaluation or no store there.
+        The run, the evaluation or the store is missing or of another kind.
     OutputError
+        Something else exists at ``out``, or it cannot be written.
     """
     run, out = Path(run), Path(out)
     inputs = [run, *([Path(store)] if store is not None else [])]
     check_page(out, inputs, overwrite=overwrite)
     info, model = load_run(run)
-    judged = None if evaluation is None else read_evaluation(Path(evaluation))
+    judged = None if evaluation is None else read_evaluation(evaluation)
     curves = read_metrics(run / METRICS) if any(one.steps for one in info.stages) else {}
-    sections: list[Section | None] = [_stages(info), _curves(curves)]
-    if judged is not None:
-        sections += [_accuracy(judged), _classes(judged)]
-    n_mapped = 0
-    if store is not None:
-        mapped, n_mapped = _map(info, model, Path(store), seed)
-        sections.append(mapped)
-    sections.append(_settings(info))
-    page = compose(
-        run.resolve().name,
-        f"{info.method} on {Path(info.data.path).name}",
-        _glance(info, judged),
-        [one for one in sections if one is not None],
-        FOOT,
+    mapped = None if store is None else _map(info, model, Path(store), seed)
+    config = json.dumps(info.config.model_dump(mode="json"), indent=1)
+    page = render_page(
+        "run.html",
+        package=__package__,
+        name=run.resolve().name,
+        summary=f"{info.method} on {Path(info.data.path).name}",
+        foot="Curves are those of the training; labels of a map were read for its colours only.",
+        glance={"info": info, "judged": judged},
+        sections=[
+            Section("stages", "What was read", {"stages": info.stages}),
+            _curves(curves),
+            None if judged is None else Section("accuracy", "Accuracy", {"judged": judged}),
+            None if judged is None else _classes(judged),
+            mapped,
+            Section("settings", "Settings", {"info": info, "config": config}),
+        ],
     )
-    write_page(out, inputs, page, overwrite=overwrite)
     return {
         "path": str(out),
-        "bytes": len(page.encode()),
+        "bytes": write_page(out, inputs, page, overwrite=overwrite),
         "method": info.method,
         "stages": [one.name for one in info.stages],
-        "n_mapped": n_mapped,
+        "n_mapped": mapped.data["n_samples"] if mapped else 0,
     }
 
 
-def read_evaluation(path: Path) -> Result:
+def read_evaluation(path: str | Path) -> Result:
     """Read a result of `evaluate`, also inside the object that ``--json`` prints.
 
     Raises
@@ -118,12 +107,12 @@ def read_evaluation(path: Path) -> Result:
     FormatError
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
         inner = document.get("result", document) if isinstance(document, dict) else document
         return Result.model_validate_json(json.dumps(inner))
     except (OSError, ValueError) as error:
         step = "Evaluations are the output of mmbind evaluate --json."
-        raise FormatError(cannot="report", **fault_of(error, path), fix=step) from error
+        raise FormatError(cannot=DOING, **fault_of(error, path), fix=step) from error
 
 
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -140,7 +129,7 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
             found.setdefault(str(one["stage"]), []).append((int(one["step"]), float(one["loss"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(
-            cannot="report",
+            cannot=DOING,
             problem="unreadable log",
             at=path,
             expected="a line of JSON per logged step",
@@ -164,13 +153,13 @@ def embeddings(
     names = [name for name in info.modalities if name in opened.info.modalities]
     if not names:
         raise FormatError(
-            cannot="report",
+            cannot=DOING,
             problem="the store has none of the run's modalities",
             at=store,
             expected=" or ".join(info.modalities),
             got=", ".join(opened.info.modalities),
         )
-    drawn = np.random.default_rng(seed).permutation(len(opened))[:MOST_SAMPLES]
+    drawn = np.random.default_rng(seed).permutation(len(opened))[:MAX_SAMPLES]
     chosen = np.sort(drawn)
     rows = gather_store(
         opened, names, like=info.modalities, recentre=info.config.recentre, rows=chosen,
@@ -178,8 +167,8 @@ def embeddings(
     )  # fmt: skip
     found = {name: np.zeros((len(chosen), model.embedding_dim), np.float32) for name in names}
     with torch.no_grad():
-        for start in range(0, len(chosen), 128):
-            here = np.arange(start, min(start + 128, len(chosen)))
+        for start in range(0, len(chosen), BATCH):
+            here = np.arange(start, min(start + BATCH, len(chosen)))
             batch = make_batch(rows, here, info.statistics)
             present = torch.zeros(len(here), len(info.modalities), dtype=torch.bool)
             for k, name in enumerate(names):
@@ -199,145 +188,50 @@ def embeddings(
     return found, rows.present, texts[0], texts[1]
 
 
-def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> tuple[Section | None, int]:
-    """All embeddings in one plane: who are neighbours, by label, modality and subject."""
+def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> Section | None:
+    """All embeddings in one plane, by label, modality and subject; None for too few points."""
     z, present, labels, subjects = embeddings(info, model, store, seed)
-    where = [(k, row) for k in range(len(z)) for row in np.flatnonzero(present[:, k]).tolist()]
-    if len(where) < FEWEST:
-        return None, 0
+    names = list(z)
+    modality, row = np.nonzero(present.T)
+    if len(row) < MIN_POINTS:
+        return None
     stacked = np.concatenate([values[present[:, k]] for k, values in enumerate(z.values())])
-    plane = TSNE(
-        metric="cosine", init="pca", perplexity=min(30.0, (len(where) - 1) / 3), random_state=0
-    ).fit_transform(stacked)
-    names, drawn = list(z), list[Child]()
+    perplexity = min(30.0, (len(row) - 1) / 3)
+    tsne = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=0)
+    plane, drawings = tsne.fit_transform(stacked), {}
     for what, groups in (
-        ("label", [labels[row] for _, row in where]),
-        ("modality", [names[k] for k, _ in where]),
-        ("subject", [subjects[row] for _, row in where]),
+        ("label", [labels[i] for i in row]),
+        ("modality", [names[k] for k in modality]),
+        ("subject", [subjects[i] for i in row]),
     ):
         if len(set(groups)) > 1:
-            plot = cloud_plot(f"map-{what}", f"Embeddings by {what}", plane, groups)
-            drawn.append(figure(plot, f"Coloured by {what}."))
-    told = (
-        f"{count(len(labels))} samples of {store.name}, a point for each of their modalities "
-        f"({', '.join(names)}). Points that lie together have similar embeddings; distances "
-        "between groups tell nothing (t-SNE of cosine distances)."
-    )
-    return section("map", "Embeddings", el("p", told), *drawn), len(labels)
-
-
-def _glance(info: RunInfo, judged: Result | None) -> Html:
-    facts = [
-        ("optimiser steps", count(sum(one.steps for one in info.stages))),
-        ("last loss", decimal(info.stages[-1].final_loss if info.stages else None)),
-        ("modalities", count(len(info.modalities))),
-    ]
-    if judged is not None:
-        facts.append((f"accuracy, {len(judged.per_seed)} seeds", percent(judged.accuracy)))
-        facts.append(("macro-F1", decimal(judged.macro_f1)))
-    pairs = (el("div", el("dt", name), el("dd", value)) for name, value in facts)
-    return el("dl", *pairs, class_="glance")
-
-
-def _stages(info: RunInfo) -> Section:
-    rows = [
-        (one.name, count(one.steps), _counted(one.n_rows), _counted(one.n_present),
-         "yes" if one.labels else "no", decimal(one.final_loss))
-        for one in info.stages
-    ]  # fmt: skip
-    if not rows:
-        return section("stages", "What was read", el("p", "Nothing: no pre-training."))
-    head = ("stage", "steps", "rows", "present", "labels read", "last loss")
-    return section(
-        "stages", "What was read", table("Stages", head, rows, text_columns=(0, 2, 3, 4))
-    )
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count(n)} {name}" for name, n in counts.items())
+            drawings[what] = cloud_plot(f"map-{what}", f"Embeddings by {what}", plane, groups)
+    data = {"n_samples": len(labels), "store": store.name, "modalities": names}
+    return Section("map", "Embeddings", data | {"drawings": drawings})
 
 
 def _curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> Section | None:
-    if not found:
-        return None
-    drawn = [
-        figure(
-            curves_plot(f"loss-{number}", f"Loss of {name}", "step", "loss", {name: points}),
-            f"{name}: loss of every logged step, {decimal(points[0][1])} at first, "
-            f"{decimal(points[-1][1])} at last.",
-        )
-        for number, (name, points) in enumerate(found.items())
+    curves = [
+        (name, points, curves_plot(f"loss-{i}", f"Loss of {name}", "step", "loss", {name: points}))
+        for i, (name, points) in enumerate(found.items())
     ]
-    return section("loss", "Loss", *drawn)
-
-
-def _accuracy(judged: Result) -> Section:
-    rows = [
-        (f"{one.seed}", percent(one.accuracy), decimal(one.macro_f1), count(one.n_finetune))
-        for one in judged.per_seed
-    ]
-    parts: list[Child] = [
-        el("p", f"{percent(judged.accuracy)} of {count(judged.n_test)} test samples of "
-           f"{judged.n_classes} classes with {', '.join(judged.modalities)}."),
-        table("By seed", ("seed", "accuracy", "macro-F1", "labelled samples"), rows),
-    ]  # fmt: skip
-    if judged.per_subset:
-        subsets = [
-            (" + ".join(one.modalities), percent(one.accuracy), decimal(one.macro_f1),
-             count(one.n_test))
-            for one in judged.per_subset
-        ]  # fmt: skip
-        head = ("modalities", "accuracy", "macro-F1", "test samples")
-        parts.append(table("The same network, fewer modalities", head, subsets))
-    return section("accuracy", "Accuracy", *parts)
+    return Section("loss", "Loss", {"curves": curves}) if curves else None
 
 
 def _classes(judged: Result) -> Section | None:
-    """Confusion and a row per class; None: a result of an older release."""
-    counts = np.array(judged.confusion, dtype=np.int64)
+    """Confusion and a row per class; None for a result of an older release."""
+    counts, names = np.array(judged.confusion, dtype=np.int64), judged.classes
     if not counts.size:
         return None
-    names = judged.classes
     found = {
         name: {to: int(n) for to, n in zip(names, row, strict=True) if n}
         for name, row in zip(names, counts, strict=True)
         if row.sum()
     }
-    drawn = heat_map(
-        "confusion",
-        "Confusion",
-        *fold_classes(found, names),
-        axes=("true", "predicted"),
-        unit="samples",
-    )
-    right, taken, there = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
-    rows = []
-    for k, name in enumerate(names):
-        recall = right[k] / there[k] if there[k] else None
-        precision = right[k] / taken[k] if taken[k] else None
-        f1 = 2 * right[k] / (there[k] + taken[k]) if there[k] + taken[k] else None
-        rows.append((name, count(there[k]), percent(recall), percent(precision), decimal(f1)))
-    return section(
-        "confusion",
-        "Classes",
-        figure(drawn, "Classes in rows, what they were taken for in columns, all seeds together."),
-        table("By class", ("class", "tested", "recall", "precision", "F1"), rows),
-    )
-
-
-def _settings(info: RunInfo) -> Section:
-    told = [(name, one.kind, " x ".join(map(str, one.shape)), one.unit)
-            for name, one in info.modalities.items()]  # fmt: skip
-    subjects = [(name, ", ".join(one)) for name, one in info.subjects.items()]
-    text = json.dumps(info.config.model_dump(mode="json"), indent=1)
-    versions = ", ".join(f"{name} {one}" for name, one in info.versions.items())
-    return section(
-        "settings",
-        "Settings",
-        table("Inputs", ("modality", "kind", "shape", "unit"), told, text_columns=(0, 1, 2, 3)),
-        table("People that the run has seen", ("dataset", "subjects"), subjects,
-              text_columns=(0, 1)),
-        el("p", f"Data {info.data.path}, content digest ", el("code", info.data.content_digest)),
-        el("p", versions),
-        el("pre", el("code", text)),
-    )  # fmt: skip
+    folded, axes = fold_classes(found, names), ("true", "predicted")
+    drawing = heat_map("confusion", "Confusion", *folded, axis_names=axes, unit="samples")
+    right, predicted, tested = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is shown as a dash
+        scores = right / tested, right / predicted, 2 * right / (tested + predicted)
+    classes = list(zip(names, tested, *scores, strict=True))
+    return Section("confusion", "Classes", {"drawing": drawing, "classes": classes})

@@ -1,4 +1,4 @@
-"""What a result depends on besides data and options: the code that made it."""
+"""Keys of cached results: equal for equal data, options, code and libraries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY_LENGTH = 24
 
 
 def job_key(kind: str, *parts: Any) -> str:
-    """Name of a piece of work: equal if and only if nothing that it depends on differs."""
+    """Name of a piece of work: equal if and only if all that it depends on is equal."""
     return text_digest(kind, canonical_json(parts), canonical_json(versions()))[:KEY_LENGTH]
 
 
@@ -39,7 +39,7 @@ def code_digest(*modules: ModuleType) -> str:
     Parameters
     ----------
     modules : module
-        Modules, not their names: a module that was renamed cannot be passed over.
+        Modules, not their names: a renamed module cannot be passed over.
 
     Raises
     ------
@@ -52,35 +52,26 @@ def code_digest(*modules: ModuleType) -> str:
         module = waiting.pop()
         if module in found:
             continue
-        path = _source(module)
-        content = path.read_bytes()
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no source of {module}", name=module)
+        content = Path(spec.origin).read_bytes()
         found[module] = hashlib.sha256(content).hexdigest()
-        waiting += _imports(module, path, content)
+        is_package = spec.submodule_search_locations is not None
+        waiting += _imports(module if is_package else module.rpartition(".")[0], content)
     return text_digest(canonical_json(found))
 
 
-def _source(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no source of {module}", name=module)
-    return Path(spec.origin)
-
-
-def _imports(module: str, path: Path, content: bytes) -> Iterator[str]:
-    """Modules of mmbind that a module imports, at its head or later; packages count as well."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+def _imports(package: str, content: bytes) -> Iterator[str]:
+    """Modules of mmbind that a module of a package imports, anywhere; packages count as well."""
     for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names if one.name.startswith(PACKAGES))
         elif isinstance(node, ast.ImportFrom):
-            name = node.module or ""
-            if node.level:
-                name = importlib.util.resolve_name("." * node.level + name, package)
-            if name.startswith(PACKAGES):
-                yield name
-                yield from (
-                    one for alias in node.names if _is_module(one := f"{name}.{alias.name}")
-                )
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            if base.startswith(PACKAGES):
+                inner = (f"{base}.{alias.name}" for alias in node.names)
+                yield from (base, *(one for one in inner if _is_module(one)))
 
 
 def _is_module(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a training runs on: device, precision, and the processes that share the work."""
+"""The hardware of a training: device, precision, and the processes that share the work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Processes:
     rank : int
         From 0 on; the first writes the run.
     device : torch.device, optional
-        What the launcher gave to this process; None: it is alone.
+        What the launcher assigned to this process; None: it is the only one.
     """
 
     count: int = 1
@@ -37,10 +37,10 @@ class Processes:
         return self.rank == 0
 
     def share(self, n_rows: int) -> np.ndarray:
-        """Places of this process's rows in a batch, shape (ceil(n_rows / count),).
+        """Numbers of this process's rows in a batch, shape (ceil(n_rows / count),).
 
-        All processes have equally many: where rows are lacking the last one stands in, and what
-        comes of it is dropped.
+        All processes have the same number: missing rows are replaced by the last one, and `gather`
+        drops their outputs.
 
         >>> [Processes(3, rank).share(5).tolist() for rank in range(3)]
         [[0, 1], [2, 3], [4, 4]]
@@ -49,12 +49,10 @@ class Processes:
         return np.arange(self.rank * each, (self.rank + 1) * each).clip(max=n_rows - 1)
 
     def gather(self, outputs: Tensor, n_rows: int) -> Tensor:
-        """Rows of all processes, (n_rows, ...), in the order of the batch.
+        """Rows of several processes, (n_rows, ...), in the order of the batch.
 
         Gradients go back to this process's own rows, times the number of processes.
         """
-        if self.count == 1:
-            return outputs
         from torch.distributed import all_gather
 
         parts = [torch.empty_like(outputs) for _ in range(self.count)]
@@ -67,8 +65,8 @@ class Processes:
     def together(self, network: nn.Module) -> nn.Module:
         """The network with gradients averaged over the processes.
 
-        Of the loss's gradient each process has the part that comes of its own rows, times the
-        number of processes: so the average is the gradient itself, neither more nor less.
+        Each process has the part of the loss's gradient that its own rows cause, times the number
+        of processes: so the average is the gradient itself.
         """
         if self.count == 1:
             return network
@@ -87,7 +85,7 @@ class Processes:
         return values[0]
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """Wait until all processes are here."""
         if self.count > 1:
             from accelerate import PartialState
 
@@ -110,7 +108,7 @@ def join_processes(device: str = "auto") -> Processes:
     Parameters
     ----------
     device : str
-        cpu: on the CPU although there are CUDA devices.
+        cpu: use the CPU even if there are CUDA devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
@@ -150,7 +148,7 @@ class Hardware:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def fork_rng(self) -> AbstractContextManager[object]:
-        """Context behind which torch's global generators are as they were before."""
+        """Context that restores the state of torch's global generators at its end."""
         cuda = self.device.type == "cuda"
         return torch.random.fork_rng(devices=[self.device] if cuda else [])
 
@@ -166,7 +164,7 @@ def choose_hardware(
     processes: Processes = ALONE,
     doing: str = "train",
 ) -> Hardware:
-    """Read what the user asks for.
+    """Find the hardware that the user asks for.
 
     Parameters
     ----------
@@ -176,9 +174,9 @@ def choose_hardware(
         auto: bfloat16 on CUDA devices that compute it natively, float32 elsewhere.
     compiled : bool
     processes : Processes
-        A launcher's choice of the device goes before the user's.
+        A launcher's choice of the device overrides the user's.
     doing : str
-        Begins the message.
+        What cannot be done, for the message.
 
     Raises
     ------
@@ -195,26 +193,15 @@ def _device(name: str, doing: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if _n_cuda() else CPU
     kind, _, number = name.partition(":")
-    numbers = {
-        "cpu": 1,
-        "cuda": _n_cuda(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    here = [kind for kind, count in numbers.items() if count]
-    if kind not in numbers or (number and not (kind == "cuda" and number.isdecimal())):
+    counts = {"cpu": 1, "cuda": _n_cuda(), "mps": int(torch.backends.mps.is_available())}
+    known = kind in counts and (not number or (kind == "cuda" and number.isdecimal()))
+    if not known or int(number or 0) >= counts[kind]:
+        here = " or ".join(one for one, count in counts.items() if count)
         raise UsageError(
             cannot=doing,
-            problem="unknown device",
+            problem="no such device here" if known else "unknown device",
             at="--device",
-            expected="auto, cpu, cuda, cuda:N or mps",
-            got=repr(name),
-        )
-    if int(number or 0) >= numbers[kind]:
-        raise UsageError(
-            cannot=doing,
-            problem="no such device here",
-            at="--device",
-            expected=" or ".join(here),
+            expected=here if known else "auto, cpu, cuda, cuda:N or mps",
             got=repr(name),
             fix="Take --device auto.",
         )

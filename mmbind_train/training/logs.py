@@ -1,11 +1,10 @@
-"""What a training writes down step by step, in the folder of its run."""
+"""The log of a training, step by step, in the folder of its run."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,8 @@ TENSORBOARD = "tensorboard"
 class Log:
     """Files that grow with the steps.
 
-    What the seed decides stands in metrics.jsonl, what the clock decides in timing.jsonl: so the
-    first is the same, byte for byte, however often the training was interrupted.
+    What depends on the seed is in metrics.jsonl, what depends on the clock in timing.jsonl: the
+    first has the same bytes however often the training was interrupted.
 
     Attributes
     ----------
@@ -42,12 +41,18 @@ class Log:
     ) -> None:
         """Append one line to each file."""
         values = {"loss": loss, "learning_rate": learning_rate}
-        _append(self.folder / METRICS, {"stage": stage, "step": step, **values})
         speed = {"samples_per_s": round(samples_per_s, 1)}
-        _append(self.folder / TIMING, {"stage": stage, "step": step, **speed})
-        if self.tensorboard:
-            for name, value in {**values, **speed}.items():
-                self._writer().add_scalar(f"{stage}/{name}", value, step)
+        for name, own in ((METRICS, values), (TIMING, speed)):
+            with (self.folder / name).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"stage": stage, "step": step, **own}) + "\n")
+        if not self.tensorboard:
+            return
+        if self._events is None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self._events = SummaryWriter(str(self.folder / TENSORBOARD))
+        for name, value in {**values, **speed}.items():
+            self._events.add_scalar(f"{stage}/{name}", value, step)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file, for `shorten`."""
@@ -55,7 +60,7 @@ class Log:
         return {path.name: path.stat().st_size if path.exists() else 0 for path in paths}
 
     def shorten(self, sizes: Mapping[str, int]) -> bool:
-        """Forget the lines behind some sizes; False: a file does not reach so far."""
+        """Cut the files to earlier sizes; False: a file is shorter than that."""
         now = self.sizes()
         if any(now.get(name, 0) < size for name, size in sizes.items()):
             return False
@@ -65,30 +70,10 @@ class Log:
         return True
 
     def close(self) -> None:
-        """Write what TensorBoard's events still hold."""
+        """Write the events that TensorBoard's writer still buffers."""
         if self._events is not None:
             self._events.close()
             self._events = None
-
-    def _writer(self) -> Any:
-        if self._events is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._events = SummaryWriter(str(self.folder / TENSORBOARD))
-        return self._events
-
-
-class Clock:
-    """Samples per second since the training began, or began anew."""
-
-    def __init__(self) -> None:
-        self.begin = time.perf_counter()
-        self.samples = 0
-
-    def count(self, samples: int) -> float:
-        """Note that a batch is done; give the rate."""
-        self.samples += samples
-        return self.samples / max(1e-9, time.perf_counter() - self.begin)
 
 
 def check_tensorboard() -> None:
@@ -107,8 +92,3 @@ def check_tensorboard() -> None:
             got="none",
             fix="Run pip install 'mmbind[tensorboard]'.",
         )
-
-
-def _append(path: Path, values: Mapping[str, object]) -> None:
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(values) + "\n")

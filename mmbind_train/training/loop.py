@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,10 @@ from torch import Tensor, nn
 from mmbind_data.errors import TrainingError
 from mmbind_data.progress import Progress
 from mmbind_train.config import Budget
-from mmbind_train.data.windows import row_batches
 from mmbind_train.training.checkpoint import Checkpoint
-from mmbind_train.training.logs import Clock, Log
+from mmbind_train.training.logs import Log
 
-LOG_EVERY = 10
+LOG_EVERY = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def fit(
         Gets every tenth step and the last.
     progress : callable (done, total, text), optional
     after_step : callable (step), optional
-        Called when a step is done, from 1 on; it must leave the networks as they are.
+        Called after each step, from 1 on; it must not change the networks.
     checkpoint : Checkpoint, optional
-        Where to go on from, and what to save to; the losses are the same with and without.
+        Where to resume from and what to save to; the losses are the same with and without.
     order_of : callable, optional
         As in `row_batches`.
 
@@ -77,17 +77,34 @@ def fit(
     -------
     float or None
         Mean loss over the last tenth of the steps; None without steps.
+
+    Raises
+    ------
+    TrainingError
+        A loss is not finite.
     """
-    optimiser = _optimiser(groups, budget)
-    if n_steps == 0 or optimiser is None:
+    learning = [
+        {
+            "params": [value for module in group.modules for value in module.parameters()],
+            "lr": budget.learning_rate * group.rate,
+        }
+        for group in groups
+        if group.rate > 0
+    ]
+    if n_steps == 0 or not learning:
         return None
+    optimiser = torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
     )
-    losses, clock = _Losses(stage, n_steps, budget.learning_rate), Clock()
-    begun = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
-    batches = itertools.islice(row_batches(n_rows, budget.batch, seed, order_of), begun, None)
-    for step in range(begun + 1, n_steps + 1):
+    losses, n_samples, started = (
+        _Losses(stage, n_steps, budget.learning_rate),
+        0,
+        time.perf_counter(),
+    )
+    done = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
+    batches = itertools.islice(row_batches(n_rows, budget.batch, seed, order_of), done, None)
+    for step in range(done + 1, n_steps + 1):
         chosen = next(batches)
         loss = loss_of(chosen)
         optimiser.zero_grad()
@@ -96,7 +113,8 @@ def fit(
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
         losses.add(step, loss.detach())
-        speed = clock.count(len(chosen))
+        n_samples += len(chosen)
+        speed = n_samples / max(1e-9, time.perf_counter() - started)
         if log is not None and (step % LOG_EVERY == 0 or step == n_steps):
             log.write(
                 stage=stage, step=step, loss=losses.read(), learning_rate=rate, samples_per_s=speed
@@ -105,7 +123,7 @@ def fit(
             progress(step, n_steps, f"{stage} loss {losses.known:.3f}, {speed:.0f} samples/s")
         if after_step is not None:
             after_step(step)
-        if checkpoint is not None and checkpoint.due(step, n_steps):
+        if checkpoint is not None and (step % checkpoint.every == 0 or step == n_steps):
             losses.read()
             checkpoint.save(step, optimiser, schedule, losses.last)
     losses.read()
@@ -130,7 +148,7 @@ class _Losses:
             self.read()
 
     def read(self) -> float:
-        """The newest loss; refuse one that is no number."""
+        """The newest loss; raises if one is not finite."""
         for step, loss in self.waiting:
             self.known = float(loss)
             self.last.append(self.known)
@@ -140,29 +158,36 @@ class _Losses:
                     problem="the loss is no number",
                     at=f"step {step} of {self.n_steps}",
                     expected="a finite loss",
-                    got=str(self.known),
+                    got=self.known,
                     fix=f"Lower the learning rate ({self.learning_rate:g}).",
                 )
         self.waiting.clear()
         return self.known
 
 
-def _optimiser(groups: Sequence[Group], budget: Budget) -> torch.optim.Optimizer | None:
-    """AdamW over all that learns; None: nothing does."""
-    learning = [
-        {
-            "params": [value for module in group.modules for value in module.parameters()],
-            "lr": budget.learning_rate * group.rate,
-        }
-        for group in groups
-        if group.rate > 0
-    ]
-    if not learning:
-        return None
-    return torch.optim.AdamW(learning, weight_decay=budget.weight_decay, fused=True)
+def row_batches(
+    n_rows: int, batch: int, seed: int, order_of: Callable[[int], np.ndarray] | None = None
+) -> Iterator[np.ndarray]:
+    """Batches of row numbers without end; the order is a pure function of seed and epoch.
+
+    A last batch that is not full is left out, unless all rows fit into one batch.
+
+    Parameters
+    ----------
+    n_rows, batch, seed : int
+    order_of : callable (epoch), optional
+        Rows in the order of an epoch, called when the epoch begins; all shuffled by default.
+    """
+    for epoch in itertools.count() if n_rows else ():
+        if order_of is None:
+            order = np.random.default_rng((seed, epoch)).permutation(n_rows)
+        else:
+            order = order_of(epoch)
+        for start in range(0, max(1, n_rows - batch + 1), batch):
+            yield order[start : start + batch]
 
 
 def learning_rate_factor(step: int, n_steps: int, warmup: int) -> float:
-    """Factor on the learning rate in front of step ``step`` (from 0) of ``n_steps``."""
+    """Factor on the learning rate of step ``step`` (from 0) of ``n_steps``."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     return rise * 0.5 * (1 + math.cos(math.pi * min(step, n_steps) / n_steps))

@@ -1,34 +1,37 @@
 """The methods: what each may read, and the stages it trains a network in.
 
-A method is one function over a `Training`: it picks rows and runs objectives over them. It gets no
-other data than ``training.rows``, and those are what its entry in `METHODS` says.
+A method is one function over a `PretrainingRun`: it selects rows and runs objectives over them. It
+gets no other data than ``training.rows``, which its entry in `METHODS` restricts.
 
-Source: paper section 6.1.2; shared/PROTOCOLS.md.
+Source: MMBind paper (SenSys 2025), section 6.1.2; docs/protocols.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from mmbind_data.errors import UsageError
+from mmbind_data.errors import UsageError, suggest
 from mmbind_data.spec.store import LABEL
+from mmbind_data.store.bound import BoundDataset
+from mmbind_data.store.dataset import Dataset
 from mmbind_train.config import PairOptions, Space, TrainConfig
 from mmbind_train.data.training_set import ROW_COLUMNS, TrainingSet
 from mmbind_train.objectives.generated import with_generated
 from mmbind_train.objectives.modules import (
     Classify,
     Contrast,
-    Objective,
     Reconstruct,
     SoftContrast,
     Translate,
 )
-from mmbind_train.objectives.soft_targets import own_rows, pair_graph, published_weights
+from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph, published_weights
 from mmbind_train.training.run import PretrainingRun
+
+SHARED = "shared modality"
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,21 @@ class Method:
     Attributes
     ----------
     pretrain : callable, optional
-        What is done; None: the network keeps its initial weights.
+        Runs the stages; None: the network keeps its initial weights.
     data : {"any", "bound", "natural"}
-        What kind of store it trains on: a bound one, or a converted one of naturally paired rows.
+        Kind of store that it trains on: a bound one, or a converted one of naturally paired rows.
     kinds : tuple of str
         Kinds of rows that it may see.
     prompt : bool
-        Whether the network is told which modalities are present.
+        Whether the presence mask is an input of the network.
     needs_sensor : bool
-        Whether it is defined only where the shared modality is a sensor.
+        Whether it is defined only if the shared modality is a sensor.
     reads_shared : bool
         Whether it trains on the shared modality itself, which must then be in the store.
     space : {"embedding", "feature"}
-        What it shapes: what a classifier should read afterwards.
+        What it shapes, and a classifier should therefore read.
     whole : bool
-        Whether it must have all samples in memory at once.
+        Whether it needs all samples in memory at once.
     """
 
     pretrain: Callable[[PretrainingRun], None] | None
@@ -68,7 +71,7 @@ class Method:
 def unimodal(training: PretrainingRun) -> None:
     """Each modality alone: an autoencoder; with labels, a classifier of each.
 
-    Source: paper section 6.1.2, "Unimodal Learning".
+    Source: MMBind paper, section 6.1.2, "Unimodal Learning".
     """
     if training.labelled:
         rows = one_modality_rows(training.rows)
@@ -80,23 +83,22 @@ def unimodal(training: PretrainingRun) -> None:
 def mim(training: PretrainingRun) -> None:
     """Incomplete rows; a missing modality is a zero input that counts as a view.
 
-    That dummy inputs are views follows from "Dual Contrastive", which differs from it in just this.
+    Dummy inputs are views, as "Dual Contrastive" differs from this method only in excluding them.
     With labels: a classifier over the incomplete rows.
 
-    Source: paper section 6.1.2, "Multimodal Learning with Incomplete Modality"; 6.2.3.
+    Source: MMBind paper, section 6.1.2, "Multimodal Learning with Incomplete Modality"; 6.2.3.
     """
     if training.labelled:
-        objective: Objective = Classify(training.model, training.rows, training.config)
-        training.run("classify", objective, labels=True)
-        return
+        objective = Classify(training.model, training.rows, training.config)
+        return training.run("classify", objective, labels=True)
     loss = training.config.loss.model_copy(update={"dummy_views": True})
-    training.run("contrast", Contrast(training.model, training.rows, training.config, loss))
+    return training.run("contrast", Contrast(training.model, training.rows, training.config, loss))
 
 
 def dcm(training: PretrainingRun) -> None:
     """Incomplete rows; only what was measured is a view.
 
-    Source: paper section 6.1.2, "Dual Contrastive Multimodal Learning".
+    Source: MMBind paper, section 6.1.2, "Dual Contrastive Multimodal Learning".
     """
     training.run("contrast", Contrast(training.model, training.rows, training.config))
 
@@ -104,7 +106,7 @@ def dcm(training: PretrainingRun) -> None:
 def cmg(training: PretrainingRun) -> None:
     """Generate what a row lacks from the shared modality, then contrast the completed rows.
 
-    Source: paper section 6.1.2, "Cross-Modality Generation".
+    Source: MMBind paper, section 6.1.2, "Cross-Modality Generation".
     """
     translate = Translate(training.model, training.rows, training.shared[0])
     training.run("generate", translate, share=0.5)
@@ -116,7 +118,7 @@ def cmg(training: PretrainingRun) -> None:
 def imagebind(training: PretrainingRun) -> None:
     """Learn the shared modality's encoder alone, freeze it, align the others with it.
 
-    Source: paper section 6.1.2, "ImageBind".
+    Source: MMBind paper, section 6.1.2, "ImageBind".
     """
     shared = training.shared[0]
     alone = Reconstruct(training.model, training.rows, only=[shared])
@@ -128,39 +130,38 @@ def imagebind(training: PretrainingRun) -> None:
 def mmbind(training: PretrainingRun) -> None:
     """Pseudo-paired and incomplete rows: eq. 3, or soft targets over all partners of a sample.
 
-    With labels: rows of one label are partners, and a classifier is learnt besides.
+    With labels: rows of one label are partners, and a classifier is learnt too.
 
-    Source: paper section 5.2 (D_S = X_A, X_B and X_P).
+    Source: MMBind paper, section 5.2 (D_S = X_A, X_B and X_P).
     """
     config, pairs = training.config, training.config.pairs
     if has_soft_targets(training.rows, pairs):
-        rows = own_rows(training.rows)
+        rows = incomplete_rows(training.rows)
         graph = pair_graph(training.rows, rows)
-        training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
-        return
-    kinds = {*pairs.rows, *(("mean",) if "pseudo" in pairs.rows else ())}
-    rows = training.rows.select(np.isin(training.rows.kind, sorted(kinds)))
+        return training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
+    kinds = [*pairs.rows, *(["mean"] if "pseudo" in pairs.rows else [])]
+    rows = training.rows.select(np.isin(training.rows.kind, kinds))
     if pairs.weights == "none":
         rows = replace(rows, weight=np.ones_like(rows.weight))
     elif pairs.weights != "table":
         rows = replace(rows, weight=published_weights(rows, pairs.weights))
     if not pairs.shared_input:
         rows = without_shared_input(rows, training.shared)
-    supervised_or_hard(training, rows)
+    return _supervised_or_hard(training, rows)
 
 
 def has_soft_targets(rows: TrainingSet, pairs: PairOptions) -> bool:
-    """Whether `mmbind` trains with soft targets; labels and means of partners are hard ones."""
-    averaged = (rows.kind == "mean").any()  # its partners are one sample already
+    """Whether `mmbind` trains with soft targets; labels and means of partners have hard ones."""
+    averaged = (rows.kind == "mean").any()  # the partners of an anchor are one sample already
     return pairs.targets == "soft" and not rows.label_names and not averaged
 
 
 def upper_bound(training: PretrainingRun) -> None:
     """Naturally paired rows: what could be learnt if the nodes lacked nothing.
 
-    Source: paper section 6.1.2, "Theoretical Upper Bound".
+    Source: MMBind paper, section 6.1.2, "Theoretical Upper Bound".
     """
-    supervised_or_hard(training, training.rows)
+    _supervised_or_hard(training, training.rows)
 
 
 METHODS: Mapping[str, Method] = {
@@ -176,7 +177,7 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def supervised_or_hard(training: PretrainingRun, rows: TrainingSet) -> None:
+def _supervised_or_hard(training: PretrainingRun, rows: TrainingSet) -> None:
     """Eq. 3; where labels were given, a classifier and rows of one label as partners."""
     model, config = training.model, training.config
     if training.labelled:
@@ -190,15 +191,9 @@ def one_modality_rows(rows: TrainingSet) -> TrainingSet:
     """Every row once per modality that it has, with that one alone."""
     parts = []
     for column in range(len(rows.modalities)):
-        has = rows.select(rows.index[:, column] >= 0)
-        alone = np.arange(len(rows.modalities)) == column
-        parts.append(
-            replace(
-                has,
-                index=np.where(alone, has.index, -1),
-                sample=np.where(alone, has.sample, -1),
-            )
-        )
+        has, alone = rows.select(rows.present[:, column]), np.arange(len(rows.modalities)) == column
+        index, sample = (np.where(alone, one, -1) for one in (has.index, has.sample))
+        parts.append(replace(has, index=index, sample=sample))
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in parts]) for name in ROW_COLUMNS
     }
@@ -214,64 +209,76 @@ def without_shared_input(rows: TrainingSet, shared: tuple[str, ...]) -> Training
     return replace(rows, index=np.where(hidden, -1, rows.index), sample=sample)
 
 
+def find_method(name: str) -> Method:
+    """Entry of a method.
+
+    Raises
+    ------
+    UsageError
+        Naming the closest one.
+    """
+    if name not in METHODS:
+        raise UsageError(
+            cannot="train",
+            problem="unknown method",
+            at="method",
+            expected=" or ".join(METHODS),
+            got=repr(name),
+            fix=suggest(name, METHODS),
+        )
+    return METHODS[name]
+
+
 def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
-    """Refuse options of hard targets where targets are soft: they would change nothing.
+    """Refuse options of hard targets if targets are soft: they would change nothing.
 
     Raises
     ------
     UsageError
     """
-    usual = TrainConfig()
-    idle = [
+    default = TrainConfig()
+    unused = [
         f"pairs.{option}"
         for option in ("rows", "weights", "shared_input")
-        if getattr(config.pairs, option) != getattr(usual.pairs, option)
+        if getattr(config.pairs, option) != getattr(default.pairs, option)
     ]
-    idle += ["loss"] if config.loss != usual.loss else []
-    if METHODS[name].pretrain is mmbind and idle and has_soft_targets(rows, config.pairs):
-        raise UsageError(
-            cannot=f"train {name}",
-            problem="an option of hard targets",
-            at="pairs.targets",
-            expected="hard",
-            got="soft",
-            fix=f"Set it to hard, or leave {' and '.join(idle)} out.",
-        )
+    unused += ["loss"] if config.loss != default.loss else []
+    if METHODS[name].pretrain is mmbind and unused and has_soft_targets(rows, config.pairs):
+        fix = f"Set it to hard, or leave {' and '.join(unused)} out."
+        at, expected, got = "pairs.targets", "hard", "soft"
+        _refuse(name, "an option of hard targets", at, expected, got, fix)
 
 
-def check_method(
-    name: str, method: Method, shared: tuple[str, ...], modalities: Collection[str]
-) -> None:
-    """Refuse a method that is not defined for what the nodes share.
-
-    Parameters
-    ----------
-    name : str
-    method : Method
-    shared : tuple of str
-        What the store was bound by, binding by binding.
-    modalities : collection of str
-        Those of the store. The time is none of them, nor is what both sides of a binding derived.
+def check_method(name: str, data: Dataset | BoundDataset) -> None:
+    """Refuse a store of the wrong kind, or a method that is not defined for what the nodes share.
 
     Raises
     ------
     UsageError
     """
+    method = METHODS[name]
+    if isinstance(data, Dataset):
+        if method.data == "bound":
+            expected, got = "a bound store", "a converted store"
+            fix = "Make one with mmbind bind, or use --method upper_bound."
+            _refuse(name, "not a bound store", data.path, expected, got, fix)
+        return
+    shared, modalities = data.info.shared, data.info.modalities
+    if method.data == "natural":
+        expected = "a converted store in which the nodes' samples have all modalities"
+        fix = "Cut one with mmbind partition, with the subjects of all nodes."
+        problem = "a bound store has no natural pairs"
+        _refuse(name, problem, data.path, expected, "a bound store", fix)
     if method.needs_sensor and LABEL in shared:
-        raise UsageError(
-            cannot=f"train {name}",
-            problem="not defined where the label is shared",
-            at="shared modality",
-            expected="a sensor",
-            got=", ".join(shared),
-            fix="Take mim, mpm, unimodal or mmbind.",
-        )
+        problem, fix = "not defined where the label is shared", "mim, mpm, unimodal or mmbind"
+        _refuse(name, problem, SHARED, "a sensor", ", ".join(shared), f"Take {fix}.")
     if method.reads_shared and shared[0] not in modalities:
-        raise UsageError(
-            cannot=f"train {name}",
-            problem="it trains on the shared modality, which the store lacks",
-            at="shared modality",
-            expected=f"one of {', '.join(modalities)}",
-            got=shared[0],
-            fix="Take mim, mpm, dcm, unimodal or mmbind.",
-        )
+        problem = "it trains on the shared modality, which the store lacks"
+        expected, fix = f"one of {', '.join(modalities)}", "mim, mpm, dcm, unimodal or mmbind"
+        _refuse(name, problem, SHARED, expected, shared[0], f"Take {fix}.")
+
+
+def _refuse(method: str, problem: str, at: object, expected: str, got: str, fix: str) -> NoReturn:
+    raise UsageError(
+        cannot=f"train {method}", problem=problem, at=at, expected=expected, got=got, fix=fix
+    )

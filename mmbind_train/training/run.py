@@ -1,4 +1,4 @@
-"""One pre-training: the data a method may see, its network, and what its stages do to it."""
+"""One pre-training: the data that a method may see, its network, and its stages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmbind_train.training.run_folder import StageInfo
 
 @dataclass
 class PretrainingRun:
-    """A pre-training under way.
+    """A pre-training in progress.
 
     Attributes
     ----------
@@ -43,11 +43,13 @@ class PretrainingRun:
     hardware : Hardware
     log, progress : as in `fit`
     checkpoints : Checkpoints, optional
-        Where the stages are saved and taken up again.
-    tell : callable (text), optional
-        Told how samples are read that do not fit into memory.
+        Where the stages are saved and resumed from.
+    on_message : callable (text), optional
+        Receives how samples are read that do not fit into memory.
     stages : list of StageInfo
-        What has been done so far.
+        The stages so far.
+    classifier : Classifier, optional
+        The last one that a stage has learnt.
     """
 
     rows: TrainingSet
@@ -60,7 +62,7 @@ class PretrainingRun:
     log: Log | None = None
     progress: Progress | None = None
     checkpoints: Checkpoints | None = None
-    tell: Callable[[str], None] | None = None
+    on_message: Callable[[str], None] | None = None
     stages: list[StageInfo] = field(default_factory=list)
     classifier: Classifier | None = None
 
@@ -92,29 +94,38 @@ class PretrainingRun:
         labels : bool
             Whether the objective reads the rows' labels.
         """
-        rows, steps = objective.rows, round(share * self.steps)
         if not labels:
-            rows = objective.rows = rows.without_labels()
-        rng = torch.Generator().manual_seed(self.config.seed + len(self.stages))
-        hardware, processes, number = self.hardware, self.hardware.processes, len(self.stages)
-        windows = self._windows(rows) if steps else None
+            objective.rows = objective.rows.without_labels()
+        rows, steps, number = objective.rows, round(share * self.steps), len(self.stages)
+        rng = torch.Generator().manual_seed(self.config.seed + number)
+        hardware, processes, windows = self.hardware, self.hardware.processes, None
+        if steps and rows.on_disk:
+            n_bytes = window_bytes(self.config.memory)
+            windows = WindowReader(rows, self.config.budget.batch, self.config.seed, n_bytes)
+            if self.on_message is not None:
+                self.on_message(str(windows.reading))
+        objective.to(hardware.device)
+        network, autocast = processes.together(objective).train(), hardware.autocast()
+        for kept in frozen:
+            self.model.encoders[kept].eval()
 
         def loss_of(chosen: np.ndarray) -> Tensor:
-            held, places = windows.hold(chosen) if windows else (rows, chosen)
-            batch = make_batch(held, places, self.statistics, self.config.augmentation, rng)
+            loaded, numbers = windows.load(chosen) if windows else (rows, chosen)
+            batch = make_batch(loaded, numbers, self.statistics, self.config.augmentation, rng)
             if processes.count > 1:
                 batch = batch.take(processes.share(len(chosen)))
-            with hardware.autocast():
+            with autocast:
                 outputs = network(batch.to(hardware.device))
-            return objective.loss(processes.gather(outputs.float(), len(chosen)), chosen)
+            outputs = outputs.float()
+            if processes.count > 1:
+                outputs = processes.gather(outputs, len(chosen))
+            return objective.loss(outputs, chosen)
 
-        objective.to(hardware.device)
-        network = processes.together(objective).train()
-        kept = [self.model.encoders[one].eval() for one in frozen]
         saved = self.checkpoints
         checkpoint = saved.stage(number, objective, rng) if saved is not None else None
+        learning = [one for key, one in self.model.encoders.items() if key not in frozen]
         loss = fit(
-            _groups(objective, set(map(id, kept))),
+            [Group([*learning, self.model.heads, objective.auxiliary])],
             loss_of,
             n_rows=len(rows),
             n_steps=steps,
@@ -128,34 +139,24 @@ class PretrainingRun:
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
-        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
-        self.stages.append(
-            StageInfo(
-                name=name,
-                steps=steps,
-                n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
-                n_present=dict(
-                    zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)
-                ),
-                labels=labels,
-                final_loss=loss,
-                reading=windows.reading if windows else None,
-            )
-        )
-
-    def _windows(self, rows: TrainingSet) -> WindowReader | None:
-        """How to read rows that do not fit into memory; None: they are there."""
-        if not rows.stored:
-            return None
-        n_bytes = window_bytes(self.config.memory)
-        windows = WindowReader(rows, self.config.budget.batch, self.config.seed, n_bytes)
-        if self.tell is not None:
-            self.tell(str(windows.reading))
-        return windows
+        self.stages.append(_describe(name, steps, rows, labels, loss, windows))
 
 
-def _groups(objective: Objective, kept: set[int]) -> list[Group]:
-    """All that learns: the network but for the encoders that are kept, and what is beside it."""
-    model = objective.model
-    encoders = [one for one in model.encoders.values() if id(one) not in kept]
-    return [Group([*encoders, model.heads, objective.beside])]
+def _describe(
+    name: str,
+    steps: int,
+    rows: TrainingSet,
+    labels: bool,
+    loss: float | None,
+    windows: WindowReader | None,
+) -> StageInfo:
+    kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+    return StageInfo(
+        name=name,
+        steps=steps,
+        n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+        n_present=dict(zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)),
+        labels=labels,
+        final_loss=loss,
+        reading=windows.reading if windows else None,
+    )

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from mmbind_data.errors import FormatError, IntegrityError
 from mmbind_data.signal.normalise import Statistics
@@ -31,7 +31,7 @@ SAMPLES = "samples.parquet"
 
 
 class DataInfo(Model):
-    """What a run was trained on."""
+    """The store that a run was trained on."""
 
     path: str
     kind: Literal["converted", "bound"]
@@ -39,7 +39,7 @@ class DataInfo(Model):
 
 
 class StageInfo(Model):
-    """What one stage of a pre-training ran over."""
+    """One stage of a training."""
 
     name: str
     steps: int
@@ -59,7 +59,7 @@ class FinetuneInfo(Model):
 
 
 class HardwareInfo(Model):
-    """What a run was trained on, and how."""
+    """The device and the precision of a training."""
 
     device: str
     precision: Literal["float32", "bfloat16"]
@@ -109,54 +109,97 @@ def save_run(
     *,
     samples: pa.Table,
 ) -> None:
-    """Write run.json, the weights and the table of the samples that were seen into a folder.
+    """Write run.json, the weights and the table of the samples that were used into a folder.
 
-    ``samples`` is as `mmbind_data.store.lineage.recording_table` gives it.
+    Parameters
+    ----------
+    folder : path
+        Exists.
+    info, model, classifier
+        What `load_run` and `load_classifier` read back.
+    samples : pyarrow.Table
+        As `mmbind_data.store.lineage.recording_table` returns it.
     """
-    # not save_file: that makes a file that only its owner may read
-    (folder / WEIGHTS).write_bytes(save(_stored(model)))
-    if classifier is not None:
-        (folder / CLASSIFIER).write_bytes(save(_stored(classifier)))
+    for name, module in ((WEIGHTS, model), (CLASSIFIER, classifier)):
+        if module is not None:
+            state = {
+                key: one.detach().cpu().contiguous() for key, one in module.state_dict().items()
+            }
+            # not save_file, which makes a file that only its owner may read
+            (folder / name).write_bytes(save(state))
     pq.write_table(samples.sort_by("uid"), folder / SAMPLES, compression="zstd")
     text = json.dumps(info.model_dump(mode="json"), indent=2) + "\n"
     (folder / RUN).write_text(text, encoding="utf-8")
 
 
-def load_run(folder: Path) -> tuple[RunInfo, AdaptiveModel]:
+def load_run(folder: str | Path) -> tuple[RunInfo, AdaptiveModel]:
     """Read a run back; the model gives the outputs that it gave when it was saved.
+
+    Parameters
+    ----------
+    folder : path
+        The output of `train`, or what `evaluate` has saved.
+
+    Returns
+    -------
+    RunInfo
+        The contents of run.json.
+    AdaptiveModel
+        On the CPU, in evaluation mode.
 
     Raises
     ------
     FormatError
-        No run there, or of another specification.
+        There is no run, or one of another specification.
     IntegrityError
         The weights are missing, damaged or of another network.
+
+    Examples
+    --------
+    >>> import mmbind_train as mt
+    >>> info, model = mt.load_run("run")  # doctest: +SKIP
+    >>> model.modalities, info.statistics["acc"].mean  # doctest: +SKIP
+    (('acc', 'skeleton', 'gyro'), (-5.2, 0.7, 0.3))
     """
+    folder = Path(folder)
     try:
         info = RunInfo.model_validate_json((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         step = "Runs are made by mmbind train."
         raise FormatError(cannot="open a run", **fault_of(error, folder / RUN), fix=step) from error
-    model = fresh_model(info)
+    model = _network(info)
     _load(model, folder / WEIGHTS)
     return info, model.eval()
 
 
-def seen_samples(folder: Path) -> pa.Table:
-    """The samples that a run has seen; none are known of runs of earlier releases.
+def seen_samples(folder: str | Path) -> pa.Table:
+    """The samples that a run was trained on, as `recording_table` describes them.
+
+    Parameters
+    ----------
+    folder : path
+        A run; one of an early release has no such table, which gives an empty one.
 
     Raises
     ------
     IntegrityError
         The table is damaged.
     """
-    if not (folder / SAMPLES).exists():
+    path = Path(folder) / SAMPLES
+    if not path.exists():
         return pa.table({name: pa.array([], pa.string()) for name in COLUMNS})
-    return read_table(folder / SAMPLES)
+    return read_table(path)
 
 
-def load_classifier(folder: Path, info: RunInfo) -> Classifier | None:
+def load_classifier(folder: str | Path, info: RunInfo) -> Classifier | None:
     """Read the classifier that was learnt along with the encoders; None: there was none.
+
+    Parameters
+    ----------
+    folder : path
+        A run.
+    info : RunInfo
+        From `load_run`.
 
     Raises
     ------
@@ -165,16 +208,20 @@ def load_classifier(folder: Path, info: RunInfo) -> Classifier | None:
     """
     if not info.classes:
         return None
-    model = fresh_model(info)
     classifier = Classifier(
-        len(info.modalities), model.width(info.space), len(info.classes), info.config.dropout
+        len(info.modalities),
+        _network(info).width(info.space),
+        len(info.classes),
+        info.config.dropout,
     )
-    _load(classifier, folder / CLASSIFIER)
+    _load(classifier, Path(folder) / CLASSIFIER)
     return classifier.eval()
 
 
-def _stored(module: nn.Module) -> dict[str, Tensor]:
-    return {name: one.detach().cpu().contiguous() for name, one in module.state_dict().items()}
+def _network(info: RunInfo) -> AdaptiveModel:
+    """The run's network with initial weights; the state of torch's generator is kept."""
+    with torch.random.fork_rng(devices=[]):
+        return AdaptiveModel(info.modalities, info.config.network)
 
 
 def _load(module: nn.Module, path: Path) -> None:
@@ -189,9 +236,3 @@ def _load(module: nn.Module, path: Path) -> None:
             got=str(error).splitlines()[0],
             fix="Train again.",
         ) from error
-
-
-def fresh_model(info: RunInfo) -> AdaptiveModel:
-    """Build the run's network with weights that are about to be replaced."""
-    with torch.random.fork_rng(devices=[]):
-        return AdaptiveModel(info.modalities, info.config.network)

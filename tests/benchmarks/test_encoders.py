@@ -17,7 +17,7 @@ import torch
 from kinds import modality
 
 from mmbind_data.conversion.convert import convert
-from mmbind_data.embedding.encoders import Variant, build_encoder, count_parameters
+from mmbind_data.embedding.encoders import Variant, build_encoder
 from mmbind_data.errors import UsageError
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.store.partitioning import partition
@@ -88,7 +88,8 @@ def test_size_and_speed() -> None:
             values = torch.randn(ROWS, *one.shape)
             values = values.abs().mul(9).round() if one.classes else values
             spent.append(milliseconds(encoder, values))
-            cells.append(f"{count_parameters(encoder):,} | {spent[-1]:.0f} |")
+            n_parameters = sum(one.numel() for one in encoder.parameters())
+            cells.append(f"{n_parameters:,} | {spent[-1]:.0f} |")
         ratio = f"{spent[1] / spent[0]:.0f}" if len(spent) == 2 else ""
         ratios[name] = spent[1] / spent[0] if len(spent) == 2 else None
         print(f"| {name} | {' '.join(cells)} {ratio} |", flush=True)
@@ -114,8 +115,10 @@ def test_accuracy_from_scratch(real_data: Path, tmp_path: Path, name: str) -> No
     whole = convert("utd-mhad", raw, tmp_path / "utd.zarr", modalities=[name]).path
     for subjects in ("1234", "5", "6"):
         partition(whole, tmp_path / f"{name}-{subjects}.zarr", subjects=list(subjects))
-    print(f"\nUTD-MHAD {name}: subjects 1-4 train, 5 tests, {STEPS[name]} steps of 32, "
-          f"{len(SEEDS)} seeds; % and CPU seconds per training")  # fmt: skip
+    print(
+        f"\nUTD-MHAD {name}: subjects 1-4 train, 5 tests, {STEPS[name]} steps of 32, "
+        f"{len(SEEDS)} seeds; % and CPU seconds per training"
+    )
     print("| input | compact | s | reference | s |\n|---|---|---|---|---|")
     found, cells = [], []
     for variant in VARIANTS:

@@ -25,7 +25,7 @@ from mmbind_data.embedding.autoencoder import embed_autoencoder
 from mmbind_data.embedding.contrastive import embed_contrastive
 from mmbind_data.embedding.vectors import Embedded, embed_raw
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.matching.dtw import Elastic, dtw_blocks, elastic_signals, reranked
+from mmbind_data.matching.dtw import Elastic, dtw_pairs, elastic_signals, reranked
 from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.shortlist import shortlist
@@ -85,8 +85,10 @@ def raw(rule: MatchRule) -> Recipe:
 def all_pairs(elastic: Elastic, rule: MatchRule) -> Recipe:
     def pair(values: np.ndarray, n_a: int, modality: Modality) -> Pairing:
         signals = elastic_signals(values, modality, elastic)
-        blocks = dtw_blocks(signals[:n_a], signals[n_a:], band=elastic.band)
-        similarity = np.concatenate([block for _, block in blocks])
+        a, b = signals[:n_a], signals[n_a:]
+        row_a, row_b = (rows.ravel() for rows in np.indices((len(a), len(b))))
+        pairs = dtw_pairs(a, b, row_a, row_b, band=elastic.band)
+        similarity = pairs.reshape(len(a), len(b))
         to_b, to_a = (
             Matches(np.tile(np.arange(one.shape[1]), (len(one), 1)), one)
             for one in (similarity, similarity.T)

@@ -17,7 +17,7 @@ import pytest
 from rawdata import motionsense
 
 COMMAND = [sys.executable, "-m", "mmbind_cli"]
-HEAVY = {"torch", "faiss", "sentence_transformers", "transformers", "sklearn"}
+HEAVY = {"torch", "faiss", "sentence_transformers", "transformers", "sklearn", "matplotlib"}
 
 
 def modules_after(*args: str) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmbind_data.matching.match import match, unit_rows
+from mmbind_data.matching.match import match
 from mmbind_data.matching.rule import MatchRule
 
 RULES = {
@@ -25,15 +25,21 @@ RULES = {
 }
 
 
+def random_unit_rows(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((n, d), dtype=np.float32) for _ in range(2))
+    for rows in (a, b):
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return a, b
+
+
 def status_mib(name: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def main() -> None:
-    rng = np.random.default_rng(0)
-    shape = int(sys.argv[1]), 128
-    a, b = (unit_rows(rng.standard_normal(shape, dtype=np.float32)) for _ in range(2))
+    a, b = random_unit_rows(int(sys.argv[1]), 128)
     torch.mm(torch.ones(64, 64), torch.ones(64, 64))
     match(a[:5000], b[:5000], MatchRule())
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here

@@ -29,6 +29,10 @@ class Node:
     def text(self) -> str:
         return "".join(one if isinstance(one, str) else one.text() for one in self.children)
 
+    def words(self) -> str:
+        """The text as a browser shows it: without line breaks and repeated spaces."""
+        return " ".join(self.text().split())
+
     def all(self, tag: str, class_: str | None = None) -> list[Node]:
         found = [] if self.tag != tag else [self]
         if class_ is not None:

@@ -7,7 +7,10 @@ anywhere. `parse_descriptor` checks it, `as_dataset` gives what is known in mmbi
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -35,7 +38,7 @@ OWN = "the user's own descriptor"
 DOCUMENT = "the descriptor"
 DOING = "use the descriptor"
 AXES = ("channel", "joint", "coordinate", "height", "width", "antenna", "subcarrier", "packet")
-MOST_FRAMES = 100_000  # of a stretched sample
+MAX_FRAMES = 100_000  # of a stretched sample
 INERTIAL_UNITS = ("m/s^2", "rad/s", "uT", "rad", "1")
 # axes of one frame, where the descriptor names none
 FRAME_AXES: dict[str, tuple[str, ...]] = {
@@ -111,7 +114,7 @@ class OwnWindows(Model):
     max_gap_seconds: float = Field(
         default=0.1, ge=0, allow_inf_nan=False, description="longer gaps are not bridged"
     )
-    frames: dict[Name, Annotated[int, Field(ge=1, le=MOST_FRAMES)]] = Field(
+    frames: dict[Name, Annotated[int, Field(ge=1, le=MAX_FRAMES)]] = Field(
         default={}, description="stretch only"
     )
 
@@ -145,28 +148,9 @@ class OwnDescriptor(Model):
     windows: OwnWindows = OwnWindows()
 
     @model_validator(mode="after")
-    def _complete(self) -> OwnDescriptor:
-        _check_windows(self)
-        for name, one in self.modalities.items():
-            _check_modality(name, one, self)
-            _check_frame(name, one)
-        for text in self.patterns.values():
-            try:
-                compile_pattern(text)
-            except re.error as error:
-                message = f"path {text!r} is no pattern: {error}"
-                raise ValueError(message) from error
-        groups = [compile_pattern(text).groupindex for text in self.patterns.values()]
-        further = {name for one in groups for name in one} - set(FIELDS)
-        taken = sorted(further & set(SAMPLE_COLUMNS))
-        if taken:
-            message = f"path: mmbind writes a column {taken[0]} itself, rename that group"
+    def _consistent(self) -> OwnDescriptor:
+        for message in _contradictions(self):
             raise ValueError(message)
-        for name in self.column_types:
-            if name not in further:
-                free = ", ".join(sorted(further)) or "none"
-                message = f"column_types {name!r}: no further name in a path ({free})"
-                raise ValueError(message)
         return self
 
     @property
@@ -175,64 +159,67 @@ class OwnDescriptor(Model):
         return {name: one.path or self.path or "" for name, one in self.modalities.items()}
 
 
-def _check_windows(whole: OwnDescriptor) -> None:
-    windows = whole.windows
+def _contradictions(own: OwnDescriptor) -> Iterator[str]:
+    """What does not fit together in a descriptor, as messages."""
+    windows = own.windows
     n_frames = round(windows.seconds * windows.rate_hz)
     if windows.mode == "cut" and n_frames < 1:
-        message = (
+        yield (
             f"windows: {windows.seconds:g} s at {windows.rate_hz:g} Hz are {n_frames} frames, "
             "a window needs one at least: raise windows.seconds or windows.rate_hz"
         )
-        raise ValueError(message)
     for name in windows.frames:
-        if name not in whole.modalities:
-            message = f"windows.frames {name!r}: no modality ({', '.join(whole.modalities)})"
-            raise ValueError(message)
+        if name not in own.modalities:
+            yield f"windows.frames {name!r}: no modality ({', '.join(own.modalities)})"
+    for name, one in own.modalities.items():
+        yield from _modality_contradictions(name, one, own)
+        yield from _frame_contradictions(name, one)
+    further: set[str] = set()
+    for text in own.patterns.values():
+        try:
+            further |= set(compile_pattern(text).groupindex) - set(FIELDS)
+        except re.error as error:
+            yield f"path {text!r} is no pattern: {error}"
+    taken = sorted(further & set(SAMPLE_COLUMNS))
+    if taken:
+        yield f"path: mmbind writes a column {taken[0]} itself, rename that group"
+    for name in own.column_types:
+        if name not in further:
+            free = ", ".join(sorted(further)) or "none"
+            yield f"column_types {name!r}: no further name in a path ({free})"
 
 
-def _check_frame(name: str, one: OwnModality) -> None:
-    """Refuse axes, names and a root that do not fit the shape of a frame."""
+def _frame_contradictions(name: str, one: OwnModality) -> Iterator[str]:
+    """Axes, names and a root that do not fit the shape of a frame."""
     axes, n_axes = one.axes or FRAME_AXES[one.kind], len(one.frame_shape)
     if len(axes) != n_axes:
-        message = f"modality {name}: shape {one.frame_shape}, but axes {', '.join(axes)}"
-        raise ValueError(message)
-    unknown = [axis for axis in axes if axis not in AXES]
-    if unknown or len(set(axes)) < n_axes:
-        message = f"modality {name}: axes {', '.join(axes)}, but each must be another of these: "
-        raise ValueError(message + ", ".join(AXES))
+        yield f"modality {name}: shape {one.frame_shape}, but axes {', '.join(axes)}"
+    if not set(axes) <= set(AXES) or len(set(axes)) < n_axes:
+        these = f"axes {', '.join(axes)}, but each must be another of these: {', '.join(AXES)}"
+        yield f"modality {name}: {these}"
     if one.time_axis > n_axes:
-        message = f"modality {name}: time_axis {one.time_axis}, but arrays have {n_axes + 1} axes"
-        raise ValueError(message)
+        yield f"modality {name}: time_axis {one.time_axis}, but arrays have {n_axes + 1} axes"
     if one.names is not None and len(one.names) != one.frame_shape[0]:
         sizes = f"{len(one.names)} names, but axis {axes[0]} has {one.frame_shape[0]}"
-        message = f"modality {name}: {sizes}"
-        raise ValueError(message)
+        yield f"modality {name}: {sizes}"
     if one.root is not None and one.root not in (one.names or ()):
-        message = f"modality {name}: root {one.root!r} is none of its names"
-        raise ValueError(message)
+        yield f"modality {name}: root {one.root!r} is none of its names"
 
 
-def _check_modality(name: str, one: OwnModality, whole: OwnDescriptor) -> None:
-    if one.path is None and whole.path is None:
-        message = f"modality {name} has no path, and the descriptor has none for all"
-        raise ValueError(message)
+def _modality_contradictions(name: str, one: OwnModality, own: OwnDescriptor) -> Iterator[str]:
+    if one.path is None and own.path is None:
+        yield f"modality {name} has no path, and the descriptor has none for all"
     if not one.columns and not one.shape:
-        message = f"modality {name} needs columns (of a table) or shape (of an array's frame)"
-        raise ValueError(message)
-    if one.columns and one.shape and _product(one.shape) != len(one.columns):
-        message = f"modality {name}: {len(one.columns)} columns do not fill the shape {one.shape}"
-        raise ValueError(message)
-    if whole.windows.mode == "cut" and one.rate_hz is None and one.time is None:
-        message = f"modality {name} needs rate_hz or time, so that windows can be cut"
-        raise ValueError(message)
-    if whole.windows.mode == "stretch" and name not in whole.windows.frames:
-        message = f"windows.frames lacks modality {name}"
-        raise ValueError(message)
-    if not (one.table or whole.table).header and any(
-        isinstance(column, str) for column in one.columns or ()
-    ):
-        message = f"modality {name}: without a header, columns are positions (numbers from 0)"
-        raise ValueError(message)
+        yield f"modality {name} needs columns (of a table) or shape (of an array's frame)"
+    if one.columns and one.shape and math.prod(one.shape) != len(one.columns):
+        yield f"modality {name}: {len(one.columns)} columns do not fill the shape {one.shape}"
+    if own.windows.mode == "cut" and one.rate_hz is None and one.time is None:
+        yield f"modality {name} needs rate_hz or time, so that windows can be cut"
+    if own.windows.mode == "stretch" and name not in own.windows.frames:
+        yield f"windows.frames lacks modality {name}"
+    named = any(isinstance(column, str) for column in one.columns or ())
+    if named and not (one.table or own.table).header:
+        yield f"modality {name}: without a header, columns are positions (numbers from 0)"
 
 
 def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
@@ -279,28 +266,26 @@ def conversions(own: OwnDescriptor, where: str = DOCUMENT) -> dict[str, Conversi
     found = {}
     for name, one in own.modalities.items():
         found[name] = conversion(one.unit, f"modality {name} in {where}")
+        refused = partial(FormatError, cannot=DOING, at=where)
         if one.kind == "inertial" and found[name].unit not in INERTIAL_UNITS:
-            expected = "acceleration, angular velocity, magnetic field, angle or a plain number"
-            step = 'Say "kind": "signal" for another quantity.'
-            what = f"unit of inertial modality {name}"
-            raise FormatError(
-                cannot=DOING, problem=what, at=where, expected=expected, got=one.unit, fix=step
+            raise refused(
+                problem=f"unit of inertial modality {name}",
+                expected="acceleration, angular velocity, magnetic field, angle or a plain number",
+                got=one.unit,
+                fix='Say "kind": "signal" for another quantity.',
             )
         if one.time and conversion(one.time.unit, f"time of {name} in {where}").unit != "s":
-            what, step = f"unit of the time of {name}", "Mend time.unit."
-            raise FormatError(
-                cannot=DOING,
-                problem=what,
-                at=where,
+            raise refused(
+                problem=f"unit of the time of {name}",
                 expected="s, ms, us, ns or min",
                 got=one.time.unit,
-                fix=step,
+                fix="Mend time.unit.",
             )
     return found
 
 
 def as_descriptor(own: OwnDescriptor, where: str = DOCUMENT) -> Descriptor:
-    """Say a user's descriptor in the words of the built-in datasets; see `conversions`.
+    """Turn a user's descriptor into one like those of the built-in datasets.
 
     Raises
     ------
@@ -309,34 +294,34 @@ def as_descriptor(own: OwnDescriptor, where: str = DOCUMENT) -> Descriptor:
     """
     windows = own.windows
     modalities = tuple(own.modalities)
-    cut = windows.mode == "cut"
-    if cut:
+    if windows.mode == "cut":
         length = {name: round(windows.seconds * windows.rate_hz) for name in modalities}
         step = round((windows.step_seconds or windows.seconds) * windows.rate_hz)
         windowing = Windowing(mode="cut", length=length, step=max(1, step), rate_hz=windows.rate_hz)
     else:
         windowing = Windowing(mode="stretch", length=windows.frames)
+    summary = f"as {OWN} says"
+    preset = Preset(summary=summary, windowing=windowing, modalities=modalities, source=OWN)
+    found = conversions(own, where)
     return Descriptor(
         dataset_id=own.dataset_id,
         title=own.title,
         version=own.version,
-        homepage=_said(own.homepage),
-        citation=_said(own.citation),
+        homepage=_stated(own.homepage),
+        citation=_stated(own.citation),
         licence=own.licence,
-        size=_said("not stated"),
-        raw_layout=_said("; ".join(sorted(set(own.patterns.values())))),
-        n_subjects=_said(None),
+        size=_stated("not stated"),
+        raw_layout=_stated("; ".join(sorted(set(own.patterns.values())))),
+        n_subjects=_stated(None),
         labels=own.labels,
         labels_source=OWN,
         column_types=own.column_types,
-        streams={name: _stream(one, found) for (name, one), found in zip(
-            own.modalities.items(), conversions(own, where).values(), strict=True)},
-        presets={"default": Preset(
-            summary=f"as {OWN} says", windowing=windowing, modalities=modalities, source=OWN)},
+        streams={name: _stream(own.modalities[name], one) for name, one in found.items()},
+        presets={"default": preset},
         verified=(),
         unverified=("everything: nobody but the user knows these data",),
         reader_version=1,
-    )  # fmt: skip
+    )
 
 
 def _stream(one: OwnModality, found: Conversion) -> RawStream:
@@ -349,10 +334,10 @@ def _stream(one: OwnModality, found: Conversion) -> RawStream:
     axes = one.axes or FRAME_AXES[one.kind]
     return RawStream(
         kind=one.kind,
-        raw_unit=_said(one.unit),
+        raw_unit=_stated(one.unit),
         unit=found.unit,
         scale=found.scale,
-        raw_rate_hz=_said(one.rate_hz),
+        raw_rate_hz=_stated(one.rate_hz),
         channels=tuple(
             Axis.model_validate({"name": axis, "size": size, "names": given})
             for axis, size, given in zip(axes, one.frame_shape, names, strict=True)
@@ -361,15 +346,8 @@ def _stream(one: OwnModality, found: Conversion) -> RawStream:
     )
 
 
-def _said(value: JsonValue) -> Fact:
+def _stated(value: JsonValue) -> Fact:
     return Fact(value=value, source=OWN, evidence="claimed")
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
 
 
 GROUP = re.compile(r"\{([a-z][a-z0-9_]*)\}")

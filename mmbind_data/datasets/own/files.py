@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +17,13 @@ from mmbind_data.raw.files import OFFICIAL, RawFile, bad_file, read_content
 from mmbind_data.raw.tables import check_once, header_cells, read_csv, read_rows
 
 STEP = "Compare the file with the descriptor."
+Column = str | int  # a name, or a position from 0
 BACKWARDS = "rows whose time does not rise, left out"
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One modality of one recording as read: SI values, and seconds where a time was recorded."""
+    """One modality of one recording: SI values, and seconds if a time was recorded."""
 
     values: np.ndarray  # (T, *frame), float64, NaN where missing
     times: np.ndarray | None
@@ -29,7 +31,7 @@ class Stream:
 
 
 def load_stream(own: OwnDescriptor, name: str, file: RawFile, counts: dict[str, int]) -> Stream:
-    """Read one modality of one file; what is wrong is told in the user's own terms."""
+    """Read one modality of one file; errors refer to the user's descriptor."""
     try:
         return _load_si(own, name, file, counts)
     except RawLayoutError as error:
@@ -57,7 +59,7 @@ def _load_si(own: OwnDescriptor, name: str, file: RawFile, counts: dict[str, int
             values, times = values[rising], times[rising]
             labels = None if labels is None else labels[rising]
         if len(times) < 2:
-            raise bad_file(file, "too short", "two rows with rising times", f"{len(times)}", STEP)
+            raise bad_file(file, "too short", "two rows with rising times", len(times), STEP)
     return Stream(values, times, labels)
 
 
@@ -79,7 +81,7 @@ def _load_array(own: OwnDescriptor, one: OwnModality, file: RawFile, ending: str
             expected, got = "positions: arrays have no column names", "names"
             raise bad_file(file, "columns in the descriptor", expected, got, STEP)
         if max(columns) >= values.shape[1]:
-            raise bad_file(file, "columns", f"{max(columns) + 1}", f"{values.shape[1]}", STEP)
+            raise bad_file(file, "columns", f"{max(columns) + 1}", values.shape[1], STEP)
         return values[:, columns]
     return values
 
@@ -90,7 +92,7 @@ def _load_table(
     """Values (T, *frame), seconds, raw labels."""
     if one.columns is None:
         raise bad_file(file, "no columns named", "columns in the descriptor", "none", STEP)
-    wanted: list[str | int] = [*one.columns]
+    wanted: list[Column] = [*one.columns]
     wanted += [one.time.column] if one.time else []
     table = one.table or own.table
     names = _parquet_names(file) if ending == "parquet" else _header(file, table)
@@ -104,15 +106,11 @@ def _load_table(
     values = values.reshape(len(values), *one.frame_shape)
     times = None
     if one.time is not None:
-        seconds = conversion(one.time.unit, "time")
-        if seconds.unit != "s":
-            raise bad_file(file, "unit of time", "s, ms, us or ns", one.time.unit, STEP)
-        times = np.asarray(found[one.time.column], dtype=np.float64) * seconds.scale
+        scale = conversion(one.time.unit, "time").scale  # `conversions` has checked the unit
+        times = np.asarray(found[one.time.column], dtype=np.float64) * scale
         if not np.isfinite(times).all():
-            row = int(np.argmin(np.isfinite(times)))
-            raise bad_file(
-                file, "missing time", "a number in every row", f"none in row {row}", STEP
-            )
+            got = f"none in row {int(np.argmin(np.isfinite(times)))}"
+            raise bad_file(file, "missing time", "a number in every row", got, STEP)
     return values, times, found[text[0]] if text else None
 
 
@@ -125,13 +123,8 @@ def _header(file: RawFile, table: Table) -> list[str]:
 
 
 def _read_text(
-    table: Table,
-    file: RawFile,
-    columns: Sequence[str | int],
-    text: Sequence[str | int],
-    *,
-    missing: bool,
-) -> dict[str | int, np.ndarray]:
+    table: Table, file: RawFile, columns: Sequence[Column], text: Sequence[Column], *, missing: bool
+) -> dict[Column, np.ndarray]:
     chosen = list(dict.fromkeys([*columns, *text]))
     names = _header(file, table)
     place = {}
@@ -146,9 +139,14 @@ def _read_text(
             raise bad_file(file, f"no column {column}", expected, got + one, STEP)
         place[column] = position
     if table.header and all(isinstance(column, str) for column in chosen):
-        words = [str(column) for column in text]
-        by_name = read_csv(file, [str(column) for column in chosen], separator=table.separator,
-                           missing=missing, text=words, skip=table.skip_lines)  # fmt: skip
+        by_name = read_csv(
+            file,
+            [str(column) for column in chosen],
+            separator=table.separator,
+            missing=missing,
+            text=[str(column) for column in text],
+            skip=table.skip_lines,
+        )
         return {column: by_name[str(column)] for column in chosen}
     found = read_rows(
         file,
@@ -163,45 +161,42 @@ def _read_text(
 
 
 def _parquet_names(file: RawFile) -> list[str]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _parquet_errors(file):
         return list(pq.read_schema(io.BytesIO(read_content(file))).names)
-    except (pa.ArrowException, OSError) as error:
-        raise bad_file(
-            file, "unreadable table", "a Parquet file", str(error)[:200], STEP
-        ) from error
 
 
 def _read_parquet(
-    table: Table,
-    file: RawFile,
-    columns: Sequence[str | int],
-    text: Sequence[str | int],
-    *,
-    missing: bool,
-) -> dict[str | int, np.ndarray]:
+    table: Table, file: RawFile, columns: Sequence[Column], text: Sequence[Column], *, missing: bool
+) -> dict[Column, np.ndarray]:
     del table, missing  # what is missing is seen in the values
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = _parquet_names(file)
-    try:
+    with _parquet_errors(file):
         chosen = {one: names[one] if isinstance(one, int) else one for one in [*columns, *text]}
-        absent = [one for one in chosen.values() if one not in names]
-        if absent:
-            raise bad_file(file, f"no column {absent[0]}", ", ".join(chosen.values()),
-                           ", ".join(names)[:200], STEP)  # fmt: skip
         wanted = list(chosen.values())
+        absent = [one for one in wanted if one not in names]
+        if absent:
+            got = ", ".join(names)[:200]
+            raise bad_file(file, f"no column {absent[0]}", ", ".join(wanted), got, STEP)
         check_once(file, wanted, names, STEP)
-        table_read = pq.read_table(io.BytesIO(read_content(file)), columns=wanted)
-        found: dict[str | int, np.ndarray] = {}
-        for one, name in chosen.items():
-            kind = pa.string() if one in text else pa.float64()
-            found[one] = table_read.column(name).cast(kind).to_numpy(zero_copy_only=False)
-        return found
+        found = pq.read_table(io.BytesIO(read_content(file)), columns=wanted)
+        kinds = {one: pa.string() if one in text else pa.float64() for one in chosen}
+        return {
+            one: found.column(name).cast(kinds[one]).to_numpy(zero_copy_only=False)
+            for one, name in chosen.items()
+        }
+
+
+@contextmanager
+def _parquet_errors(file: RawFile) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
     except (pa.ArrowException, IndexError, OSError) as error:
-        raise bad_file(
-            file, "unreadable table", "a Parquet file", str(error)[:200], STEP
-        ) from error
+        expected = "a Parquet file"
+        raise bad_file(file, "unreadable table", expected, str(error)[:200], STEP) from error

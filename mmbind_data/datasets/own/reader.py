@@ -1,4 +1,4 @@
-"""Reader of a user's own data: CSV, Parquet, NumPy and MATLAB files, as their descriptor tells."""
+"""Reader of a user's own data: CSV, Parquet, NumPy and MATLAB files, as their descriptor says."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ from mmbind_data.datasets.own.descriptor import (
     parse_descriptor,
 )
 from mmbind_data.datasets.own.files import STEP, Stream, load_stream
-from mmbind_data.datasets.reader import DatasetReader
-from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile, RawListing, Unit, bad_file, is_document, natural
+from mmbind_data.datasets.reader import DatasetReader, make_recording
+from mmbind_data.raw.files import (
+    RawFile,
+    RawListing,
+    Unit,
+    bad_file,
+    bad_layout,
+    is_document,
+    natural,
+)
 from mmbind_data.signal.time_grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of
 from mmbind_data.spec.descriptor import Recording
 
@@ -54,19 +61,17 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
     del preset  # there is but one
     patterns = {text: compile_pattern(text) for text in dict.fromkeys(own.patterns.values())}
     found, unknown = _group(files, patterns)
-    if not found:
-        where = files[0].path.split("/")[0] if files else "the raw folder"
+    used = {text for roles, _ in found.values() for text in roles}
+    absent = {name: text for name, text in own.patterns.items() if text not in used}
+    place = files[0].path.split("/")[0] if files else "the raw folder"
+    if absent:
+        name, text = next(iter(absent.items()))
+        what, step = f"no file for modality {name}", "Mend its path, or leave the modality out."
+        if not found:
+            text, what = ", ".join(patterns), "no file of this pattern"
+            step = "Mend path in the descriptor."
         got = f"{len(files)} files such as {files[0].path}" if files else "no file"
-        expected = f"paths that end like {', '.join(patterns)}"
-        raise RawLayoutError(
-            cannot=f"convert {own.dataset_id}",
-            problem="no file of this pattern",
-            at=where,
-            expected=expected,
-            got=got,
-            fix="Mend path in the descriptor.",
-        )
-    _check_modalities(own, files, {text for unit_files, _ in found.values() for text in unit_files})
+        raise bad_layout(own.dataset_id, what, place, f"paths that end like {text}", got, step)
     needed = {
         text: tuple(name for name, own_text in own.patterns.items() if own_text == text)
         for text in patterns
@@ -81,8 +86,11 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
             groups["label"] = own.labels[groups["label"]]
         listed.append(Unit("/".join(key) or "all", unit_files, groups, needed))
     if not listed:
-        raise _unlisted_only(own, files[0].path.split("/")[0], unlisted)
-    unrecognised = tuple(path for path in unknown if not is_document(path))
+        expected = f"one of the labels {_some(list(own.labels))}"
+        got = f"{len(unlisted)} recordings of {_some(unlisted)}"
+        step = "Add them to labels in the descriptor."
+        what = "no recording of a listed label"
+        raise bad_layout(own.dataset_id, what, place, expected, got, step)
     modalities = tuple(
         name for name, text in own.patterns.items() if any(text in unit.files for unit in listed)
     )
@@ -92,35 +100,7 @@ def _find(own: OwnDescriptor, files: Sequence[RawFile], preset: str) -> RawListi
         notes.append(
             f"{len(unlisted)} recordings of labels that are not listed, left out: {_some(unlisted)}"
         )
-    return RawListing(tuple(listed), unrecognised, tuple(notes), modalities)
-
-
-def _check_modalities(own: OwnDescriptor, files: Sequence[RawFile], used: set[str]) -> None:
-    """Refuse a descriptor whose modality has no file at all."""
-    for name, text in own.patterns.items():
-        if text not in used:
-            raise RawLayoutError(
-                cannot=f"convert {own.dataset_id}",
-                problem=f"no file for modality {name}",
-                at=files[0].path.split("/")[0],
-                expected=f"paths that end like {text}",
-                got=f"{len(files)} files such as {files[0].path}",
-                fix="Mend its path, or leave the modality out.",
-            )
-
-
-def _unlisted_only(own: OwnDescriptor, where: str, unlisted: Sequence[str]) -> RawLayoutError:
-    what, step = "no recording of a listed label", "Add them to labels in the descriptor."
-    got = f"{len(unlisted)} recordings of {_some(unlisted)}"
-    expected = f"one of the labels {_some(list(own.labels))}"
-    return RawLayoutError(
-        cannot=f"convert {own.dataset_id}",
-        problem=what,
-        at=where,
-        expected=expected,
-        got=got,
-        fix=step,
-    )
+    return RawListing(tuple(listed), tuple(unknown), tuple(notes), modalities)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -143,16 +123,15 @@ def _group(
     for file in files:
         role = _role(file.path, patterns)
         if role is None:
-            unknown.append(file.path)
+            unknown += [] if is_document(file.path) else [file.path]
             continue
         text, groups = role
         unit_files, fields = found.setdefault(tuple(groups[name] for name in order), ({}, {}))
         if text in unit_files:
             named = ", ".join(f"{name} {groups[name]}" for name in order) or "no group at all"
-            raise bad_file(
-                file, f"two files for one recording ({named})", f"one, as {unit_files[text].path}",
-                file.path, "Give the pattern another {group} that tells them apart.",
-            )  # fmt: skip
+            what = f"two files for one recording ({named})"
+            step = "Give the pattern another {group} that tells them apart."
+            raise bad_file(file, what, f"one, as {unit_files[text].path}", file.path, step)
         unit_files[text] = file
         fields.update(groups)
     return found, unknown
@@ -182,23 +161,16 @@ def _read(
         file = next(iter(unit.files.values()))
         expected = f"a column {own.label_column} in one of the recording's files"
         raise bad_file(file, "no label column", expected, "none", STEP)
-    files = {text: file.path for text, file in unit.files.items()}
-    used = dict.fromkeys(files[own.patterns[name]] for name in streams)
-    known = {name: unit.fields[name] for name in FIELDS if name in unit.fields}
     extra = {name: value for name, value in unit.fields.items() if name not in FIELDS}
-    # all segments first: what they count is told with the first recording, or with an empty one
+    # all segments first: what they count belongs to the first recording, or to an empty one
     segments = list(_segments(own, unit, streams, counts)) or [("", None, {}, ())]
     for suffix, label, values, gaps in segments:
-        yield Recording(
-            key=f"{unit.key}{suffix}",
-            subject=known.get("subject"),
+        yield make_recording(
+            unit,
+            values,
+            [unit.files[own.patterns[name]] for name in streams],
+            key=suffix,
             label=label,
-            streams=values,
-            raw_files=tuple(used),
-            session=known.get("session"),
-            trial=known.get("trial"),
-            placement=known.get("placement"),
-            environment=known.get("environment"),
             extra=extra,
             gaps=gaps,
             counts=counts,
@@ -244,8 +216,8 @@ def _segments(
             file = unit.files[own.patterns[name]]
             expected = f"at most {max(longest, period):g} s (windows.max_gap_seconds)"
             step = "Is the unit of time right? For a slow sensor raise windows.max_gap_seconds."
-            raise bad_file(file, f"readings of {name} are far apart", expected,
-                           f"{own_period:g} s", step)  # fmt: skip
+            what = f"readings of {name} are far apart"
+            raise bad_file(file, what, expected, f"{own_period:g} s", step)
         flat, _ = bridge(one.values.reshape(len(one.values), -1), round(longest / own_period))
         on_grid = _on_grid(times[name], flat, grid)
         lost |= gaps_on_grid(times[name], grid, max(longest, period) * (1 + 1e-6))

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 
 # what a store holds, in the order in which it is tried; other units become base units
-STORED = (
-    "m/s^2", "rad/s", "1/min", "Hz", "uT", "m", "rad", "s", "m/s", "V", "A", "K", "Pa", "N", "W",
-    "lx",
-)  # fmt: skip
+STORED_UNITS = "m/s^2 rad/s 1/min Hz uT m rad s m/s V A K Pa N W lx"
 # words of sensor data sheets that pint reads otherwise, or not at all
 PINT_DEFINITIONS = (
     "dps = degree / second",
@@ -34,12 +31,11 @@ UNIT_ALIASES = {
     "mgauss": "millisensor_gauss",
 }
 # what data sheets say, for those who mistype it
-COMMON = (
-    "1", "g", "mg", "m/s^2", "deg/s", "dps", "rad/s", "deg", "rad", "uT", "mT", "gauss", "mgauss",
-    "m", "cm", "mm", "s", "ms", "us", "ns", "Hz", "bpm", "1/min", "V", "mV", "A", "mA", "degC", "K",
-    "Pa", "hPa", "kPa", "N", "W", "lx", "px", "dB",
-)  # fmt: skip
-LONGEST = 40  # characters
+COMMON_UNITS = """
+1 g mg m/s^2 deg/s dps rad/s deg rad uT mT gauss mgauss m cm mm s ms us ns Hz bpm 1/min
+V mV A mA degC K Pa hPa kPa N W lx px dB
+"""
+MAX_LENGTH = 40  # characters
 # A power is computed before anything is known of its size: one of one digit, never of a power.
 POWER = re.compile(r"\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹]+|squared|cubed|square|cubic|\bsq\b")
 EXPONENT = re.compile(r"(?:\*\*|\^)\s*(?:[-+]?\d(?:\.\d)?|\([-+]?\d(?:[./]\d)?\))(?![\w.])")
@@ -90,20 +86,19 @@ def conversion(text: str, where: str) -> Conversion:
         scale = float(one.to(target).magnitude) - offset
     # pint reports what it cannot read by whatever its parser trips over, tokenize errors included
     except Exception as error:
-        raise _unknown(text, where, suggest(text, COMMON)) from error
+        raise _unknown(text, where, suggest(text, COMMON_UNITS.split())) from error
     if not math.isfinite(scale) or not math.isfinite(offset) or scale == 0:
-        raise _unknown(text, where, suggest(text, COMMON))
+        raise _unknown(text, where, suggest(text, COMMON_UNITS.split()))
     return Conversion(stored, scale, offset)
 
 
 def _unknown(text: str, where: str, step: str) -> FormatError:
-    expected = "a unit such as g, m/s^2, deg/s, uT, mm, 1"
-    got = repr(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    got = repr(text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}...")
     return FormatError(
         cannot="convert units",
         problem="unknown unit",
         at=where,
-        expected=expected,
+        expected="a unit such as g, m/s^2, deg/s, uT, mm, 1",
         got=got,
         fix=step,
     )
@@ -111,7 +106,7 @@ def _unknown(text: str, where: str, step: str) -> FormatError:
 
 def _harmless(text: str) -> bool:
     """Whether reading a unit takes no time: pint computes 10**10**10 digit by digit."""
-    if len(text) > LONGEST or re.search(r"\)\s*(?:\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹])", text):
+    if len(text) > MAX_LENGTH or re.search(r"\)\s*(?:\*\*|\^|[⁰¹²³⁴⁵⁶⁷⁸⁹])", text):
         return False
     for factor in BETWEEN.split(text):
         powers = POWER.findall(factor)
@@ -127,7 +122,7 @@ def _stored(one: pint.Quantity[float], *, per_minute: bool) -> str:
     """The unit of a store that a quantity is kept in."""
     # angles have no dimension: rad/s, 1/min and Hz differ by name alone
     angular = "radian" in str(one.to_base_units().units)
-    for stored in STORED:
+    for stored in STORED_UNITS.split():
         same_sort = stored == "lx" or angular == ("rad" in stored)
         if one.is_compatible_with(stored) and same_sort and (stored != "1/min" or per_minute):
             return stored

@@ -19,6 +19,7 @@ from rawdata.truth import Truth
 from realraw import pamap2_rows, write_pamap2
 
 from mmbind_data.datasets import pamap2
+from mmbind_data.datasets.labelled_rows import OTHER_ROWS
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
@@ -133,7 +134,7 @@ def test_label_0_is_left_out_and_counted(tmp_path: Path) -> None:
         ("walking", "1", "7")
     ]
     assert totals(got)[pamap2.TRANSIENT_ROWS] == 12
-    assert totals(got)[pamap2.OTHER_ROWS] == 9
+    assert totals(got)[OTHER_ROWS] == 9
     assert totals(got)[pamap2.WRONG_ROWS] == 376417 - 41
 
 

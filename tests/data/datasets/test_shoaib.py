@@ -16,6 +16,7 @@ from rawdata.shoaib import Run
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import shoaib
+from mmbind_data.datasets.labelled_rows import OTHER_ROWS
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
@@ -82,7 +83,7 @@ def test_paper_counts_450_windows_per_person_and_position(tmp_path: Path) -> Non
     paper = load_descriptor("shoaib").presets["paper"].windowing
     got = read(tmp_path, "paper")
     assert sum(len(stream(one, "acc")) // paper.length["acc"] for one in got) == 450
-    assert totals(got)[shoaib.OTHER_ROWS] == 2 * 9000
+    assert totals(got)[OTHER_ROWS] == 2 * 9000
     assert sum(len(stream(one, "acc")) // 100 for one in read(tmp_path)) == 630
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,12 +14,18 @@ from smallstores import write_small_store
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import UsageError
-from mmbind_data.matching import approximate
-from mmbind_data.matching.approximate import approximate_candidates, match_approximately
+from mmbind_data.matching.approximate import (
+    SearchEffort,
+    approximate_candidates,
+    match_approximately,
+)
 from mmbind_data.matching.match import match
-from mmbind_data.matching.rule import MatchRule
+from mmbind_data.matching.metric import Metric
+from mmbind_data.matching.rule import Match, MatchRule
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.partitioning import partition
+
+Index = Literal["ivf", "hnsw"]
 
 
 def clusters(n: int, seed: int, d: int = 16) -> np.ndarray:
@@ -43,16 +50,13 @@ def naive(a: np.ndarray, b: np.ndarray, metric: str) -> np.ndarray:
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_what_is_listed_is_exact_and_the_recall_is_that_of_a_loop(
-    monkeypatch: pytest.MonkeyPatch, index: str, metric: str
+    index: Index, metric: Metric
 ) -> None:
-    monkeypatch.setattr(approximate, "LEAST_CELLS", 1)  # a worse search: something is missed
-    monkeypatch.setattr(approximate, "PROBED", 0.02)
-    monkeypatch.setattr(approximate, "SEARCH_EFFORT", 1)
-    monkeypatch.setattr(approximate, "LINKS", 4)
-    monkeypatch.setattr(approximate, "BUILD_EFFORT", 4)
-    monkeypatch.setattr(approximate, "JUDGED", 10_000)
+    hasty = SearchEffort(probed=0.02, least_cells=1, links=4, build=4, search=1)  # misses some
     a, b = clusters(900, 1), 3 * clusters(1300, 2) + 1
-    found, recall = approximate_candidates(a, b, 10, index=index, metric=metric)  # type: ignore[arg-type]
+    found, recall = approximate_candidates(
+        a, b, 10, index=index, metric=metric, effort=hasty, judged=10_000
+    )
     table = naive(a, b, metric)
     best, listed = [], []
     for matches, own in zip(found, (table, table.T), strict=True):
@@ -72,9 +76,9 @@ def test_what_is_listed_is_exact_and_the_recall_is_that_of_a_loop(
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
-def test_as_it_is_set_it_finds_nearly_all(index: str) -> None:
+def test_as_it_is_set_it_finds_nearly_all(index: Index) -> None:
     a, b = clusters(3000, 3), clusters(2500, 4)
-    found, recall = approximate_candidates(a, b, 10, index=index)  # type: ignore[arg-type]
+    found, recall = approximate_candidates(a, b, 10, index=index)
     assert recall.best > 0.97
     assert recall.listed > 0.95
     exact = match(a, b, MatchRule(top_k=10))
@@ -84,11 +88,8 @@ def test_as_it_is_set_it_finds_nearly_all(index: str) -> None:
 
 @pytest.mark.parametrize("name", ["best", "csls", "mutual"])
 @pytest.mark.parametrize("extra", [{}, {"top_k": 3}, {"max_reuse": 2}, {"min_similarity": 0.9}])
-def test_with_all_cells_searched_it_is_the_exact_match(
-    monkeypatch: pytest.MonkeyPatch, name: str, extra: dict[str, int]
-) -> None:
-    monkeypatch.setattr(approximate, "PROBED", 1.0)
-    a, b = clusters(60, 5), clusters(40, 6)
+def test_with_all_cells_searched_it_is_the_exact_match(name: Match, extra: dict[str, int]) -> None:
+    a, b = clusters(60, 5), clusters(40, 6)  # of so few rows there is one cell
     rule = MatchRule(name, csls_k=60, **extra)  # type: ignore[arg-type]
     if name != "csls":
         rule = replace(rule, csls_k=10)
@@ -100,7 +101,7 @@ def test_with_all_cells_searched_it_is_the_exact_match(
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
-def test_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, index: str) -> None:
+def test_the_same_for_any_number_of_threads(index: Index) -> None:
     import faiss
 
     a, b = clusters(700, 7), clusters(800, 8)
@@ -108,7 +109,7 @@ def test_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, ind
     results = []
     for threads in (1, 3):
         faiss.omp_set_num_threads(threads)
-        results.append(approximate_candidates(a, b, 20, index=index, seed=5))  # type: ignore[arg-type]
+        results.append(approximate_candidates(a, b, 20, index=index, seed=5))
         assert faiss.omp_get_max_threads() == threads
     faiss.omp_set_num_threads(before)
     assert results[0][1] == results[1][1]
@@ -129,10 +130,10 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])
 @pytest.mark.parametrize("options", [PLAIN, BindOptions()])
 def test_a_bound_store_says_that_it_is_approximate(
-    nodes: tuple[Path, Path], tmp_path: Path, index: str, options: BindOptions
+    nodes: tuple[Path, Path], tmp_path: Path, index: Index, options: BindOptions
 ) -> None:
     """All of so few are found: the pairs are those of the exact search."""
-    chosen = replace(options, index=index)  # type: ignore[arg-type]
+    chosen = replace(options, index=index)
     info = bind(nodes, tmp_path / "o", shared="acc", options=chosen)
     exact = bind(nodes, tmp_path / "exact", shared="acc", options=options)
     assert info.warnings == (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmbind_data.matching import candidates
-from mmbind_data.matching.candidates import Matches, rescored
-from mmbind_data.matching.match import csls_over_candidates, match, match_candidates
+from mmbind_data.matching.candidates import Matches, cap_reuse, rescored
+from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
 
 
@@ -80,7 +79,7 @@ def test_csls_over_the_union_of_both_lists(csls_k: int, top_k: int) -> None:
     of_b = {k: [j for j, one in pairs if one == k] for k in range(20)}
     near_a = {j: np.mean(sorted(table[j, ks])[::-1][:csls_k]) for j, ks in of_a.items()}
     near_b = {k: np.mean(sorted(table[js, k])[::-1][:csls_k]) for k, js in of_b.items()}
-    got_b, got_a = csls_over_candidates(to_b, to_a, csls_k=csls_k, top_k=top_k)
+    got_b, got_a = match_candidates(to_b, to_a, MatchRule("csls", csls_k=csls_k, top_k=top_k))
 
     def corrected(j: int, k: int) -> int:
         return round(float(table[j, k] - (near_a[j] + near_b[k]) / 2) * 1e6)
@@ -108,14 +107,12 @@ def test_all_pairs_as_candidates_give_what_matching_gives(name: str) -> None:
             np.testing.assert_array_equal(got.similarity, want.similarity)
 
 
-@pytest.mark.parametrize("listed", [1, 7, 50, 10_000])
+@pytest.mark.parametrize("block_pairs", [1, 7, 50, 10_000])
 @pytest.mark.parametrize(("max_reuse", "top_k"), [(1, 1), (2, 1), (3, 4)])
 def test_a_cap_grants_pairs_as_one_sorted_list_would(
-    monkeypatch: pytest.MonkeyPatch, listed: int, max_reuse: int, top_k: int
+    block_pairs: int, max_reuse: int, top_k: int
 ) -> None:
-    monkeypatch.setattr(candidates, "LISTED", listed)
-    monkeypatch.setattr(candidates, "SAMPLED", 8)
-    rng = np.random.default_rng(listed)
+    rng = np.random.default_rng(block_pairs)
     n, k, m = 60, 8, 25
     partner = np.array([rng.permutation(m)[:k] for _ in range(n)])
     priority = -np.sort(rng.integers(0, 12, size=(n, k)), axis=1)  # many ties
@@ -128,14 +125,18 @@ def test_a_cap_grants_pairs_as_one_sorted_list_would(
             has[r] += 1
             uses[partner[r, c]] += 1
             expected[r, c] = True
-    got = candidates.cap_reuse(Matches(partner, similarity), priority, keep, max_reuse, top_k)
+    got = cap_reuse(
+        Matches(partner, similarity), priority, keep, max_reuse, top_k, block_pairs=block_pairs
+    )
     np.testing.assert_array_equal(got, expected)
 
 
 def test_a_pair_with_two_similarities_is_refused() -> None:
     to_b, to_a, _ = both(3)
     with pytest.raises(ValueError, match="one pair two similarities"):
-        csls_over_candidates(to_b, Matches(to_a.partner, to_a.similarity + np.float32(0.01)))
+        match_candidates(
+            to_b, Matches(to_a.partner, to_a.similarity + np.float32(0.01)), MatchRule("csls")
+        )
 
 
 def test_sinkhorn_is_refused_over_lists() -> None:
@@ -145,7 +146,7 @@ def test_sinkhorn_is_refused_over_lists() -> None:
 
 
 def test_lists_without_any_pair_stay_empty() -> None:
-    empty = Matches(np.full((3, 2), -1), np.full((3, 2), np.nan, dtype=np.float32))
-    for got in csls_over_candidates(empty, empty):
+    empty = Matches.empty(3, 2)
+    for got in match_candidates(empty, empty, MatchRule("csls")):
         np.testing.assert_array_equal(got.partner, np.full((3, 1), -1))
         assert np.isnan(got.similarity).all()

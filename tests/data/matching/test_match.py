@@ -12,16 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from mmbind_data.matching import nearest as neighbours
-from mmbind_data.matching import products
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.matching.match import (
-    best_matches,
-    match,
-    normalise_weights,
-    spread_ties,
-    unit_rows,
-)
+from mmbind_data.matching.match import match, normalise_weights, spread_ties
+from mmbind_data.matching.products import DEFAULT_BLOCKING, Blocking
 from mmbind_data.matching.rule import MatchRule
 
 ROUNDING = 1.01e-6
@@ -55,9 +48,14 @@ def transposed(table: list[list[float]]) -> list[list[float]]:
     return [list(column) for column in zip(*table, strict=True)]
 
 
-def small_blocks(monkeypatch: pytest.MonkeyPatch, group: int, columns: int) -> None:
-    monkeypatch.setattr(neighbours, "GROUP", group)
-    monkeypatch.setattr(products, "BLOCK_COLUMNS", columns)
+def best_matches(
+    a: np.ndarray, b: np.ndarray, blocking: Blocking = DEFAULT_BLOCKING
+) -> tuple[Matches, Matches]:
+    return match(a, b, MatchRule(), blocking=blocking)
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
 def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -69,12 +67,11 @@ def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
 )
 @pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (4, 28), (16, 16)])
 def test_matches_are_those_of_the_double_loop_both_ways(
-    monkeypatch: pytest.MonkeyPatch, n_a: int, n_b: int, d: int, blocks: tuple[int, int]
+    n_a: int, n_b: int, d: int, blocks: tuple[int, int]
 ) -> None:
-    small_blocks(monkeypatch, *blocks)
     a, b = vectors(n_a, d, 1), 7.0 * vectors(n_b, d, 2)
     table = naive_similarity(a, b)
-    to_b, to_a = best_matches(a, b)
+    to_b, to_a = best_matches(a, b, Blocking(*blocks))
     assert_best(to_b, table)
     assert_best(to_a, transposed(table))
 
@@ -85,7 +82,7 @@ def test_real_block_borders_lose_nobody(n_a: int, n_b: int) -> None:
     a, b = vectors(n_a, 6, n_a), vectors(n_b, 6, n_b)
     # the best partners lie right at the borders
     b[-1], b[-2], a[-1], a[-2] = a[3], a[5], b[11], b[13]
-    table = unit_rows(a).astype(np.float64) @ unit_rows(b).astype(np.float64).T
+    table = unit_rows(a.astype(np.float64)) @ unit_rows(b.astype(np.float64)).T
     to_b, to_a = best_matches(a, b)
     np.testing.assert_array_equal(to_b.partner[[3, 5], 0], [n_b - 1, n_b - 2])
     np.testing.assert_array_equal(to_a.partner[[11, 13], 0], [n_a - 1, n_a - 2])
@@ -96,14 +93,12 @@ def test_real_block_borders_lose_nobody(n_a: int, n_b: int) -> None:
 
 
 @pytest.mark.parametrize("blocks", [(1, 1), (1, 100), (5, 15), (7, 7), (64, 64)])
-def test_the_blocks_do_not_show_in_the_result(
-    monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
-) -> None:
+def test_the_blocks_do_not_show_in_the_result(blocks: tuple[int, int]) -> None:
     a, b = vectors(120, 128, 1), vectors(150, 128, 2)
     expected = best_matches(a, b)
-    small_blocks(monkeypatch, *blocks)
     for threads in (None, 1, 3):
-        for got, want in zip(match(a, b, MatchRule(), threads=threads), expected, strict=True):
+        again = match(a, b, MatchRule(), threads=threads, blocking=Blocking(*blocks))
+        for got, want in zip(again, expected, strict=True):
             np.testing.assert_array_equal(got.partner, want.partner)
             np.testing.assert_array_equal(got.similarity, want.similarity)
 
@@ -127,12 +122,11 @@ def test_of_equal_rows_the_lowest_is_taken_also_across_blocks(n_extra: int) -> N
 
 @pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (2, 2), (1, 2)])
 def test_of_different_rows_of_equal_similarity_the_lowest_is_taken(
-    monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, int]
+    blocks: tuple[int, int],
 ) -> None:
-    small_blocks(monkeypatch, *blocks)
     one, two, three, four = np.eye(4)
     a, b = np.stack([one, two, three]), np.stack([four, -four, one + two, one - two, one + three])
-    to_b, to_a = best_matches(a, b)
+    to_b, to_a = best_matches(a, b, Blocking(*blocks))
     np.testing.assert_array_equal(to_b.partner[:, 0], [2, 2, 4])
     np.testing.assert_array_equal(to_a.partner[:, 0], [0, 0, 0, 0, 0])
 
@@ -228,7 +222,7 @@ def test_values_that_are_not_finite_are_refused(bad: float, side: int) -> None:
     pair = [vectors(4, 3), vectors(5, 3)]
     pair[side][2, 1] = bad
     with pytest.raises(ValueError, match="not finite"):
-        best_matches(*pair)
+        best_matches(pair[0], pair[1])
 
 
 def test_inputs_are_left_as_they_were() -> None:
@@ -330,10 +324,3 @@ def test_constant_similarity_weighs_1(rule: str) -> None:
 def test_unknown_weight_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="linear"):
         normalise_weights(np.ones(2), "linear")
-
-
-def test_unit_rows_have_length_1() -> None:
-    got = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0], [-1e-20, 0.0], [1e20, 1e20]]))
-    half = math.sqrt(0.5)
-    np.testing.assert_allclose(got, [[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0], [half, half]], rtol=1e-6)
-    assert got.dtype == np.float32

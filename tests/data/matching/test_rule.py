@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmbind_data.matching import nearest as neighbours
-from mmbind_data.matching import products
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.match import match
+from mmbind_data.matching.metric import Metric
+from mmbind_data.matching.products import Blocking
 from mmbind_data.matching.rule import Match, MatchRule
 
 MATCHES: tuple[Match, ...] = ("best", "csls", "mutual", "sinkhorn")
@@ -97,15 +97,14 @@ def assert_listed(got: Matches, order: list[list[int]], similarity: Table, k: in
 @pytest.mark.parametrize("k", [1, 2, 5, 40])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("group", [256, 3])
-def test_the_k_best(monkeypatch: pytest.MonkeyPatch, k: int, metric: str, group: int) -> None:
-    monkeypatch.setattr(neighbours, "GROUP", group)
-    monkeypatch.setattr(products, "BLOCK_COLUMNS", 4 * group)
+def test_the_k_best(k: int, metric: Metric, group: int) -> None:
     a, b = vectors(25, 4, 1), 3 * vectors(33, 4, 2) + 1
     a[7], b[11], b[12] = a[3], b[5], a[20]
     table = cosines(a, b) if metric == "cosine" else distances(a, b)
     scores = table if metric == "cosine" else [[-r for r in row] for row in table]
     shown = table if metric == "cosine" else [[1 / (1 + r) for r in row] for row in table]
-    to_b, to_a = match(a, b, MatchRule(metric=metric, top_k=k))  # type: ignore[arg-type]
+    rule = MatchRule(metric=metric, top_k=k)
+    to_b, to_a = match(a, b, rule, blocking=Blocking(group, 4 * group))
     assert_listed(to_b, order_of(scores, k), shown, k)
     assert_listed(to_a, order_of(turned(scores), k), turned(shown), k)
 
@@ -113,17 +112,17 @@ def test_the_k_best(monkeypatch: pytest.MonkeyPatch, k: int, metric: str, group:
 @pytest.mark.parametrize("rule", ["csls", "sinkhorn"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize(("n_a", "n_b"), [(25, 33), (40, 6)])
-def test_corrected_rankings(rule: Match, metric: str, n_a: int, n_b: int) -> None:
+def test_corrected_rankings(rule: Match, metric: Metric, n_a: int, n_b: int) -> None:
     a, b = vectors(n_a, 4, 3), 2 * vectors(n_b, 4, 4) + 1
     table = cosines(a, b) if metric == "cosine" else distances(a, b)
     linear = table if metric == "cosine" else [[-(r**2) / 2 for r in row] for row in table]
     shown = table if metric == "cosine" else [[1 / (1 + r) for r in row] for row in table]
     scores = centred_by_neighbours(linear, 7) if rule == "csls" else transported(linear, 0.2)
-    chosen = MatchRule(rule, metric, top_k=3, csls_k=7, sinkhorn_temperature=0.2)  # type: ignore[arg-type]
+    chosen = MatchRule(rule, metric, top_k=3, csls_k=7, sinkhorn_temperature=0.2)
     to_b, to_a = match(a, b, chosen)
     assert_listed(to_b, order_of(scores, 3), shown, 3)
     assert_listed(to_a, order_of(turned(scores), 3), turned(shown), 3)
-    assert (to_b.partner[:, 0] != match(a, b, MatchRule(metric=metric))[0].partner[:, 0]).any()  # type: ignore[arg-type]
+    assert (to_b.partner[:, 0] != match(a, b, MatchRule(metric=metric))[0].partner[:, 0]).any()
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -181,19 +180,16 @@ def test_a_partner_is_used_as_often_as_the_cap_allows(cap: int, k: int) -> None:
 
 
 @pytest.mark.parametrize("group", [256, 1])
-def test_equal_scores_go_by_similarity_then_row(
-    monkeypatch: pytest.MonkeyPatch, group: int
-) -> None:
-    monkeypatch.setattr(neighbours, "GROUP", group)
-    monkeypatch.setattr(neighbours, "PENDING", 0)
+def test_equal_scores_go_by_similarity_then_row(group: int) -> None:
+    blocking = Blocking(group, pending=0)
     a, b = vectors(1, 3, 22), vectors(6, 3, 23)  # a single row gives each of B the same
     b[5] = b[0]
     order = order_of(cosines(a, b), 6)
     assert order[0][0] > 0  # behind lower rows of equal score
     for k in (1, 3, 6):
-        to_b, to_a = match(a, b, MatchRule("sinkhorn", top_k=k))
+        to_b, to_a = match(a, b, MatchRule("sinkhorn", top_k=k), blocking=blocking)
         assert_listed(to_b, [order[0][:k]], cosines(a, b), k)
-    capped_b, capped_a = match(a, b, MatchRule("sinkhorn", max_reuse=1))
+    capped_b, capped_a = match(a, b, MatchRule("sinkhorn", max_reuse=1), blocking=blocking)
     assert capped_b.partner[0, 0] == order[0][0]
     np.testing.assert_array_equal(np.flatnonzero(capped_a.partner[:, 0] == 0), [order[0][0]])
     np.testing.assert_array_equal(to_a.partner[:, 0], np.zeros(6))
@@ -248,9 +244,9 @@ def test_pca_is_that_of_the_singular_values() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("rule", MATCHES)
-def test_a_set_finds_itself(rule: Match, metric: str) -> None:
+def test_a_set_finds_itself(rule: Match, metric: Metric) -> None:
     a = vectors(300, 16, 17)
-    for got in match(a, a.copy(), MatchRule(rule, metric)):  # type: ignore[arg-type]
+    for got in match(a, a.copy(), MatchRule(rule, metric)):
         np.testing.assert_array_equal(got.partner[:, 0], np.arange(300))
         np.testing.assert_array_equal(got.similarity, np.ones((300, 1)))
 
@@ -291,12 +287,9 @@ def test_blocks_and_threads_do_not_show(rule: MatchRule, n_a: int, n_b: int, see
     # few whole numbers: many equal rows, equal similarities and rows of zeros
     a, b = (rng.integers(-1, 2, size=(n, 3)).astype(np.float32) for n in (n_a, n_b))
     wanted = match(a, b, rule)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "GROUP", int(rng.integers(1, 6)))
-        patch.setattr(products, "BLOCK_COLUMNS", 2 * neighbours.GROUP)
-        patch.setattr(neighbours, "PENDING", 5)
-        patch.setattr(neighbours, "VISIT_ROWS", 2)
-        got = match(a, b, rule, threads=3)
+    group = int(rng.integers(1, 6))
+    blocking = Blocking(group, 2 * group, visited_rows=2, pending=5)
+    got = match(a, b, rule, threads=3, blocking=blocking)
     for one, other in zip(got, wanted, strict=True):
         np.testing.assert_array_equal(one.partner, other.partner)
         np.testing.assert_array_equal(one.similarity, other.similarity)
@@ -304,18 +297,13 @@ def test_blocks_and_threads_do_not_show(rule: MatchRule, n_a: int, n_b: int, see
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("group", [256, 4])
-def test_ties_by_the_hundred_give_the_lowest_rows(
-    monkeypatch: pytest.MonkeyPatch, k: int, group: int
-) -> None:
-    monkeypatch.setattr(neighbours, "GROUP", group)
-    monkeypatch.setattr(products, "BLOCK_COLUMNS", 4 * group)
-    monkeypatch.setattr(neighbours, "PENDING", 100)
+def test_ties_by_the_hundred_give_the_lowest_rows(k: int, group: int) -> None:
     kinds = vectors(3, 8, 18)
     which_a, which_b = np.arange(400) % 3, np.arange(350) // 120
     # far below a millionth: equal in what is compared, not in single precision
     noise_a, noise_b = (vectors(n, 8, n) * np.float32(1e-7) for n in (400, 350))
     a, b = kinds[which_a] + noise_a, kinds[which_b] + noise_b
-    to_b, to_a = match(a, b, MatchRule(top_k=k))
+    to_b, to_a = match(a, b, MatchRule(top_k=k), blocking=Blocking(group, 4 * group, pending=100))
     np.testing.assert_array_equal(
         to_b.partner, np.array([0, 120, 240])[which_a][:, None] + range(k)
     )
@@ -327,22 +315,27 @@ def test_large_numbers_far_from_the_origin_keep_their_distances() -> None:
     table = distances(a, b)
     to_b, _ = match(a, b, MatchRule(metric="euclidean", top_k=2))
     assert_listed(
-        to_b, order_of([[-r for r in row] for row in table], 2),
-        [[1 / (1 + r) for r in row] for row in table], 2,
-    )  # fmt: skip
+        to_b,
+        order_of([[-r for r in row] for row in table], 2),
+        [[1 / (1 + r) for r in row] for row in table],
+        2,
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"match": "first"}, "match 'first'"), ({"metric": "dot"}, "metric 'dot'"),
-        ({"top_k": 0}, "top_k of 0"), ({"max_reuse": 0}, "max_reuse of 0"),
-        ({"pca": 0}, "pca of 0"), ({"csls_k": 0}, "csls_k of 0"),
+        ({"match": "first"}, "match 'first'"),
+        ({"metric": "dot"}, "metric 'dot'"),
+        ({"top_k": 0}, "top_k of 0"),
+        ({"max_reuse": 0}, "max_reuse of 0"),
+        ({"pca": 0}, "pca of 0"),
+        ({"csls_k": 0}, "csls_k of 0"),
         ({"sinkhorn_temperature": 0.0}, "temperature of 0"),
         ({"sinkhorn_temperature": math.nan}, "temperature of nan"),
         ({"min_similarity": math.nan}, "min_similarity of nan"),
     ],
-)  # fmt: skip
+)
 def test_rules_out_of_range_are_refused(change: dict[str, object], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         MatchRule(**change)  # type: ignore[arg-type]

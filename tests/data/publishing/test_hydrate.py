@@ -17,7 +17,7 @@ from mmbind_data.binding.bind import bind
 from mmbind_data.errors import FormatError, IntegrityError, OutputError, UsageError
 from mmbind_data.io.digests import write_manifest
 from mmbind_data.publishing.hydrate import hydrate
-from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.bound_report import report
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.differences import diff
@@ -62,7 +62,7 @@ def test_round_trip(
     partners = "eval/partners.parquet"
     assert pq.read_table(out / partners).to_pydict() == (
         pq.read_table(bound_store / partners).to_pydict())  # fmt: skip
-    told = write_report(hydrated, tmp_path / "report.html")
+    told = report(hydrated, tmp_path / "report.html")
     assert told["pairing_accuracy"] == pytest.approx(original.info.pairing_accuracy, abs=1e-6)
     (again := tmp_path / "elsewhere" / "again.zarr").parent.mkdir(exist_ok=True)
     hydrate(bundle, again, both(node_stores))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from reportpages import browse, make_hostile, read_html
 
-from mmbind_data.reports.bound_report import write_report
+from mmbind_data.reports.bound_report import report
 from mmbind_data.store.bound import open_bound
 
 
@@ -18,7 +18,7 @@ def test_a_browser_shows_it_offline_and_has_no_complaint(
     bound_store: Path, chromium: str, tmp_path: Path
 ) -> None:
     page = tmp_path / "report.html"
-    write_report(open_bound(bound_store), page)
+    report(open_bound(bound_store), page)
     shown = browse(chromium, page, "--dump-dom")
     assert "CONSOLE" not in shown.stderr
     # the browser's own reading of the page holds what ours does
@@ -47,7 +47,7 @@ def test_a_browser_shows_it_offline_and_has_no_complaint(
 def test_a_browser_runs_nothing_that_the_data_says(chromium: str, tmp_path: Path) -> None:
     hostile = make_hostile(tmp_path)
     page = tmp_path / "report.html"
-    write_report(open_bound(hostile), page)
+    report(open_bound(hostile), page)
     shown = browse(chromium, page, "--dump-dom")
     assert "CONSOLE" not in shown.stderr
     assert "<script" not in shown.stdout

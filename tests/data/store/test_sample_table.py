@@ -56,5 +56,5 @@ def test_columns_equal_rows_written_one_by_one() -> None:
 
 @pytest.mark.parametrize("name", SAMPLE_COLUMNS)
 def test_a_reader_must_not_replace_a_column_of_ours(name: str) -> None:
-    with pytest.raises(FormatError, match=f"a column {name} of its own at a: .*another name"):
+    with pytest.raises(FormatError, match=f"a column {name} at a: .*another name"):
         sample_columns([recording("a", [(0, 100)], {"sex": "f", name: "1"})])

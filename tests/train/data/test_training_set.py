@@ -21,7 +21,7 @@ from mmbind_data.store.dataset import open_dataset
 from mmbind_train.config import Augmentation, Budget, TrainConfig
 from mmbind_train.data.batch import make_batch, same_sample, standardise
 from mmbind_train.data.training_set import gather_bound, gather_store, measure_statistics
-from mmbind_train.data.windows import row_batches
+from mmbind_train.training.loop import row_batches
 from mmbind_train.training.pretrain import train
 
 

@@ -28,9 +28,10 @@ from mmbind_train.data.training_set import (
     gather_store,
     measure_statistics,
 )
-from mmbind_train.data.windows import WindowReader, block_order, measure_reading, row_batches
+from mmbind_train.data.windows import WindowReader, block_order, measure_reading
 from mmbind_train.evaluation.evaluate import evaluate
 from mmbind_train.training.logs import METRICS
+from mmbind_train.training.loop import row_batches
 from mmbind_train.training.methods import METHODS
 from mmbind_train.training.pretrain import read_rows, train
 from mmbind_train.training.run_folder import WEIGHTS, load_run
@@ -58,16 +59,16 @@ def sizes(rows: TrainingSet) -> list[int]:
 
 
 def stored(world: World, method: str = "mmbind") -> TrainingSet:
-    return read_rows(open_store(data_of(world, method)), method, LITTLE, held=False)
+    return read_rows(open_store(data_of(world, method)), method, LITTLE, load=False)
 
 
 @pytest.mark.parametrize("recentre", ["frame", "none"])
 def test_samples_on_disk_are_those_in_memory(world: World, recentre: str) -> None:
     bound = open_bound(world.bound)
     here = gather_bound(bound, recentre=recentre)  # type: ignore[arg-type]
-    there = gather_bound(bound, recentre=recentre, held=False)  # type: ignore[arg-type]
-    assert there.stored
-    assert not here.stored
+    there = gather_bound(bound, recentre=recentre, load=False)  # type: ignore[arg-type]
+    assert there.on_disk
+    assert not here.on_disk
     assert here.index.tolist() == there.index.tolist()
     for name, values in here.arrays().items():
         places = np.random.default_rng(0).integers(len(values), size=50)
@@ -75,8 +76,8 @@ def test_samples_on_disk_are_those_in_memory(world: World, recentre: str) -> Non
         assert there.values[name][places[:0]].shape == (0, *values[:0].shape[1:])
     assert measure_statistics(here) == measure_statistics(there)
     whole = gather_store(open_dataset(world.AB))
-    part = gather_store(open_dataset(world.AB), rows=np.array([7, 3, 3, 30]), held=False)
-    some = part.select(np.array([2, 0])).held()
+    part = gather_store(open_dataset(world.AB), rows=np.array([7, 3, 3, 30]), load=False)
+    some = part.select(np.array([2, 0])).loaded()
     for column, name in enumerate(whole.modalities):
         found = np.asarray(some.values[name])[some.index[:, column]]
         np.testing.assert_array_equal(found, np.asarray(whole.values[name])[[3, 7]])
@@ -84,7 +85,7 @@ def test_samples_on_disk_are_those_in_memory(world: World, recentre: str) -> Non
 
 
 def test_neighbourhoods_are_runs_of_one_store(world: World) -> None:
-    samples = gather_bound(open_bound(world.bound), held=False).values["acc"]
+    samples = gather_bound(open_bound(world.bound), load=False).values["acc"]
     assert isinstance(samples, StoredSamples)
     assert [len(part.rows) for part in samples.parts] == [18, 18]
     wanted = [row // 4 for row in range(18)] + [5 + row // 4 for row in range(18)]
@@ -137,7 +138,7 @@ def test_every_row_comes_once_an_epoch_in_little_memory(
     world: World, method: str, n_batches_held: int
 ) -> None:
     rows, n_bytes = stored(world, method), n_batches_held * BATCH * ROW_BYTES
-    whole, statistics = rows.held(), measure_statistics(rows)
+    whole, statistics = rows.loaded(), measure_statistics(rows)
     one = WindowReader(rows, BATCH, 0, n_bytes)
     assert (one.reading.n_windows > 2) == (n_batches_held == 3)
     assert one.reading.blocks_per_window > 2
@@ -147,7 +148,7 @@ def test_every_row_comes_once_an_epoch_in_little_memory(
         batches = itertools.islice(row_batches(len(rows), BATCH, 0, one.order), epoch * n_batches,
                                    (epoch + 1) * n_batches)  # fmt: skip
         for chosen in batches:
-            held, places = one.hold(chosen)
+            held, places = one.load(chosen)
             begun += [id(held)] if not begun or begun[-1] != id(held) else []
             loaded.append(sum(sizes(held)))
             found, wanted = (
@@ -175,7 +176,7 @@ def test_losses_and_weights_are_those_of_the_same_order_in_memory(
     )
     told: list[str] = []
     info = train(data_of(world, name), tmp_path / "disk", method=name, config=config,
-                 tell=told.append)  # fmt: skip
+                 on_message=told.append)  # fmt: skip
     for stage, text in zip(info.stages, told, strict=True):
         assert stage.reading is not None
         assert text == str(stage.reading)
@@ -184,9 +185,9 @@ def test_losses_and_weights_are_those_of_the_same_order_in_memory(
     assert load_run(tmp_path / "disk")[0] == info
 
     def all_held(self: WindowReader, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
-        return self._rows.held(), chosen
+        return self._rows.loaded(), chosen
 
-    monkeypatch.setattr(WindowReader, "hold", all_held)
+    monkeypatch.setattr(WindowReader, "load", all_held)
     train(data_of(world, name), tmp_path / "memory", method=name, config=config)
     for one in (METRICS, WEIGHTS):
         assert (tmp_path / "disk" / one).read_bytes() == (tmp_path / "memory" / one).read_bytes()
@@ -213,8 +214,8 @@ def test_an_interrupted_training_goes_on_with_its_windows(
                   progress=interrupt)  # fmt: skip
         monkeypatch.setattr(memory, "free_memory", lambda free=again: free)
         told: list[str] = []
-        train(world.bound, tmp_path / "run", config=config, tell=told.append, overwrite=True)
-        assert told[0] == "goes on behind step 14 of stage 1"
+        train(world.bound, tmp_path / "run", config=config, on_message=told.append, overwrite=True)
+        assert told[0] == "resumes after step 14 of stage 1"
         assert told[1].startswith("reads windows of")
         for one in (METRICS, WEIGHTS):
             assert (tmp_path / "run" / one).read_bytes() == (tmp_path / "whole" / one).read_bytes()

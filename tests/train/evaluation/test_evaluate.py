@@ -7,21 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from smallstores import LABELS, World, write_small_store
 
 from mmbind_data.errors import UsageError
-from mmbind_data.store.dataset import Dataset
+from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.partitioning import partition
 from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainConfig
-from mmbind_train.data.training_set import measure_statistics
-from mmbind_train.evaluation import finetune as finetune_module
+from mmbind_train.data.training_set import gather_store, measure_statistics
 from mmbind_train.evaluation.evaluate import Result, evaluate
-from mmbind_train.evaluation.finetune import Pretrained, choose_labelled
-from mmbind_train.evaluation.metrics import FinetunedModel
-from mmbind_train.training.loop import Group, fit
+from mmbind_train.evaluation.finetune import choose_labelled
 from mmbind_train.training.methods import METHODS
 from mmbind_train.training.pretrain import train
+from mmbind_train.training.run_folder import load_classifier, load_run
 
 SMALL = TrainConfig(
     budget=Budget(steps=10, batch=16), network=NetworkOptions(width=8, feature_dim=16)
@@ -59,51 +56,41 @@ def test_the_same_seeds_give_the_same_result(run: Path, world: World) -> None:
     assert evaluate(run, world.C, world.T, config=swapped).per_seed == first.per_seed[::-1]
 
 
-def test_the_test_store_is_read_once_after_the_last_step(
-    run: Path, world: World, monkeypatch: pytest.MonkeyPatch
+def test_the_test_store_is_read_after_the_last_step(
+    run: Path, own_world: World, tmp_path: Path
 ) -> None:
-    events: list[str] = []
-    read = Dataset._read
+    """Until then its samples are not even there."""
+    samples, away = own_world.T / "modalities", tmp_path / "away"
 
-    def spy_read(self: Dataset, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
-        events.append(f"read {self.path.stem} {array.path}")
-        return read(self, array, start, stop)
+    def put_back(done: int, total: int, text: str) -> None:
+        if done == total:
+            away.rename(samples)
 
-    monkeypatch.setattr(Dataset, "_read", spy_read)
-
-    def spy_fit(*args: object, **kwargs: object) -> float | None:
-        events.append("fit begins")
-        loss = fit(*args, **kwargs)  # type: ignore[arg-type]
-        events.append("fit ends")
-        return loss
-
-    monkeypatch.setattr(finetune_module, "fit", spy_fit)
-    seeds = (0, 1, 2)
-    budget = Budget(steps=2)
-    evaluate(run, world.C, world.T, config=EvaluateConfig(seeds=seeds, budget=budget))
-    last_fit = len(events) - 1 - events[::-1].index("fit ends")
-    assert events.count("fit ends") == 3
-    assert not [event for event in events[:last_fit] if event.startswith("read T")]
-    for name in ("gyro", "skeleton"):
-        assert events[last_fit + 1 :].count(f"read T modalities/{name}/data") == 1
+    for watching in (True, False):
+        samples.rename(away)
+        config = EvaluateConfig(seeds=(0, 1, 2), budget=Budget(steps=2))
+        options: dict[str, Any] = {"config": config, "progress": put_back}
+        if watching:  # the statistic that looks at the test while training goes on
+            with pytest.raises((OSError, ValueError, KeyError)):
+                evaluate(run, own_world.C, own_world.T, paper_statistic=True, **options)
+            away.rename(samples)
+        else:
+            assert evaluate(run, own_world.C, own_world.T, **options).n_test == 9
 
 
-def test_test_rows_never_enter_the_statistics(
-    run: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-
-    def spy(rows: object) -> object:
-        seen.append(len(rows))  # type: ignore[arg-type]
-        return measure_statistics(rows)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(finetune_module, "measure_statistics", spy)
+def test_test_rows_never_enter_the_statistics(run: Path, world: World, tmp_path: Path) -> None:
+    store = open_dataset(world.C)
     config = EvaluateConfig(seeds=(0,), labels_per_class=2, budget=Budget(steps=1))
-    evaluate(run, world.C, world.T, config=config)
-    assert seen == [6]
     kept = config.model_copy(update={"statistics": "pretrain"})
-    evaluate(run, world.C, world.T, config=kept)
-    assert seen == [6]
+    chosen = choose_labelled(store.column("label").astype(int), config, 0)
+    assert len(chosen) == 6
+    pretrained = load_run(run)[0]
+    rows = gather_store(store, rows=chosen, like=pretrained.modalities)
+    for one, expected in ((config, measure_statistics(rows)), (kept, pretrained.statistics)):
+        saved = tmp_path / one.statistics
+        used = evaluate(run, world.C, world.T, config=one, save=saved).modalities
+        found = load_run(saved)[0].statistics
+        assert [found[name] for name in used] == [expected[name] for name in used]
 
 
 @pytest.mark.parametrize(
@@ -184,38 +171,27 @@ def test_progress_counts_all_seeds(run: Path, world: World) -> None:
     assert seen == [(n, 6) for n in range(1, 7)]
 
 
-def test_methods_are_fine_tuned_alike_but_for_space_and_start(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spaces = dict.fromkeys(METHODS, ("embedding", "means"))
-    spaces |= {"unimodal": ("feature", "means"), "lower_bound": ("feature", "random")}
-    seen: list[dict[str, Any]] = []
-    begun: list[tuple[str, str]] = []
-    real = finetune_module._begin
-
-    def begin(pretrained: Pretrained, *rest: Any) -> FinetunedModel:
-        tuned = real(pretrained, *rest)
-        begun.append((tuned.space, pretrained.start(rest[2])))
-        return tuned
-
-    def spy(groups: list[Group], loss_of: Any, **options: Any) -> float | None:
-        names = ("n_rows", "n_steps", "budget", "seed")
-        rates = [one.rate for one in groups]
-        seen.append({"rates": rates, **{name: options[name] for name in names}})
-        return fit(groups, loss_of, **options)
-
-    monkeypatch.setattr(finetune_module, "_begin", begin)
-    monkeypatch.setattr(finetune_module, "fit", spy)
-    config = QUICK.model_copy(update={"seeds": (3,), "budget": Budget(steps=1)})
+def test_methods_are_fine_tuned_alike_but_for_space_and_start(world: World, tmp_path: Path) -> None:
+    starts = dict.fromkeys(METHODS, ("embedding", "means"))
+    starts |= {"unimodal": ("feature", "means"), "lower_bound": ("feature", "random")}
+    config = QUICK.model_copy(update={"seeds": (3,), "budget": Budget(steps=0)})
     same = config.model_copy(update={"space": "embedding", "start": "random"})
     once = SMALL.model_copy(update={"budget": Budget(steps=2, batch=16)})
     for method in METHODS:
         path = world.AB if method == "upper_bound" else world.bound
         train(path, tmp_path / method, method=method, config=once)
-        for one in (config, same):
-            evaluate(tmp_path / method, world.C, world.T, config=one)
-    assert all(one == seen[0] for one in seen)
-    assert seen[0] == {"rates": [1, 1], "n_rows": 9, "n_steps": 1, "budget": Budget(steps=1),
-                       "seed": 3}  # fmt: skip
-    assert dict(zip(METHODS, begun[::2], strict=True)) == spaces
-    assert set(begun[1::2]) == {("embedding", "random")}
+        for one, expected in ((config, starts[method]), (same, ("embedding", "random"))):
+            saved = tmp_path / f"{method}-{one.space}"
+            evaluate(tmp_path / method, world.C, world.T, config=one, save=saved)
+            info = load_run(saved)[0]
+            classifier = load_classifier(saved, info)
+            assert classifier is not None
+            # the means of classes have no bias
+            start = "random" if classifier.linear.bias.any() else "means"
+            assert (info.space, start) == expected, method
+            stage = info.stages[-1]
+            assert (stage.name, stage.steps, stage.n_rows) == (
+                "finetune seed 3",
+                0,
+                {"labelled": 9},
+            )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -22,7 +23,6 @@ from mmbind_data.store.dataset import open_dataset
 from mmbind_train.config import EvaluateConfig, NetworkOptions, Space, TrainConfig
 from mmbind_train.data.batch import Batch, make_batch
 from mmbind_train.data.training_set import TrainingSet, gather_store, measure_statistics
-from mmbind_train.exporting import export as export_module
 from mmbind_train.exporting.export import CONTRACT, export, load_program
 from mmbind_train.exporting.programs import Contract, Format
 from mmbind_train.networks.model import AdaptiveModel, Classifier
@@ -192,15 +192,16 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match=r"no such modality .* 'gyro'"):
         export(case.path, out, modalities=["gyro"])
     with monkeypatch.context() as patch:
-        patch.setattr(export_module, "find_spec", lambda _: None)
+        patch.setattr("mmbind_train.exporting.export.find_spec", lambda _: None)
         with pytest.raises(UsageError, match=r"pip install 'mmbind\[onnx\]'"):
             export(case.path, out, kind="onnx")
     with monkeypatch.context() as patch:
-        patch.setattr(export_module, "_save", _refuse)
+        patch.setattr(torch.export, "export", _refuse)
         with pytest.raises(UsageError, match=r"cannot be written in that format .* no such op"):
             export(case.path, out)
     with monkeypatch.context() as patch:
-        patch.setattr(export_module, "load_program", lambda _: lambda *_: [torch.zeros(1)] * 2)
+        other = SimpleNamespace(module=lambda: lambda *_: [torch.zeros(1)] * 2)
+        patch.setattr(torch.export, "load", lambda _: other)
         with pytest.raises(IntegrityError, match="gives other values"):
             export(case.path, out)
     assert not out.exists()
@@ -214,6 +215,6 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         export(case.path, tmp_path / "k.zarr", overwrite=True)
 
 
-def _refuse(*_: object) -> None:
+def _refuse(*_: object, **__: object) -> None:
     message = "no such op"
     raise RuntimeError(message)

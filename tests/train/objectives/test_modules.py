@@ -23,7 +23,7 @@ from mmbind_train.objectives.modules import (
     SoftContrast,
     Temperature,
 )
-from mmbind_train.objectives.soft_targets import own_rows, pair_graph
+from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph
 
 START = 0.2
 
@@ -38,7 +38,7 @@ def rows(world: World) -> TrainingSet:
 def objective(rows: TrainingSet, *, soft: bool, learnt: bool) -> Contrasting:
     torch.manual_seed(0)
     config = TrainConfig(temperature=START, learn_temperature=learnt, mask_same_sample=False)
-    own = own_rows(rows) if soft else rows
+    own = incomplete_rows(rows) if soft else rows
     model = AdaptiveModel(rows.modalities, NetworkOptions())
     if soft:
         return SoftContrast(model, own, config, pair_graph(rows, own))
@@ -61,7 +61,7 @@ def test_a_learnt_temperature_begins_with_the_fixed_one(rows: TrainingSet, soft:
 
 def test_its_gradient_is_that_of_the_loss_by_the_temperature(rows: TrainingSet) -> None:
     it, chosen = objective(rows, soft=False, learnt=True), np.arange(8)
-    temperature = it.beside["temperature"]
+    temperature = it.auxiliary["temperature"]
     assert isinstance(temperature, Temperature)
     (gradient,) = torch.autograd.grad(loss_of(it, chosen), temperature.log_scale)
     batch = make_batch(rows, chosen, measure_statistics(rows))
@@ -83,7 +83,7 @@ def test_it_stays_above_a_hundredth() -> None:
 
 
 def test_a_fixed_temperature_adds_no_parameter(rows: TrainingSet) -> None:
-    assert not objective(rows, soft=True, learnt=False).beside
+    assert not objective(rows, soft=True, learnt=False).auxiliary
 
 
 def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: TrainingSet) -> None:

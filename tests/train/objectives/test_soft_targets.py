@@ -10,7 +10,7 @@ from smallstores import World
 
 from mmbind_data.store.bound import open_store
 from mmbind_train.data.training_set import TrainingSet, gather_bound
-from mmbind_train.objectives.soft_targets import own_rows, pair_graph
+from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def naive_graph(rows: TrainingSet, own: TrainingSet, steps: int) -> np.ndarray:
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_graph_is_the_table(rows: TrainingSet, steps: int) -> None:
-    own = own_rows(rows)
+    own = incomplete_rows(rows)
     graph = pair_graph(rows, own).among(np.arange(36), steps=steps)
     np.testing.assert_allclose(graph, naive_graph(rows, own, steps), atol=1e-6)
     few = np.random.default_rng(0).permutation(36)[:9]
@@ -57,7 +57,7 @@ def test_the_graph_is_the_table(rows: TrainingSet, steps: int) -> None:
 
 
 def test_a_row_links_two_samples_once_however_many_modalities_it_has(rows: TrainingSet) -> None:
-    own, gyro = own_rows(rows), list(rows.modalities).index("gyro")
+    own, gyro = incomplete_rows(rows), list(rows.modalities).index("gyro")
     acc = list(rows.modalities).index("acc")
     by_b = (rows.kind == "pseudo") & (rows.sample[:, acc] == rows.sample[:, gyro])
     sample = rows.sample.copy()
@@ -69,7 +69,7 @@ def test_a_row_links_two_samples_once_however_many_modalities_it_has(rows: Train
 
 
 def test_one_step_links_the_sources_and_two_steps_link_within(rows: TrainingSet) -> None:
-    own = own_rows(rows)
+    own = incomplete_rows(rows)
     side = own.present[:, list(rows.modalities).index("gyro")]
     same = side[:, None] == side[None, :]
     assert (pair_graph(rows, own).among(np.arange(36), steps=1)[same] == 0).all()
@@ -79,7 +79,7 @@ def test_one_step_links_the_sources_and_two_steps_link_within(rows: TrainingSet)
 
 
 def test_own_rows_hold_every_sample_once(rows: TrainingSet) -> None:
-    own = own_rows(rows)
+    own = incomplete_rows(rows)
     codes = own.sample.max(axis=1)
     assert len(np.unique(codes)) == len(codes) == 36
     assert (own.weight == 1).all()

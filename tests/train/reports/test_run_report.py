@@ -23,8 +23,8 @@ from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, TrainCon
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store
 from mmbind_train.evaluation.evaluate import Result, evaluate
-from mmbind_train.reports.benchmark_report import write_results_report
-from mmbind_train.reports.run_report import embeddings, read_metrics, write_run_report
+from mmbind_train.reports.benchmark_report import report_results
+from mmbind_train.reports.run_report import embeddings, read_metrics, report_run
 from mmbind_train.training.logs import METRICS
 from mmbind_train.training.pretrain import train
 from mmbind_train.training.run_folder import load_run
@@ -51,7 +51,7 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
     document = tmp_path / "result.json"
     document.write_text(json.dumps({"ok": True, "result": judged.model_dump(mode="json")}))
     out = tmp_path / "run.html"
-    result = write_run_report(run, out, evaluation=document, store=world.T)
+    result = report_run(run, out, evaluation=document, store=world.T)
     page = read_html(out)
     info, _ = load_run(run)
     told = table_of(page, "Stages")
@@ -60,7 +60,7 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
     for row, stage in zip(told, info.stages, strict=True):
         assert row["rows"] == ", ".join(f"{n:,} {kind}" for kind, n in stage.n_rows.items())
     metrics = read_metrics(run / METRICS)
-    (path, *_) = [one for one in page.all("path", "signal")]
+    path = page.all("g", "signal")[0].all("path")[0]
     points = metrics[info.stages[0].name]
     drawn = (path.attributes["d"] or "").replace("M", "").split("L")
     assert len(drawn) == len(points) > 2
@@ -82,7 +82,8 @@ def test_a_run_is_told(run: Path, judged: Result, world: World, tmp_path: Path) 
         assert row["modalities"] == " + ".join(one.modalities)
         assert number(row["accuracy"]) == pytest.approx(100 * one.accuracy, abs=0.1)
     assert result["n_mapped"] == 9
-    dots = [len(one.all("circle")) for one in page.all("svg") if one.all("circle")]
+    maps = [one for one in page.all("svg") if "Embeddings" in one.all("title")[0].text()]
+    dots = [sum(len(group.all("use")) for group in one.all("g", "points")) for one in maps]
     assert dots == [18] * 2  # two modalities of nine samples, by label and by modality
     assert "<run>" not in out.read_text()
 
@@ -134,15 +135,15 @@ def results(tmp_path: Path) -> Path:
 
 def test_results_are_told(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.html"
-    assert write_results_report(results, out)["n_scores"] == 8
+    assert report_results(results, out)["n_scores"] == 8
     page = read_html(out)
     splits = {row["row"]: row for row in table_of(page, "Accuracy in %, mean over seeds")}
     assert [splits["mmbind"][name] for name in "ab"] == ["63.0", "73.0"]
     assert [splits["lower_bound"][name] for name in "ab"] == ["51.0", "61.0"]
     (difference,) = table_of(page, "Paired differences")
     assert difference["points"] == "+12.0"
-    assert len(page.all("circle")) == 2
-    assert "GENERATED DATA" in page.text()
+    assert len(page.all("g", "dot")) == 2
+    assert "GENERATED DATA" in page.words()
 
 
 def test_two_halves_are_pooled(results: Path, tmp_path: Path) -> None:
@@ -181,8 +182,8 @@ def test_a_browser_has_no_complaint(
 ) -> None:
     document = tmp_path / "result.json"
     document.write_text(judged.model_dump_json())
-    write_run_report(run, tmp_path / "run.html", evaluation=document, store=world.T)
-    write_results_report(results, tmp_path / "results.html")
+    report_run(run, tmp_path / "run.html", evaluation=document, store=world.T)
+    report_results(results, tmp_path / "results.html")
     for name in ("run", "results"):
         shown = browse(chromium, tmp_path / f"{name}.html", "--dump-dom")
         assert "CONSOLE" not in shown.stderr
@@ -192,12 +193,12 @@ def test_a_browser_has_no_complaint(
 def test_what_is_missing_is_told(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.html"
     with pytest.raises(FormatError, match="mmbind evaluate --json"):
-        write_run_report(run, out, evaluation=tmp_path / "none.json")
+        report_run(run, out, evaluation=tmp_path / "none.json")
     with pytest.raises(FormatError, match="output of mmbind benchmark"):
-        write_results_report(tmp_path, out)
+        report_results(tmp_path, out)
     with pytest.raises(OutputError, match="lies inside one"):
-        write_run_report(run, run / "x.html")
+        report_run(run, run / "x.html")
     assert not out.exists()
-    write_run_report(run, out)
+    report_run(run, out)
     with pytest.raises(OutputError, match="exists already"):
-        write_run_report(run, out)
+        report_run(run, out)

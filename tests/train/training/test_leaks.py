@@ -1,13 +1,12 @@
 """What made the published tables unsupported, brought back one by one: each must be noticed.
 
-PROTOCOLS.md section 1 lists the leaks. Those of the stores are in `test_guard`, those of rows and
+docs/protocols.md lists the leaks. Those of the stores are in `test_leak_checks`, those of rows and
 labels in `test_methods`, those of a protocol in `test_protocol`; here are the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from plain import PLAIN
+from recording import recorded
 from smallstores import FRAMES, LABELS, World, write_small_store
 from torch import Tensor
 from torch.nn import functional
@@ -28,7 +28,6 @@ from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import RAW_FILES, SAMPLES, open_dataset
 from mmbind_data.store.partitioning import partition
 from mmbind_train.config import (
-    Augmentation,
     Budget,
     EvaluateConfig,
     NetworkOptions,
@@ -36,7 +35,6 @@ from mmbind_train.config import (
     TrainConfig,
 )
 from mmbind_train.data.anchor_labels import bound_by_label, with_anchor_labels
-from mmbind_train.data.augment import augment
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store, measure_statistics
 from mmbind_train.evaluation.evaluate import evaluate
@@ -44,8 +42,8 @@ from mmbind_train.evaluation.finetune import Pretrained, finetune
 from mmbind_train.evaluation.metrics import predict
 from mmbind_train.objectives.modules import Contrast, Objective, SoftContrast, Translate
 from mmbind_train.objectives.soft_targets import published_weights
-from mmbind_train.training import run as training_module
-from mmbind_train.training.loop import fit
+from mmbind_train.training.logs import METRICS, Log
+from mmbind_train.training.loop import learning_rate_factor, row_batches
 from mmbind_train.training.methods import METHODS
 from mmbind_train.training.pretrain import pretrain, read_rows, train
 from mmbind_train.training.run import PretrainingRun
@@ -68,20 +66,11 @@ def learn(world: World, method: str, config: TrainConfig, steps: int = 0) -> Pre
     return pretrain(read_rows(data, method, config), data, method, config, steps=steps)
 
 
-def objectives_of(
-    world: World, method: str, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> list[Objective]:
+def objectives_of(world: World, method: str, config: TrainConfig) -> list[Objective]:
     """The objectives that a method runs, in their order."""
-    found: list[Objective] = []
-    run = PretrainingRun.run
-
-    def spy(self: PretrainingRun, name: str, objective: Objective, **options: Any) -> None:
-        found.append(objective)
-        run(self, name, objective, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PretrainingRun, "run", spy)
-        learn(world, method, config)
+    found: list[Objective] = recorded(
+        learn(world, method, config), METHODS[method].pretrain
+    ).objectives
     return found
 
 
@@ -91,38 +80,35 @@ def embeddings(objective: Objective, n: int, seed: int) -> Tensor:
     return functional.normalize(noise, dim=-1)
 
 
-def test_every_method_learns_alike(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", LEARNING)
+def test_every_method_learns_alike(world: World, tmp_path: Path, method: str) -> None:
     """No noise, rate, batch or order of rows that one method has alone."""
-    strengths: list[Augmentation] = []
-    fits: list[tuple[Any, ...]] = []
-
-    def spy_augment(values: Tensor, modality: Any, options: Augmentation, *more: Any) -> Tensor:
-        strengths.append(options)
-        return augment(values, modality, options, *more)
-
-    def spy_fit(groups: Sequence[Any], loss_of: Callable[..., Tensor], **options: Any) -> Any:
-        fits.append((options["budget"], options["seed"], *(one.rate for one in groups)))
-        return fit(groups, loss_of, **options)
-
-    monkeypatch.setattr("mmbind_train.data.batch.augment", spy_augment)
-    monkeypatch.setattr(training_module, "fit", spy_fit)
-    for method in LEARNING:
-        strengths.clear()
-        fits.clear()
-        learn(world, method, SMALL, steps=2)
-        assert fits, method
-        assert set(fits) == {(SMALL.budget, SMALL.seed, 1.0)}, method
-        assert strengths, method
-        assert all(one == SMALL.augmentation for one in strengths), method
+    begun, budget = learn(world, method, SMALL), SMALL.budget
+    training = recorded(begun, METHODS[method].pretrain, steps=4, log=Log(tmp_path))
+    for number, objective in enumerate(training.objectives):
+        order = row_batches(len(objective.rows), budget.batch, SMALL.seed)
+        rng = torch.Generator().manual_seed(SMALL.seed + number)
+        given = training.batches[number]
+        assert len(given) == training.stages[number].steps > 0
+        for batch, chosen in zip(given, order, strict=False):
+            expected = make_batch(
+                objective.rows, chosen, training.statistics, SMALL.augmentation, rng
+            )
+            for name, values in expected.inputs.items():
+                assert torch.equal(batch.inputs[name], values)
+            assert torch.equal(batch.present, expected.present)
+    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert [line["stage"] for line in lines] == [one.name for one in training.stages]
+    for line in lines:
+        factor = learning_rate_factor(line["step"] - 1, line["step"], budget.warmup)
+        assert line["learning_rate"] == pytest.approx(budget.learning_rate * factor)
 
 
 @pytest.mark.parametrize("method", [*LEARNING, "mmbind hard"])
-def test_what_was_not_measured_is_no_view(
-    world: World, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_not_measured_is_no_view(world: World, method: str) -> None:
     method, _, targets = method.partition(" ")
     config = hard() if targets else SMALL
-    for objective in objectives_of(world, method, config, monkeypatch):
+    for objective in objectives_of(world, method, config):
         if not isinstance(objective, Contrast | SoftContrast):
             continue
         chosen = np.arange(0, len(objective.rows), 2)
@@ -136,20 +122,18 @@ def test_what_was_not_measured_is_no_view(
             assert torch.equal(one, two)
 
 
-def test_weights_are_the_table_s_and_reach_the_loss(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_the_table_s_and_reach_the_loss(world: World) -> None:
     data = open_store(world.bound)
     assert isinstance(data, BoundDataset)
     table = data.pairs()["weight"].to_numpy().astype(np.float32)
     assert table.std() > 0
-    (plain,) = objectives_of(world, "mmbind", hard(), monkeypatch)
-    (without,) = objectives_of(world, "mmbind", hard(weights="none"), monkeypatch)
-    (published,) = objectives_of(world, "mmbind", hard(weights="published"), monkeypatch)
+    (plain,) = objectives_of(world, "mmbind", hard())
+    (without,) = objectives_of(world, "mmbind", hard(weights="none"))
+    (published,) = objectives_of(world, "mmbind", hard(weights="published"))
     assert np.array_equal(plain.rows.weight, table)
     assert (without.rows.weight == 1).all()
     assert np.array_equal(published.rows.weight, published_weights(plain.rows))
-    (soft,) = objectives_of(world, "mmbind", SMALL, monkeypatch)
+    (soft,) = objectives_of(world, "mmbind", SMALL)
     for objective in (plain, soft):
         chosen = np.arange(len(objective.rows))
         z = embeddings(objective, len(chosen), 0)

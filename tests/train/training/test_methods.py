@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recording import recorded
 from smallstores import World, write_small_store
 from torch.nn import functional
 
@@ -58,15 +59,6 @@ def trained(
 def with_pairs(**pairs: object) -> TrainConfig:
     options = PairOptions.model_validate({"targets": "hard"} | pairs)
     return SMALL.model_copy(update={"pairs": options})
-
-
-def objectives(monkeypatch: pytest.MonkeyPatch, training: PretrainingRun) -> list[Contrast]:
-    """What mmbind would minimise."""
-    found: list[Any] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(PretrainingRun, "run", lambda self, name, one, **options: found.append(one))
-        mmbind(training)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +262,7 @@ def test_published_weights_by_hand(world: World) -> None:
     similarity = np.array([0.99, 0.5, 0.0, -0.2], np.float32)
     pseudo = rows.select(np.flatnonzero(rows.kind == "pseudo")[:4])
     found = published_weights(replace(pseudo, similarity=similarity))
-    # shared/facts/reference-utd-pamap2-cross.md 4.2: 0.99 -> 0.995, 0.5 -> 0.653
+    # 1 + ln(s) / 2: 0.99 -> 0.995, 0.5 -> 0.653
     np.testing.assert_allclose(found, [0.995, 0.653, 0, 0], atol=5e-4)
     assert (published_weights(rows.select(rows.kind == "incomplete")) == 1).all()
 
@@ -285,24 +277,22 @@ def test_published_weights_by_hand(world: World) -> None:
     ],
 )
 def test_the_weight_rules_of_the_published_code(
-    world: World, rule: str, pairs: list[float], original: float, monkeypatch: pytest.MonkeyPatch
+    world: World, rule: str, pairs: list[float], original: float
 ) -> None:
     training = trained(world, "mmbind", with_pairs(weights=rule))
     pseudo = np.flatnonzero(training.rows.kind == "pseudo")[:4]
     similarity = training.rows.similarity.copy()
     similarity[pseudo] = [0.99, 0.5, 0.0, -0.2]
-    training.rows = replace(training.rows, similarity=similarity)
-    rows = objectives(monkeypatch, training)[0].rows
+    similar = replace(training.rows, similarity=similarity)
+    rows = recorded(training, mmbind, rows=similar).objectives[0].rows
     np.testing.assert_allclose(rows.weight[pseudo], pairs, atol=1e-6)
     np.testing.assert_allclose(rows.weight[rows.kind == "incomplete"], original)
 
 
-def test_every_switch_of_the_published_recipe_works(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_switch_of_the_published_recipe_works(world: World) -> None:
     small = {"budget": SMALL.budget, "network": SMALL.network}
     training = trained(world, "mmbind", recipe("published").model_copy(update=small))
-    (objective,) = objectives(monkeypatch, training)
+    (objective,) = recorded(training, mmbind).objectives
     rows, config = objective.rows, training.config
     acc, pseudo = list(rows.modalities).index("acc"), rows.kind == "pseudo"
     assert not rows.present[pseudo, acc].any()

@@ -24,7 +24,6 @@ from mmbind_train.benchmarks import jobs as benchmark_jobs
 from mmbind_train.benchmarks.jobs import Job, TrainTask, read_record, run_job
 from mmbind_train.config import Budget, NetworkOptions, TrainConfig
 from mmbind_train.training import run_folder as runs
-from mmbind_train.training.checkpoint import Checkpoint
 from mmbind_train.training.logs import METRICS, TIMING
 from mmbind_train.training.pretrain import train
 from mmbind_train.training.run_folder import WEIGHTS, RunInfo
@@ -78,7 +77,7 @@ def test_losses_and_weights_are_those_of_an_undisturbed_run(
         run(world, tmp_path / "again", method)
     assert not (tmp_path / "again").exists()
     told: list[str] = []
-    resumed = run(world, tmp_path / "again", method, tell=told.append)
+    resumed = run(world, tmp_path / "again", method, on_message=told.append)
     assert resumed == whole
     assert files(tmp_path / "again") == files(tmp_path / "whole")
     timed, logged = (
@@ -144,10 +143,10 @@ def test_cpu_time_adds_up_over_several_interruptions(
         with monkeypatch.context() as patched:
             stop_behind(patched, stop, Stop())
             with pytest.raises(Stop):
-                run(world, tmp_path / "run", tell_earlier=told.append)
-    run(world, tmp_path / "run", tell_earlier=told.append)
+                run(world, tmp_path / "run", on_resume=told.append)
+    run(world, tmp_path / "run", on_resume=told.append)
     assert told == [20, 40]
-    run(world, tmp_path / "fresh", tell_earlier=told.append)
+    run(world, tmp_path / "fresh", on_resume=told.append)
     assert len(told) == 2
 
 
@@ -165,9 +164,9 @@ def test_a_checkpoint_of_something_else_is_left(
     with pytest.raises(Stop):
         run(world, tmp_path / "run", method, config=config)
     told: list[str] = []
-    run(world, tmp_path / "run", tell=told.append)
+    run(world, tmp_path / "run", on_message=told.append)
     assert told == [
-        "begins anew: the checkpoint is of other options, other data or another version"
+        "starts over: the checkpoint is of other options, other data or another version"
     ]
     monkeypatch.undo()
     run(world, tmp_path / "fresh")
@@ -185,8 +184,8 @@ def test_a_damaged_checkpoint_is_left(
     broken = next(staging.rglob("stage-*.pt" if damage == "cut" else METRICS))
     broken.write_bytes(broken.read_bytes()[:-30] if damage == "cut" else b"")
     told: list[str] = []
-    run(world, tmp_path / "run", tell=told.append)
-    assert told == ["begins anew: the checkpoint is damaged"]
+    run(world, tmp_path / "run", on_message=told.append)
+    assert told == ["starts over: the checkpoint is damaged"]
     run(world, tmp_path / "fresh")
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
 
@@ -237,16 +236,10 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
         run(world, tmp_path / "run")
     monkeypatch.undo()
     told: list[str] = []
-    run(world, tmp_path / "run", tell=told.append)
-    assert told == ["goes on behind step 20 of stage 1"]
+    run(world, tmp_path / "run", on_message=told.append)
+    assert told == ["resumes after step 20 of stage 1"]
     run(world, tmp_path / "fresh")
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
-
-
-def test_checkpoints_are_saved_every_so_many_steps_and_behind_the_last() -> None:
-    one = Checkpoint.__new__(Checkpoint)
-    object.__setattr__(one, "every", 20)
-    assert [step for step in range(1, 51) if one.due(step, 50)] == [20, 40, 50]
 
 
 def test_a_killed_command_goes_on_and_says_so_at_once(
@@ -270,7 +263,7 @@ def test_a_killed_command_goes_on_and_says_so_at_once(
     resumed = CliRunner().invoke(mmbind, [*words, "--json"])
     assert resumed.exit_code == 0, resumed.stderr
     first, *others = resumed.stderr.splitlines()
-    assert re.fullmatch(r"info: goes on behind step [12]00 of stage 1", first)
+    assert re.fullmatch(r"info: resumes after step [12]00 of stage 1", first)
     assert others[-1].startswith("train mmbind: 260 of 260")
     assert not any(line.startswith("info") for line in others)
     train(world.bound, tmp_path / "whole", config=config)
