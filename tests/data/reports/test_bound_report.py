@@ -16,15 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reportpages import (
-    PARTNERS,
-    Node,
-    make_hostile,
-    naive_pairs,
-    number,
-    read_html,
-    table_of,
-)
+from reportpages import PARTNERS, Node, make_hostile, naive_pairs, number, read_html, table_of
 from smallstores import JOINTS, write_small_store
 
 from mmbind_data.binding.bind import bind
