@@ -177,10 +177,8 @@ def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
     row, similarity, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
     if "similarity" in table.column_names:  # of this binding, not of a chain of several
         similarity = table["similarity"].to_numpy()
-    return JudgedPairs(
-        document, hop, rank, direction, anchor, partner, row, similarity, weight, judged,
-        judged & equal,
-    )  # fmt: skip
+    found = row, similarity, weight, judged, judged & equal
+    return JudgedPairs(document, hop, rank, direction, anchor, partner, *found)
 
 
 def _rows_of_pairs(
