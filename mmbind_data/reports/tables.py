@@ -34,9 +34,9 @@ class Samples:
     ids : tuple of str
         Source ids, in the order of the stores.
     source : ndarray, shape (n,), int64
-        Which store a sample lies in.
+        The store of each sample, as an index.
     row : ndarray, shape (n,), int64
-        Its row there.
+        Its row in that store.
     uid : pyarrow.Array of str, length n
     label, subject : ndarray of str, shape (n,)
         Empty where unknown.
