@@ -70,10 +70,10 @@ class PublishedNetwork:
 
 REFERENCE: Mapping[str, PublishedNetwork] = {
     "inertial": PublishedNetwork(
-        lambda m: published.ReferenceInertial(*m.shape), lambda _: 1920, 1280, (8, 2)
+        lambda m: published.reference_inertial(*m.shape), lambda _: 1920, 1280, (8, 2)
     ),
     "skeleton": PublishedNetwork(
-        lambda m: published.ReferenceSkeleton(*m.shape[:2]), lambda _: 1920, 1280, (13, 13, 3)
+        lambda m: published.reference_skeleton(*m.shape[:2]), lambda _: 1920, 1280, (13, 13, 3)
     ),
     "keypoints": PublishedNetwork(
         lambda m: published.ReferenceKeypoints(*m.shape[:2]), lambda s: 16 * s[0], 240, (8, 1, 2)

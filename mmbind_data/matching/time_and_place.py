@@ -65,8 +65,7 @@ def match_times(
     samples that overlap.
     Source: MMBind paper, section 7, other shared information.
     """
-    _check_reach(window_s >= 0, window_s, "times", "window", "seconds, 0 or more")
-    a, b = _spans(start_a, end_a, "A"), _spans(start_b, end_b, "B")
+    a, b = checked_times(start_a, end_a, start_b, end_b, window_s)
     window = round(window_s * MICRO)
     return _match_both_ways(
         (a, b),
@@ -115,14 +114,35 @@ def match_places(
     -----
     Source: MMBind paper, section 7, other shared information.
     """
-    a, b = _checked_places(place_a, "A", plane), _checked_places(place_b, "B", plane)
-    _check_reach(0 < radius_m < np.inf, radius_m, "places", "radius", "metres, above 0")
+    a, b = checked_places(place_a, place_b, radius_m, plane=plane)
     return _match_both_ways(
         (a, b),
         (group_a, group_b),
         lambda one, other: _nearest_places(one, other, radius_m, plane),
         "match places",
     )
+
+
+def checked_times(
+    start_a: np.ndarray, end_a: np.ndarray, start_b: np.ndarray, end_b: np.ndarray, window_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spans of both sides in whole microseconds, int64, shapes (n_a, 2), (n_b, 2).
+
+    Parameters and errors are those of `match_times`.
+    """
+    _check_reach(window_s >= 0, window_s, "times", "window", "seconds, 0 or more")
+    return _spans(start_a, end_a, "A"), _spans(start_b, end_b, "B")
+
+
+def checked_places(
+    place_a: np.ndarray, place_b: np.ndarray, radius_m: float, *, plane: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of both sides, float64, shapes (n_a, 2), (n_b, 2).
+
+    Parameters and errors are those of `match_places`.
+    """
+    _check_reach(0 < radius_m < np.inf, radius_m, "places", "radius", "metres, above 0")
+    return _places(place_a, "A", plane), _places(place_b, "B", plane)
 
 
 def haversine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -259,7 +279,7 @@ def _candidate_spans(
             yield anchor, rows[low[anchor] + place]
 
 
-def _checked_places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
+def _places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
     table = np.asarray(place, dtype=np.float64)
     fits = table.ndim == 2 and table.shape[1:] == (2,) and len(table) > 0
     inside = np.isfinite(table) if plane else np.abs(table) <= 90.0 * np.arange(1, 3)

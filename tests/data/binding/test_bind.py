@@ -173,8 +173,10 @@ def test_figures_are_the_naive_counts(node_stores: tuple[Path, Path], tmp_path: 
             for row, (_, other) in zip(pseudo, pairs, strict=True)
             if row["anchor_source"] == direction["anchor"]
         )
-        told = {(x, y): n for x, inner in direction["confusion"].items() for y, n in inner.items()}
-        assert told == confusion
+        counted = {
+            (x, y): n for x, inner in direction["confusion"].items() for y, n in inner.items()
+        }
+        assert counted == confusion
     partners = pq.read_table(out / "eval" / "partners.parquet").to_pylist()
     assert [(row["anchor_uid"], row["partner_uid"]) for row in partners] == pairs
     assert all(row["partner_label"] == label[row["partner_uid"]] for row in partners)

@@ -125,7 +125,7 @@ def test_groups_are_kept(nodes: Nodes, tmp_path: Path) -> None:
         hands = [
             known[uid]["hand"] for row in by_hand for uid in (row["anchor_uid"], partner_uid(row))
         ]
-        assert len(by_hand) == 24  # a hand that nobody told is like no other
+        assert len(by_hand) == 24  # an unknown hand equals no other
         assert None not in hands
         assert hands[::2] == hands[1::2]
     apart = replace(PLAIN, group_by="subject")  # no person is on both sides
