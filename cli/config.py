@@ -20,7 +20,7 @@ def read_config(
 ) -> Config:
     """A configuration from its defaults, then a JSON file, then the options of the command line.
 
-    With ``base``, that configuration stands in for the defaults.
+    ``base`` replaces the defaults.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_config(
         defaults[name] = {**defaults[name], **value} if nested else value
     budget = document.get("budget")
     if isinstance(budget, dict) and ("steps" in budget) != ("epochs" in budget):
-        defaults["budget"]["epochs" if "steps" in budget else "steps"] = None  # one stands for both
+        defaults["budget"]["epochs" if "steps" in budget else "steps"] = None  # one replaces both
     try:
         return model.model_validate_json(json.dumps(defaults))
     except ValidationError as error:

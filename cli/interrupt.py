@@ -1,4 +1,4 @@
-"""Ctrl-C before a command has begun: the modules that tell about it may not be there yet."""
+"""Ctrl-C before a command has begun, when the module that reports it may not be imported yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def on_interrupt() -> Iterator[None]:
-    """End the process as a command does when Ctrl-C reaches it."""
+    """End the process on Ctrl-C as a command does."""
     try:
         yield
     except KeyboardInterrupt:

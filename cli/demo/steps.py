@@ -31,7 +31,7 @@ RUNS = {
 
 
 def run_chain(folder: Path, label_model: str | None, screen: Screen) -> Report:
-    """Convert, partition, bind, train and evaluate what lies in ``folder``/raw."""
+    """Convert, partition, bind, train and evaluate the data in ``folder``/raw."""
 
     def mmbind(line: str) -> Any:
         say(screen, f"$ mmbind {line}")

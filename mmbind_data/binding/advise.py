@@ -33,7 +33,7 @@ from mmbind_data.spec.store import LABEL
 from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.pair_table import open_source
 
-MIN_ROWS = 4  # samples a side needs before anything can be said
+MIN_ROWS = 4  # samples that each side needs
 MIN_PAIRS = 50  # pairs with two labels that make a measurement of its own
 # 90 % intervals. People differ: SPREAD is the standard deviation that one subject a side brings in,
 # MODEL what no number of subjects takes away (round trips err together with the classes that are
@@ -160,7 +160,7 @@ def advise(
     """
     first, second = (one if isinstance(one, Dataset) else open_dataset(one) for one in (a, b))
     stores = (first, second)
-    check_disjoint([(store.path, [open_source(store, "").uid]) for store in stores], "advise")
+    check_disjoint([(store.path, [open_source(store, "")]) for store in stores], "advise")
     check_recordings(stores, "advise")
     names, refused = candidates(*stores)
     options = BindOptions(rerank=rerank, rule=MatchRule(match))

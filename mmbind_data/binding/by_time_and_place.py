@@ -13,12 +13,17 @@ from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides, match
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError
 from mmbind_data.matching.candidates import Matches
-from mmbind_data.matching.time_and_place import match_places, match_times
+from mmbind_data.matching.time_and_place import (
+    checked_places,
+    checked_times,
+    match_places,
+    match_times,
+)
 from mmbind_data.progress import Progress
 from mmbind_data.store.pair_table import PairTable
 
 # columns that say where a sample was taken: on the globe in degrees, or on a plane in metres
-PLACE_COLUMNS = (("lat", "lon"), ("x", "y"))
+GLOBE, PLANE = ("lat", "lon"), ("x", "y")
 
 
 def pair_by_time(
@@ -34,11 +39,19 @@ def pair_by_time(
     del progress
     group_a, group_b = match_groups(sides, options.group_by)
     (start_a, end_a), (start_b, end_b) = (_times(side, options) for side in sides)
+    window = options.window_s
     matches = match_times(
-        start_a, end_a, start_b, end_b,
-        window_s=options.window_s, group_a=group_a, group_b=group_b,
-    )  # fmt: skip
-    return _step(shared, sides, matches, options, {"window_s": options.window_s})
+        start_a, end_a, start_b, end_b, window_s=window, group_a=group_a, group_b=group_b
+    )
+    return _step(shared, sides, matches, options, {"window_s": window})
+
+
+def check_times(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    """Refuse samples whose times are not known; see `PairingMethod.check`."""
+    del shared, exact
+    match_groups(sides, options.group_by)
+    times_a, times_b = (_times(side, options) for side in sides)
+    checked_times(*times_a, *times_b, options.window_s)
 
 
 def _times(side: PairTable, options: BindOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +84,27 @@ def pair_by_location(
     """
     del progress
     group_a, group_b = match_groups(sides, options.group_by)
+    places, columns = _common_locations(sides)
+    matches = match_places(
+        *places,
+        radius_m=options.window_m,
+        plane=columns == PLANE,
+        group_a=group_a,
+        group_b=group_b,
+    )
+    config = {"window_m": options.window_m, "columns": list(columns)}
+    return _step(shared, sides, matches, options, config)
+
+
+def check_locations(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
+    """Refuse samples whose locations cannot be compared; see `PairingMethod.check`."""
+    del shared, exact
+    match_groups(sides, options.group_by)
+    places, columns = _common_locations(sides)
+    checked_places(*places, options.window_m, plane=columns == PLANE)
+
+
+def _common_locations(sides: Sides) -> tuple[tuple[np.ndarray, np.ndarray], tuple[str, str]]:
     (place_a, columns), (place_b, others) = (locations_of(side) for side in sides)
     if columns != others:
         raise BindingError(
@@ -80,12 +114,7 @@ def pair_by_location(
             expected="the same two columns in both",
             got=f"{', '.join(columns)} and {', '.join(others)}",
         )
-    matches = match_places(
-        place_a, place_b, radius_m=options.window_m, plane=columns == PLACE_COLUMNS[1],
-        group_a=group_a, group_b=group_b,
-    )  # fmt: skip
-    config = {"window_m": options.window_m, "columns": list(columns)}
-    return _step(shared, sides, matches, options, config)
+    return (place_a, place_b), columns
 
 
 def locations_of(side: PairTable) -> tuple[np.ndarray, tuple[str, str]]:
@@ -103,7 +132,7 @@ def locations_of(side: PairTable) -> tuple[np.ndarray, tuple[str, str]]:
     BindingError
         A text that is not a number.
     """
-    for columns in PLACE_COLUMNS:
+    for columns in (GLOBE, PLANE):
         places = np.stack([_numbers(side, name) for name in columns], axis=1)
         if np.isfinite(places).all(axis=1).any():
             break
@@ -151,15 +180,5 @@ def _has_location(rows: PairTable, shared: str, options: BindOptions) -> np.ndar
     return np.asarray(np.isfinite(locations_of(rows)[0]).all(axis=1))
 
 
-def _check_times(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
-    del exact
-    pair_by_time(sides, shared, options)
-
-
-def _check_locations(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
-    del exact
-    pair_by_location(sides, shared, options)
-
-
-BY_TIME = PairingMethod(carries=_always, check=_check_times, pair=pair_by_time)
-BY_LOCATION = PairingMethod(_has_location, check=_check_locations, pair=pair_by_location)
+BY_TIME = PairingMethod(carries=_always, check=check_times, pair=pair_by_time)
+BY_LOCATION = PairingMethod(carries=_has_location, check=check_locations, pair=pair_by_location)

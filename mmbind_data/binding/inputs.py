@@ -7,8 +7,6 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-
 from mmbind_data.binding.by_label import BY_LABEL, with_label_map
 from mmbind_data.binding.by_sensor import BY_SENSOR, check_comparable, check_derivations, derivable
 from mmbind_data.binding.by_time_and_place import BY_LOCATION, BY_TIME
@@ -21,7 +19,7 @@ from mmbind_data.spec.store import LABEL, LOCATION, TIME
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
 from mmbind_data.store.lineage import lineage_of, recordings_of
-from mmbind_data.store.pair_table import PairTable, bound_rows, open_source
+from mmbind_data.store.pair_table import PairTable, Source, bound_rows, open_source
 
 METHODS = {LABEL: BY_LABEL, TIME: BY_TIME, LOCATION: BY_LOCATION}
 
@@ -39,7 +37,7 @@ def open_inputs(
     Raises
     ------
     UsageError
-        A place is given for a source that no input has.
+        A location is given for a source that no input has.
     FormatError
     """
     opened, places, used = [], dict(sources or {}), set[str]()
@@ -52,8 +50,8 @@ def open_inputs(
         opened.append(store)
     unused = [name for name in places if name not in used]
     if unused:
-        known = [one.source_id for store in opened if isinstance(store, BoundDataset)
-                 for one in store.info.sources]  # fmt: skip
+        bound = [store for store in opened if isinstance(store, BoundDataset)]
+        known = [one.source_id for store in bound for one in store.info.sources]
         raise UsageError(
             cannot="bind",
             problem="unknown source",
@@ -66,51 +64,45 @@ def open_inputs(
 
 
 def open_rows(opened: Sequence[Dataset | BoundDataset]) -> list[PairTable]:
-    """Rows of each input, its sources named so that no name occurs twice."""
-    groups = [
-        [store.source(one.source_id) for one in store.info.sources]
-        if isinstance(store, BoundDataset)
-        else [store]
-        for store in opened
-    ]
-    names = iter(_source_ids([store for group in groups for store in group]))
+    """Rows of each input, with unique ids of their sources."""
+    groups = [_open_sources(store) for store in opened]
+    names = iter(_source_ids([source.store for group in groups for source in group]))
     sides = []
     for store, group in zip(opened, groups, strict=True):
-        if isinstance(store, BoundDataset):
-            sources = [
-                open_source(one, source.source_id)
-                for one, source in zip(group, store.info.sources, strict=True)
-            ]
-            rows = bound_rows(store, sources)
-        else:
-            rows = original_rows(open_source(group[0], ""))
-        renamed = tuple(replace(source, source_id=next(names)) for source in rows.sources)
+        rows = (
+            bound_rows(store, group) if isinstance(store, BoundDataset) else original_rows(group[0])
+        )
+        renamed = tuple(replace(source, source_id=next(names)) for source in group)
         sides.append(replace(rows, sources=renamed))
     return sides
 
 
+def _open_sources(store: Dataset | BoundDataset) -> list[Source]:
+    if isinstance(store, Dataset):
+        return [open_source(store, "")]
+    ids = [one.source_id for one in store.info.sources]
+    return [open_source(store.source(source_id), source_id) for source_id in ids]
+
+
 def _source_ids(stores: Sequence[Dataset]) -> list[str]:
     """Short unique names: the dataset's id, with the node's where several come from one dataset."""
+    parts = [store.info.partition for store in stores]
     ids = [store.info.dataset_id for store in stores]
+    ids = [
+        name if ids.count(name) == 1 else f"{name}-{part.node if part else 'all'}"
+        for name, part in zip(ids, parts, strict=True)
+    ]
     if len(set(ids)) < len(ids):
-        ids = [
-            name
-            if ids.count(name) == 1
-            else f"{name}-{part.node if (part := store.info.partition) else 'all'}"
-            for name, store in zip(ids, stores, strict=True)
-        ]
-    if len(set(ids)) < len(ids):
-        ids = [f"{name}-{index + 1}" for index, name in enumerate(ids)]
+        ids = [f"{name}-{number}" for number, name in enumerate(ids, start=1)]
     return ids
 
 
-def check_disjoint(uids: Sequence[tuple[Path, Sequence[np.ndarray]]], doing: str) -> None:
+def check_disjoint(stores: Sequence[tuple[Path, Sequence[Source]]], doing: str) -> None:
     """Refuse stores that hold the same samples: each would be its own best partner.
 
     Parameters
     ----------
-    uids : sequence of (path, arrays of str)
-        Of each store.
+    stores : sequence of (path, sequence of Source)
     doing : str
         Begins the message.
 
@@ -119,8 +111,8 @@ def check_disjoint(uids: Sequence[tuple[Path, Sequence[np.ndarray]]], doing: str
     BindingError
     """
     seen: dict[str, Path] = {}
-    for path, parts in uids:
-        own = {uid for part in parts for uid in part.tolist()}
+    for path, sources in stores:
+        own = {uid for source in sources for uid in source.uid.tolist()}
         twice = own & seen.keys()
         if twice:
             raise BindingError(
@@ -137,7 +129,7 @@ def check_disjoint(uids: Sequence[tuple[Path, Sequence[np.ndarray]]], doing: str
 def check_recordings(stores: Sequence[Dataset | BoundDataset], doing: str) -> None:
     """Refuse stores whose samples were cut from the same recordings, by whatever conversion.
 
-    They would find each other: pairs that nobody needs, and natural ones where none should be.
+    They would be each other's partners: natural pairs, where there should be none.
 
     Parameters
     ----------
@@ -184,8 +176,8 @@ def check_request(
     """
     chosen = _shared_by_binding(shared, len(opened))
     sides = open_rows(opened)
-    uids = [[source.uid for source in side.sources] for side in sides]
-    check_disjoint([(store.path, own) for store, own in zip(opened, uids, strict=True)], "bind")
+    paths = [store.path for store in opened]
+    check_disjoint([(at, side.sources) for at, side in zip(paths, sides, strict=True)], "bind")
     if not set(chosen) <= {TIME, LOCATION}:  # by these, parts of one recording are put together
         check_recordings(opened, "bind")
     if options.derive:

@@ -26,7 +26,7 @@ DEFAULT_TOP_K = 10  # partners that share the weight of an anchor: soft targets 
 
 @dataclass(frozen=True)
 class BindOptions:
-    """How to find partners; as it stands, the default recipe.
+    """How to find partners; the defaults are the default recipe.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class BindOptions:
         For a sensor: the embedding. A path names a ``.npy`` file of one vector per sample, those
         of the first side first; a callable maps (n, T, ...) float32 and the modality to (n, d).
     rerank : {"auto", "dtw", "none"}
-        Whether candidates are compared once more by dynamic time warping; auto does so for
-        inertial data, signals and skeletons.
+        Whether candidates are compared again by dynamic time warping; auto does so for inertial
+        data, signals and skeletons.
     candidates : int
-        Candidates per sample that are compared once more.
+        Candidates per sample that are compared again.
     index : {"exact", "ivf", "hnsw"}
-        How candidates, or partners, are searched by embedding: see `approximate`.
+        How candidates, or partners, are searched by embedding: see `matching.approximate`.
     elastic : Elastic
-        How.
+        How signals are compared by time warping.
     rule : MatchRule
         How partners are chosen by their similarity.
     mean : bool
@@ -49,12 +49,11 @@ class BindOptions:
     group_by : str, optional
         A column of the sample tables: only samples with equal values are matched.
     derive : tuple of str
-        Names of derivations: a store that lacks the shared modality is matched by one that is
-        computed from what it has.
+        Names of derivations: in a store that lacks the shared modality it is computed from another.
     window_s : float
-        For time: how far apart samples without overlap may lie.
+        For time: the largest gap between samples that do not overlap, seconds.
     window_m : float
-        For location: how far apart partners may lie, metres.
+        For location: the largest distance between partners, metres.
     steps : int
         Optimiser steps of an embedding that is trained.
     label_model : str
@@ -66,9 +65,9 @@ class BindOptions:
     weight_rule : str
         How similarity becomes the weight of the loss, where there is one partner per anchor.
     temperature : float
-        Where there are several: of the softmax that shares one weight among them.
+        Of the softmax that divides one weight among several partners.
     seed : int
-        Trained embeddings, and the order in which equally similar partners are dealt out.
+        Of trained embeddings, and of the order in which equally similar partners are distributed.
     """
 
     embed: Embed = "raw"

@@ -17,11 +17,11 @@ from mmbind_data.matching.nearest import largest
 from mmbind_data.signal.normalise import centre
 from mmbind_data.spec.descriptor import Modality
 
-CORRECTION_K = 10  # neighbours whose mean similarity tells a hub, as in CSLS
+CORRECTION_K = 10  # neighbours whose mean similarity is subtracted, as in CSLS
 OCCURRENCE_K = 10  # neighbours counted for hubness and stability
 LABEL_K = 5  # neighbours asked for their label
 MIN_SAME = 2.0  # samples of the same label in other groups, on average, that a round trip needs
-COMPONENTS = 20  # principal components that the two sides are told apart by
+COMPONENTS = 20  # principal components that the two sides are classified by
 MAX_PARTS = 3  # parts that a side's subjects are dealt into for cross-validation
 DECIMALS = 6  # as stored similarities: float noise of 1e-7 cannot change a partner
 
@@ -46,13 +46,13 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def csls_of_products(similarity: np.ndarray, k: int = CORRECTION_K) -> np.ndarray:
-    """Similarities less what both samples have with everybody: hubs lose their appeal.
+    """Similarities less the mean similarity of both samples to their neighbours, against hubs.
 
     Parameters
     ----------
     similarity : ndarray, shape (n_a, n_b)
     k : int
-        Neighbours that tell how near everybody is; all, where a side has fewer.
+        Neighbours of the mean; all, where a side has fewer.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def label_agreement(vectors: np.ndarray, label: np.ndarray, group: np.ndarray) -
     ----------
     vectors : ndarray, shape (n, d)
     label : ndarray of int, shape (n,)
-        -1 = unlabelled: neither asked nor asking.
+        -1 = unlabelled, and left out.
     group : ndarray of int, shape (n,)
         Subjects, or recordings: a sample's own group is no neighbour.
 
@@ -96,10 +96,10 @@ def label_agreement(vectors: np.ndarray, label: np.ndarray, group: np.ndarray) -
 
 
 def round_trip(score: np.ndarray, label: np.ndarray, group: np.ndarray) -> tuple[float, int] | None:
-    """How often a way from A to its partner in B and back ends at the label it began with.
+    """How often the way from A to a partner in B and back ends at the label it began with.
 
-    The way back may not lead to the group it came from. It crosses whatever separates A from B
-    twice, and only A needs labels.
+    The way back must not lead to the group it came from. The gap between A and B is crossed twice,
+    and only A needs labels.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def a_distance(
     *,
     seed: int = 0,
 ) -> float:
-    """Proxy A-distance: how well a linear classifier tells the two sides apart.
+    """Proxy A-distance: how well a linear classifier separates the two sides.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def a_distance(
     Returns
     -------
     float
-        2 (1 - 2 e) of the balanced error e, 0 (alike) to 2 (always told apart).
+        2 (1 - 2 e) of the balanced error e, 0 (alike) to 2 (always separated).
 
     Notes
     -----
@@ -199,7 +199,7 @@ def hubness(similarity: np.ndarray, k: int = OCCURRENCE_K) -> float:
     Returns
     -------
     float
-        About 0 where partners are used evenly; 1 and more: a few are everybody's.
+        About 0 where partners are used evenly; 1 and more where a few are used by most.
 
     Notes
     -----
@@ -227,13 +227,13 @@ def stability(score: np.ndarray, perturbed: np.ndarray, k: int = OCCURRENCE_K) -
 
 
 def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) -> np.ndarray:
-    """Samples as another person might have given them: turned, hastened, stronger, noisier.
+    """Samples as another person might have given them: rotated, warped, scaled and noisier.
 
     Parameters
     ----------
     values : ndarray, shape (n, T, ...), float32
     modality : Modality
-        Vectors of three (inertial, skeleton) are turned; a single frame is not warped.
+        Vectors of three (inertial, skeleton) are rotated; a single frame is not warped.
     rng : numpy.random.Generator
 
     Returns

@@ -16,11 +16,14 @@ from mmbind_data.binding.rebuild import source_commands
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.io.locations import relative_link
 from mmbind_data.spec.store import BinderInfo, BoundInfo, SourceInfo
-from mmbind_data.store.bound import ENCODER, EVALUATION, PAIRS, SOURCES
+from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, PAIRS, SOURCES
 from mmbind_data.store.dataset import META, PROVENANCE
 from mmbind_data.store.pair_table import KINDS, PairTable, Source, bound_digest
 from mmbind_data.store.writer import finish_store, write_table
 from mmbind_data.store.zarr_format import group_node
+
+PARTNERS = f"{EVALUATION}/partners.parquet"
+JUDGEMENT = f"{EVALUATION}/pairing.json"
 
 
 def describe_bound(
@@ -43,7 +46,7 @@ def describe_bound(
         n_rows={
             name: count
             for name, count in zip(KINDS, counts, strict=True)
-            if count or name != "mean"  # the three kinds are always told
+            if count or name != "mean"  # the other kinds are always listed
         },
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
@@ -79,24 +82,39 @@ def write_bound(
     report: PairingReport,
 ) -> None:
     """Write a bound store into an empty folder; encoders of later hops are numbered."""
-    nodes = {name: group_node() for name in (META, EVALUATION, ENCODER)}
-    for name in nodes:
-        (folder / name).mkdir(parents=True)
-    write_table(folder / PAIRS, table)
-    _write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
-    _write_json(folder / PROVENANCE, {"command": "bind", "mmbind": version("mmbind")})
+    make_folders(folder)
     for hop, one in enumerate(embedded):
         number = f"-{hop}" if hop else ""
-        _write_json(folder / ENCODER / f"config{number}.json", dict(one.config))
+        write_json(folder / ENCODER / f"config{number}.json", dict(one.config))
         if one.weights:
             from safetensors.numpy import save_file
 
             weights = {name: np.ascontiguousarray(array) for name, array in one.weights.items()}
             save_file(weights, folder / ENCODER / f"model{number}.safetensors")
-    _write_json(folder / EVALUATION / "pairing.json", report.document)
-    write_table(folder / EVALUATION / "partners.parquet", report.partners)
-    finish_store(folder, info.model_dump(mode="json"), nodes)
+    write_json(folder / JUDGEMENT, report.document)
+    write_table(folder / PARTNERS, report.partners)
+    finish_bound(folder, info, table, {"command": "bind", "mmbind": version("mmbind")})
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def make_folders(folder: Path, *more: str) -> None:
+    """Make the folders of a bound store."""
+    for name in (META, EVALUATION, ENCODER, *more):
+        (folder / name).mkdir(parents=True)
+
+
+def finish_bound(folder: Path, info: BoundInfo, table: pa.Table, provenance: Any) -> None:
+    """Write pairs, sources, provenance and attributes; the folder is a bound store afterwards.
+
+    Its folders, and the stores of sources that it contains, must exist already.
+    """
+    nodes = {path.name: group_node() for path in sorted(folder.iterdir())}
+    inner = [f"{INNER}/{path.name}" for path in sorted((folder / INNER).glob("*"))]
+    write_table(folder / PAIRS, table)
+    write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
+    write_json(folder / PROVENANCE, provenance)
+    finish_store(folder, info.model_dump(mode="json"), nodes, inner=inner)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document in the layout that all documents of mmbind have."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal, Self
+from functools import partial
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.files import RawFile, bad_layout
@@ -33,10 +34,30 @@ Side = Literal["left", "right"]
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 
 
+def _with_known_groups(pattern: str, allowed: set[str]) -> str:
+    """Validate a pattern: it must compile, and its groups be those that are known."""
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except re.error as error:
+        message = f"no regular expression: {error}"
+        raise ValueError(message) from error
+    if not NEEDED <= groups <= allowed:
+        message = (
+            f"groups {', '.join(sorted(groups)) or 'none'}; "
+            f"needed {', '.join(sorted(NEEDED))}, possible {', '.join(sorted(allowed))}"
+        )
+        raise ValueError(message)
+    return pattern
+
+
+Skeleton = Annotated[str, AfterValidator(partial(_with_known_groups, allowed=ALLOWED))]
+Infrared = Annotated[str, AfterValidator(partial(_with_known_groups, allowed=ALLOWED | {"eye"}))]
+
+
 class SkeletonFiles(Model):
     """Which files hold joints, one per trial or (group ``frame``) one per frame, and how."""
 
-    pattern: str = SAMPLE + r"/skeleton\.(?:csv|txt|npy)"
+    pattern: Skeleton = SAMPLE + r"/skeleton\.(?:csv|txt|npy)"
     joints: int = Field(default=21, ge=1, le=1000)
     keep: tuple[int, ...] | None = Field(default=None, min_length=1)
     row: Literal["frame", "joint"] = "frame"
@@ -45,11 +66,6 @@ class SkeletonFiles(Model):
     header_lines: int = Field(default=0, ge=0)
     first_column: int = Field(default=0, ge=0)
     columns: int | None = Field(default=None, ge=3)
-
-    @field_validator("pattern")
-    @classmethod
-    def _groups(cls, pattern: str) -> str:
-        return _checked(pattern, ALLOWED)
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
@@ -75,16 +91,11 @@ class SkeletonFiles(Model):
 class InfraredFiles(Model):
     """Which files hold infrared images, and where in them the two eyes are."""
 
-    pattern: str = SAMPLE + r"/(?P<eye>left|right)_(?P<frame>[0-9]+)\.(?:png|jpg)"
+    pattern: Infrared = SAMPLE + r"/(?P<eye>left|right)_(?P<frame>[0-9]+)\.(?:png|jpg)"
     eyes: dict[str, Side] = Field(
         default_factory=lambda: dict[str, Side](left="left", right="right")
     )
     layout: Literal["one eye", "left over right", "left beside right"] = "one eye"
-
-    @field_validator("pattern")
-    @classmethod
-    def _groups(cls, pattern: str) -> str:
-        return _checked(pattern, ALLOWED | {"eye"})
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -182,19 +193,3 @@ def locate(mapping: Mapping, path: str) -> Place | None:
         got = "a fit to both patterns"
         raise bad_layout("gr4dhci", "two meanings", path, "skeleton or ir", got, STEP)
     return found[0] if found else None
-
-
-def _checked(pattern: str, allowed: set[str]) -> str:
-    """Make sure of a pattern's groups."""
-    try:
-        groups = set(re.compile(pattern).groupindex)
-    except re.error as error:
-        message = f"no regular expression: {error}"
-        raise ValueError(message) from error
-    if not NEEDED <= groups <= allowed:
-        message = (
-            f"groups {', '.join(sorted(groups)) or 'none'}; "
-            f"needed {', '.join(sorted(NEEDED))}, possible {', '.join(sorted(allowed))}"
-        )
-        raise ValueError(message)
-    return pattern

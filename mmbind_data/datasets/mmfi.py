@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from mmbind_data.datasets.mmfi_frames import (
     depth_sides,
     read_stream,
 )
-from mmbind_data.datasets.reader import make_recording, presence_notes
+from mmbind_data.datasets.reader import found_note, make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import UsageError
 from mmbind_data.raw.files import (
@@ -31,12 +31,10 @@ from mmbind_data.raw.files import (
     Unit,
     bad_file,
     bad_layout,
-    is_document,
     natural,
     nothing_found,
     read_content,
     recognise,
-    spans,
 )
 from mmbind_data.signal.point_clouds import PointFrames
 from mmbind_data.spec.descriptor import Recording
@@ -95,7 +93,12 @@ def find(
             expected=expected,
             got=depth_size,
         )
-    by_path, unrecognised, notes = _recognise(files)
+    images = {one.path for one in files if one.path.endswith(".png") and "/rgb/" in one.path}
+    rest = [file for file in files if file.path not in images]
+    places: dict[str, Place | None] = {}  # 297 files share a folder
+    by_path, unknown, notes = recognise(rest, lambda path: _canonical(path, places))
+    if images:
+        notes.append(f"{len(images)} RGB images are not read")
     sequences: dict[str, dict[str, RawFile]] = {}
     # the ground truth in the filtered tree is a copy: it counts where there is no other
     for path in sorted(by_path, key=lambda one: one.startswith(FILTERED)):
@@ -116,12 +119,11 @@ def find(
         for key in sorted(sequences, key=natural)
     ]
     found = Counter(role for unit in units for role in {one.split("/")[0] for one in unit.files})
-    subjects = spans(int(unit.fields["subject"][1:]) for unit in units)
-    notes.append(f"{len(units)} of {N_SEQUENCES} sequences found (subjects {subjects})")
+    notes.append(found_note(units, N_SEQUENCES, "sequences"))
     notes += presence_notes({one: found[one] for one in ROLES.values()}, len(units), "sequences")
     notes += _not_read(by_path, radar)
     modalities = tuple(name for name, role in ROLES.items() if found[role])
-    return RawListing(tuple(units), tuple(unrecognised), tuple(notes), modalities)
+    return RawListing(tuple(units), tuple(unknown), tuple(notes), modalities)
 
 
 def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recording]:
@@ -218,36 +220,6 @@ def _recording(
         extra=extra,
         counts=counts,
     )
-
-
-def _recognise(files: Sequence[RawFile]) -> tuple[dict[str, RawFile], list[str], list[str]]:
-    """Give what `recognise` gives, which itself sees only the files that there are several of.
-
-    The dataset has up to 2.5 million files; keys to sort them all by would take gigabytes.
-    """
-    places: dict[str, Place | None] = {}  # 297 files share a folder
-    by_path: dict[str, RawFile] = {}
-    copies: dict[str, list[RawFile]] = {}
-    unknown: list[str] = []
-    n_images = 0
-    for file in files:
-        path = _canonical(file.path, places)
-        if path is None:
-            is_image = file.path.endswith(".png") and "/rgb/" in file.path
-            n_images += is_image
-            if not is_image and not is_document(file.path):
-                unknown.append(file.path)
-        elif path in by_path:
-            copies.setdefault(path, [by_path[path]]).append(file)
-        else:
-            by_path[path] = file
-    several = [file for same in copies.values() for file in same]
-    chosen, _, notes = recognise(several, lambda path: _canonical(path, places))
-    for path, file in by_path.items():
-        by_path[path] = chosen.get(path) or replace(file, path=path)
-    if n_images:
-        notes.append(f"{n_images} RGB images are not read")
-    return by_path, sorted(unknown, key=natural), notes
 
 
 def _canonical(path: str, places: dict[str, Place | None]) -> str | None:

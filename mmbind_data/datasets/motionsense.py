@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.datasets.reader import make_recording, preset_labels
+from mmbind_data.datasets.reader import found_note, make_recording, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
@@ -23,7 +23,6 @@ from mmbind_data.raw.files import (
     natural,
     nothing_found,
     recognise,
-    spans,
 )
 from mmbind_data.raw.tables import read_csv
 from mmbind_data.spec.descriptor import Recording
@@ -185,9 +184,7 @@ def _other_preset(by_path: Mapping[str, RawFile], preset: str) -> str:
 def _notes(
     units: Sequence[Unit], by_path: Mapping[str, RawFile], roles: Sequence[str], n_trials: int
 ) -> list[str]:
-    subjects = spans(int(unit.fields["subject"]) for unit in units)
-    complete = n_trials * len(SUBJECTS)
-    notes = [f"{len(units)} of {complete} recordings found (subjects {subjects})"]
+    notes = [found_note(units, n_trials * len(SUBJECTS), "recordings")]
     folders = {path.split("/")[0] for path in by_path if path != INFO}
     unused = sorted(folders - {FOLDERS[role] for role in roles})
     if unused:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmbind_data.raw.files import RawFile, RawListing, Unit
+from mmbind_data.raw.files import RawFile, RawListing, Unit, spans
 from mmbind_data.spec.descriptor import Descriptor, Recording
 
 TABLE = "table"
@@ -49,6 +49,15 @@ def frame_files(unit: Unit, modality: str) -> list[FrameFile]:
 def preset_labels(descriptor: Descriptor, preset: str) -> tuple[str, ...]:
     """The labels that a preset keeps; all of the dataset's if it names none."""
     return descriptor.presets[preset].labels or tuple(descriptor.labels.values())
+
+
+def found_note(units: Sequence[Unit], total: int, what: str, people: str = "subjects") -> str:
+    """A remark on how many units of the whole dataset are there, and of whom.
+
+    Subjects are numbers, perhaps with a letter before them.
+    """
+    numbers = spans(int(unit.fields["subject"].lstrip("S")) for unit in units)
+    return f"{len(units)} of {total} {what} found ({people} {numbers})"
 
 
 def presence_notes(found: Mapping[str, int], total: int, what: str = "") -> list[str]:

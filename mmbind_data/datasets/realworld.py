@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.datasets.reader import make_recording, presence_notes, preset_labels
+from mmbind_data.datasets.reader import found_note, make_recording, presence_notes, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
@@ -24,10 +24,9 @@ from mmbind_data.raw.files import (
     natural,
     nothing_found,
     recognise,
-    spans,
 )
 from mmbind_data.raw.tables import read_csv
-from mmbind_data.signal.time_grid import common_grid, interpolate_with_gaps, spans_of, undelayed
+from mmbind_data.signal.time_grid import common_grid, interpolate, spans_of, undelayed
 from mmbind_data.spec.descriptor import Recording
 
 NAME = "realworld"
@@ -129,7 +128,14 @@ def find(
     units.sort(key=lambda unit: natural(unit.key))
     unrecognised = tuple(path for path in unknown if not OTHER_PARTS.fullmatch(path))
     n_found = {name: sum(name in unit.files for unit in units) for name in SENSORS}
-    notes += [_found_note(units, labels), *presence_notes(n_found, len(units), "recordings")]
+    complete = sum(
+        len(POSITIONS) * (len(SUBJECTS) + MORE_PARTS.get(one, 0)) - NEVER_MADE.get(one, 0)
+        for one in labels
+    )
+    notes += [
+        found_note(units, complete, "recordings"),
+        *presence_notes(n_found, len(units), "recordings"),
+    ]
     n_skipped = len(unknown) - len(unrecognised)
     if n_skipped:
         notes.append(f"not read: {n_skipped} files of other sensors, images and videos")
@@ -174,7 +180,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     for name in wanted:
         times, values = tracks[name]
         max_gap = float(unit.fields["max_gap_ms"])
-        on_grid, lost = interpolate_with_gaps(times, values, grid, max_gap)
+        on_grid, lost = interpolate(times, values, grid, max_gap)
         on_grid[lost] = np.nan
         streams[name] = on_grid.astype(np.float32)
         in_gap |= lost
@@ -266,12 +272,3 @@ def _canonical(path: str) -> str | None:
     number = "" if named.part == "1" else f"_{named.part}"
     folder = f"proband{named.subject}/data/{sensor.folder}_{named.activity}_csv"
     return f"{folder}/{sensor.file}_{named.activity}{number}_{named.position}.csv"
-
-
-def _found_note(units: Sequence[Unit], activities: Iterable[str]) -> str:
-    subjects = spans(int(unit.fields["subject"]) for unit in units)
-    complete = sum(
-        len(POSITIONS) * (len(SUBJECTS) + MORE_PARTS.get(one, 0)) - NEVER_MADE.get(one, 0)
-        for one in activities
-    )
-    return f"{len(units)} of {complete} recordings found (subjects {subjects})"

@@ -18,7 +18,7 @@ from mmbind_data.datasets.labelled_rows import (
     check_not_infinite,
     labelled_segments,
 )
-from mmbind_data.datasets.reader import make_recording, preset_labels
+from mmbind_data.datasets.reader import found_note, make_recording, preset_labels
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.files import (
     RawFile,
@@ -30,7 +30,6 @@ from mmbind_data.raw.files import (
     nothing_found,
     read_content,
     recognise,
-    spans,
 )
 from mmbind_data.raw.tables import read_rows
 from mmbind_data.signal.time_grid import spans_of
@@ -78,8 +77,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
         key = path.rsplit("/", 1)[-1].removesuffix(".csv")
         fields = {"subject": key.split("_")[1]}
         units.append(Unit(key, {"data": by_path[path]}, fields, placements=tuple(BLOCKS)))
-    subjects = spans(int(unit.fields["subject"]) for unit in units)
-    notes.append(f"{len(units)} of {len(PARTICIPANTS)} files found (participants {subjects})")
+    notes.append(found_note(units, len(PARTICIPANTS), "files", "participants"))
     notes += [f"{file.place} is not opened: the unpacked files are read" for file in archives]
     left = {file.path for file in archives}
     unrecognised = tuple(path for path in unknown if path not in left)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.datasets.reader import make_recording, presence_notes
+from mmbind_data.datasets.reader import found_note, make_recording, presence_notes
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.raw.arrays import Variable, read_mat
 from mmbind_data.raw.files import (
@@ -23,7 +23,6 @@ from mmbind_data.raw.files import (
     natural,
     nothing_found,
     recognise,
-    spans,
 )
 from mmbind_data.spec.descriptor import Recording
 
@@ -85,8 +84,7 @@ def find(files: Sequence[RawFile], preset: str) -> RawListing:
         notes.append("RGB videos are not read")
     unrecognised = tuple(path for path in unknown if path not in skipped)
     found = {role: sum(role in unit.files for unit in units) for role in FOLDERS}
-    subjects = spans(int(unit.fields["subject"]) for unit in units)
-    notes.append(f"{len(units)} of {N_TRIALS} trials found (subjects {subjects})")
+    notes.append(found_note(units, N_TRIALS, "trials"))
     notes += presence_notes(found, len(units), "trials")
     modalities = tuple(name for name, role in ROLES.items() if found[role])
     return RawListing(tuple(units), unrecognised, tuple(notes), modalities)

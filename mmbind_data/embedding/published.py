@@ -26,50 +26,41 @@ CSI_GRU_WIDTH = 16
 DEPTH_KERNELS = ((32, 7, True), (64, 5, True), (64, 5, False), (32, 3, False), (32, 2, False))
 
 
-class ReferenceInertial(nn.Module):
-    """Three 2-D convolutions and a two-layer GRU(120) that runs over the 16 maps, not over time.
+class ConvolvedGru(nn.Module):
+    """Convolutions to 16 maps and a two-layer GRU(120) that runs over the maps, not over time."""
 
-    64, 32, 16 maps; kernels 2x2, 1x1, 1x1; batch normalisation, dropout 0.5 after the first two.
+    def __init__(self, convolutions: list[nn.Module], size: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(*convolutions)
+        self.recurrence = nn.GRU(size, GRU_WIDTH, 2, batch_first=True)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Encode (n, T, ...) float32 to (n, 1920)."""
+        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
+        feature: Tensor = self.recurrence(steps)[0].flatten(1)
+        return feature
+
+
+def reference_inertial(n_frames: int, n_channels: int) -> ConvolvedGru:
+    """Three 2-D convolutions with 64, 32, 16 maps and kernels 2x2, 1x1, 1x1; see `ConvolvedGru`.
+
+    Batch normalisation, and dropout 0.5 after the first two.
     """
-
-    def __init__(self, n_frames: int, n_channels: int) -> None:
-        super().__init__()
-        maps = ((1, 64, (2, 2), 0.5), (64, 32, (1, 1), 0.5), (32, 16, (1, 1), 0.0))
-        layers: list[nn.Module] = []
-        for n_in, n_out, kernel, dropout in maps:
-            layers += [nn.Conv2d(n_in, n_out, kernel), nn.BatchNorm2d(n_out), nn.ReLU()]
-            layers += [nn.Dropout(dropout)] if dropout else []
-        self.convolutions = nn.Sequential(*layers)
-        size = (n_frames - 1) * (n_channels - 1)
-        self.recurrence = nn.GRU(size, GRU_WIDTH, 2, batch_first=True)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, C) float32 to (n, 1920)."""
-        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
-        feature: Tensor = self.recurrence(steps)[0].flatten(1)
-        return feature
+    layers: list[nn.Module] = []
+    for n_in, n_out, kernel in ((1, 64, (2, 2)), (64, 32, (1, 1)), (32, 16, (1, 1))):
+        layers += [nn.Conv2d(n_in, n_out, kernel), nn.BatchNorm2d(n_out), nn.ReLU()]
+        layers += [nn.Dropout(0.5)] if n_out > 16 else []
+    return ConvolvedGru(layers, (n_frames - 1) * (n_channels - 1))
 
 
-class ReferenceSkeleton(nn.Module):
-    """Five 3-D convolutions over time, joint and coordinate, then `ReferenceInertial`'s GRU."""
-
-    def __init__(self, n_frames: int, n_joints: int) -> None:
-        super().__init__()
-        sizes = (1, 64, 64, 64, 32, 16)
-        layers: list[nn.Module] = []
-        for depth, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-            kernel = (5, 5, 2) if depth == 0 else (3, 3, 1)
-            layers += [nn.Conv3d(n_in, n_out, kernel), nn.BatchNorm3d(n_out), nn.ReLU()]
-            layers += [nn.Dropout(0.5)] if depth < 4 else []
-        self.convolutions = nn.Sequential(*layers)
-        size = (n_frames - 12) * (n_joints - 12) * 2
-        self.recurrence = nn.GRU(size, GRU_WIDTH, 2, batch_first=True)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Encode (n, T, J, 3) float32 to (n, 1920)."""
-        steps = self.convolutions(values.unsqueeze(1)).flatten(2)
-        feature: Tensor = self.recurrence(steps)[0].flatten(1)
-        return feature
+def reference_skeleton(n_frames: int, n_joints: int) -> ConvolvedGru:
+    """Five 3-D convolutions over time, joint and coordinate; see `ConvolvedGru`."""
+    layers: list[nn.Module] = []
+    for depth, (n_in, n_out) in enumerate(itertools.pairwise((1, 64, 64, 64, 32, 16))):
+        kernel = (5, 5, 2) if depth == 0 else (3, 3, 1)
+        layers += [nn.Conv3d(n_in, n_out, kernel), nn.BatchNorm3d(n_out), nn.ReLU()]
+        layers += [nn.Dropout(0.5)] if depth < 4 else []
+    return ConvolvedGru(layers, (n_frames - 12) * (n_joints - 12) * 2)
 
 
 class ReferenceKeypoints(nn.Module):
@@ -178,10 +169,9 @@ class ReferenceImage(nn.Module):
         for n_in, n_out, kernel, stride in sizes:
             layers += [nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=1), nn.ReLU()]
         self.maps = nn.Sequential(*layers, nn.Conv2d(128, 32, 3, padding=1))
-        self.residual = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(32, 128, 3, padding=1, bias=False),
-            nn.ReLU(), nn.Conv2d(128, 32, 1, bias=False),
-        )  # fmt: skip
+        inner = nn.Conv2d(32, 128, 3, padding=1, bias=False)
+        outer = nn.Conv2d(128, 32, 1, bias=False)
+        self.residual = nn.Sequential(nn.ReLU(), inner, nn.ReLU(), outer)
 
     def forward(self, values: Tensor) -> Tensor:
         """Encode (n, *shape) float32 to (n, 32 h w), at 240 x 320 pixels (n, 1536)."""

@@ -6,11 +6,10 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-from mmbind_data.errors import IntegrityError
 from mmbind_data.io.atomic import check_output, staged_file
 from mmbind_data.io.locations import files_below, locate
 from mmbind_data.progress import Progress
-from mmbind_data.publishing.verify import verify
+from mmbind_data.publishing.verify import refuse_damage, verify
 
 DOING = "pack"
 # the earliest date of a zip archive: the time of packing is no part of the content
@@ -58,7 +57,7 @@ def pack(
     23
     """
     root, out = locate(path), Path(out)
-    files = packed_files(root)
+    files = _packed_files(root)
     check = partial(_check, root, out, overwrite=overwrite)
     with (
         staged_file(out, check, doing=DOING) as path,
@@ -76,28 +75,12 @@ def plan_pack(path: str | Path, out: str | Path, *, overwrite: bool = False) -> 
     """Files that `pack` would put into the archive; parameters and errors are those of `pack`."""
     root = locate(path)
     _check(root, Path(out), overwrite=overwrite)
-    return packed_files(root)
+    return _packed_files(root)
 
 
-def packed_files(root: Path) -> list[str]:
-    """Files that go into the archive, by name.
-
-    Raises
-    ------
-    FormatError, IntegrityError
-        See `pack`.
-    """
-    problems = [one for one in verify(root, depth="fast") if one.code != "source-differs"]
-    if problems:
-        found = problems[0]
-        raise IntegrityError(
-            cannot=DOING,
-            problem="damaged",
-            at=f"{root} {found.where}",
-            expected="what its manifest says",
-            got=found.message,
-            fix=found.fix,
-        )
+def _packed_files(root: Path) -> list[str]:
+    damage = (found for found in verify(root, depth="fast") if found.code != "source-differs")
+    refuse_damage(damage, DOING, "damaged", root)
     return sorted(files_below(root))
 
 

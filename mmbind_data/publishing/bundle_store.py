@@ -11,21 +11,25 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mmbind_data.binding.writing import (
+    JUDGEMENT,
+    PARTNERS,
+    finish_bound,
+    make_folders,
+    write_json,
+)
 from mmbind_data.progress import Progress
 from mmbind_data.publishing.rights import Mode
 from mmbind_data.spec.store import BoundInfo, SourceInfo
-from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, PAIRS, SOURCES, BoundDataset
-from mmbind_data.store.dataset import META, PROVENANCE, Dataset, read_table
+from mmbind_data.store.bound import ENCODER, INNER, BoundDataset
+from mmbind_data.store.dataset import PROVENANCE, Dataset, read_table
 from mmbind_data.store.lineage import named_rows, named_uids, rows_of, sample_digest
 from mmbind_data.store.pair_table import bound_digest
 from mmbind_data.store.partitioning import cut
-from mmbind_data.store.writer import finish_store, write_store, write_table
-from mmbind_data.store.zarr_format import group_node
+from mmbind_data.store.writer import write_store, write_table
 
-PARTNERS = f"{EVALUATION}/partners.parquet"
-JUDGEMENT = f"{EVALUATION}/pairing.json"
 LABELS = ("anchor_label", "partner_label")
-# of the samples that an encoder was trained on
+# what the configuration of an encoder says of the samples that it was trained on
 STATISTICS = ("final_loss", "mean", "std")
 
 
@@ -56,8 +60,7 @@ def write_published(
         Its content digest is that of ``bound``: the pairs are the same.
     """
     contained = mode == "self-contained"
-    for name in (META, EVALUATION, ENCODER, *([INNER] if contained else [])):
-        (folder / name).mkdir(parents=True)
+    make_folders(folder, *([INNER] if contained else []))
     table, sources = plain_texts(bound.pairs()), []
     for number, source in enumerate(bound.info.sources):
         if progress:
@@ -78,17 +81,19 @@ def write_published(
     info = published_info(bound, mode, sources, table)
     _write_evaluation(folder, bound, labels=contained)
     _write_encoders(folder, bound, weights=encoder)
-    parent = bound.path / PROVENANCE
-    provenance = {"command": "publish", "mmbind": version("mmbind"), "mode": mode,
-                  "parent": json.loads(parent.read_text())}  # fmt: skip
-    write_bound_tables(folder, info, table, provenance)
+    finish_bound(folder, info, table, provenance(bound, "publish", mode=mode))
     return info
 
 
+def provenance(bound: BoundDataset, command: str, **facts: str) -> dict[str, Any]:
+    """Provenance of a store that a command made of a bound store."""
+    parent = json.loads((bound.path / PROVENANCE).read_text())
+    return {"command": command, "mmbind": version("mmbind"), **facts, "parent": parent}
+
+
 def published_info(
-    bound: BoundDataset, mode: Literal["linked", "self-contained", "index-only"],
-    sources: Sequence[SourceInfo], table: pa.Table,
-) -> BoundInfo:  # fmt: skip
+    bound: BoundDataset, mode: Mode | Literal["linked"], sources: list[SourceInfo], table: pa.Table
+) -> BoundInfo:
     """Attributes of the same pairs in another mode."""
     info = bound.info
     digest = bound_digest(info.shared, info.binder, sources, table)
@@ -96,32 +101,22 @@ def published_info(
     return info.model_copy(update=changes)
 
 
-def write_bound_tables(folder: Path, info: BoundInfo, table: pa.Table, provenance: Any) -> None:
-    """Write pairs, sources, provenance and attributes; the folder is a store afterwards.
-
-    Its folders, and the stores of sources that it contains, are there already.
-    """
-    groups = [path.name for path in sorted(folder.iterdir())]
-    inner = [f"{INNER}/{path.name}" for path in sorted((folder / INNER).glob("*"))]
-    write_table(folder / PAIRS, table)
-    write_json(folder / SOURCES, [source.model_dump(mode="json") for source in info.sources])
-    write_json(folder / PROVENANCE, provenance)
-    nodes = {name: group_node() for name in groups}
-    finish_store(folder, info.model_dump(mode="json"), nodes, inner=inner)
-
-
 def local_name(source: SourceInfo) -> str:
-    """What the source's `convert` command calls the store that it makes."""
+    """Name that a source's commands give to the store that they make."""
     return f"{source.partition.node if source.partition else source.dataset_id}.zarr"
 
 
 def plain_texts(table: pa.Table) -> pa.Table:
-    """Texts as texts: other programs, the Hugging Face viewer first, read no coded columns."""
-    for place, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            column = table[field.name].cast(field.type.value_type)
-            table = table.set_column(place, field.name, column)
-    return table.replace_schema_metadata(None)
+    """The table without dictionary columns, which the Hugging Face viewer does not read.
+
+    Columns that are all null become text, so that tables can be joined.
+    """
+    types = {pa.null(): pa.string()}
+    fields = [
+        pa.field(field.name, types.get(field.type, getattr(field.type, "value_type", field.type)))
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
 
 
 def renumbered(
@@ -140,13 +135,8 @@ def renumbered(
     return table
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a document as all of mmbind's are."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _write_evaluation(folder: Path, bound: BoundDataset, *, labels: bool) -> None:
-    """Copy what pairing was judged to be; counts by class stay, labels of samples may not."""
+    """Copy the evaluation of the pairing: counts by class always, labels of samples if allowed."""
     partners = read_table(bound.path / PARTNERS)
     if not labels:
         for name in LABELS:
@@ -157,7 +147,7 @@ def _write_evaluation(folder: Path, bound: BoundDataset, *, labels: bool) -> Non
 
 
 def _write_encoders(folder: Path, bound: BoundDataset, *, weights: bool) -> None:
-    """Copy encoders, or only what they are, without anything measured on samples."""
+    """Copy encoders, or only their configuration without anything measured on samples."""
     for path in sorted((bound.path / ENCODER).glob("*")):
         if path.name.startswith("config"):
             config = json.loads(path.read_text())

@@ -103,7 +103,7 @@ def remarks(info: BoundInfo) -> list[str]:
 
 
 def local_names(info: BoundInfo) -> dict[str, str]:
-    """A file name for each source by its id; told apart where two would be one."""
+    """A file name for each source by its id; ids are used where two would be the same."""
     names = [local_name(source) for source in info.sources]
     return {
         source.source_id: name if names.count(name) == 1 else f"{source.source_id}.zarr"

@@ -1,4 +1,4 @@
-"""What the documents of a bundle tell: gathered once, from the data."""
+"""Facts about a bundle for its documents, gathered once from the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.publishing.bundle_store import JUDGEMENT
+from mmbind_data.binding.writing import JUDGEMENT
+from mmbind_data.publishing.bundle_store import plain_texts
 from mmbind_data.publishing.rights import CUSTOM, Decision
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.spec.store import BoundInfo
@@ -24,15 +25,15 @@ from mmbind_data.store.pair_table import KINDS
 STORE = "bound.zarr"
 SAMPLES_TABLE = "samples.parquet"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# a place in the raw data and an id: no words about a person, no label
-POINTERS = ("uid", "subject", "raw_file", "raw_start", "raw_end", "t_start", "t_end",
-            "window_index")  # fmt: skip
+# ids and places in the raw data: nothing else about a person, no label
+SPAN = ("raw_start", "raw_end", "t_start", "t_end", "window_index")
+POINTERS = ("uid", "subject", "raw_file", *SPAN)
 DETAILS = ("session", "trial", "placement", "environment", "label_text")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A bundle, as its documents see it.
+    """Facts about a bundle.
 
     Attributes
     ----------
@@ -45,9 +46,9 @@ class Facts:
     table : pyarrow.Table
         The table of pairs.
     stores : mapping of source id to Dataset
-        The sources, wherever they lie.
+        The sources, opened.
     descriptors : mapping of dataset id to JSON object
-        Empty where a store has none.
+        Empty if a store has none.
     judgement : mapping
         ``eval/pairing.json``.
     """
@@ -94,18 +95,13 @@ def gather_facts(
     bound = open_bound(folder / bundle.store)
     stores = {one.source_id: source.source(one.source_id) for one in bound.info.sources}
     descriptors = {store.info.dataset_id: store.document(DESCRIPTOR) for store in stores.values()}
-    judgement = _judgement(bound)
-    table = bound.pairs()
-    return Facts(folder, bundle, bound.info, decision, table, stores, descriptors, judgement)
-
-
-def _judgement(bound: BoundDataset) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads((bound.path / JUDGEMENT).read_text())
-    return found
+    judgement = json.loads((bound.path / JUDGEMENT).read_text())
+    pairs = bound.pairs()
+    return Facts(folder, bundle, bound.info, decision, pairs, stores, descriptors, judgement)
 
 
 def samples_table(facts: Facts) -> pa.Table:
-    """One row for each sample that rows name: where it lies in the raw data.
+    """One row for each sample that rows name, with its place in the raw data.
 
     Returns
     -------
@@ -117,22 +113,15 @@ def samples_table(facts: Facts) -> pa.Table:
     parts = []
     for source_id, store in facts.stores.items():
         rows = named_rows(store, facts.named(source_id))
-        table = store.samples().take(pa.array(rows))
+        table = plain_texts(store.samples().take(pa.array(rows)))
         columns = {"source": pa.array([source_id] * len(rows), type=pa.string())}
         if contained:
             columns["row"] = pa.array(np.arange(len(rows)))
         for name in (*POINTERS, *(DETAILS if contained else ())):
             if name in table.column_names:
-                columns[name] = plain(table[name])
+                columns[name] = table[name]
         parts.append(pa.table(columns))
     return pa.concat_tables(parts, promote_options="default")
-
-
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without codes, and of text where it is all null: tables can then be joined."""
-    if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
 
 
 def similarity_quantiles(table: pa.Table) -> dict[float, float]:
@@ -142,16 +131,14 @@ def similarity_quantiles(table: pa.Table) -> dict[float, float]:
 
 
 def rows_by_kind(facts: Facts) -> list[tuple[str, int, dict[str, int]]]:
-    """Of each kind of row: its name, how many there are, how many of them carry a modality."""
+    """For each kind of row: its name, the number of rows, and of rows with each modality."""
     found = []
     for kind in KINDS:
         mine = facts.table.filter(pc.equal(facts.table["kind"], kind))
-        if mine.num_rows:
-            carried = {
-                name: mine.num_rows - mine[f"{name}.source"].null_count
-                for name in facts.bound.modalities
-            }
-            found.append((kind, mine.num_rows, carried))
+        if len(mine):
+            names = facts.bound.modalities
+            n_present = {name: len(mine) - mine[f"{name}.source"].null_count for name in names}
+            found.append((kind, len(mine), n_present))
     return found
 
 
@@ -161,6 +148,6 @@ def hub_licence(licence: str) -> str:
     >>> hub_licence("CC-BY-NC-4.0"), hub_licence("LicenseRef-sources")
     ('cc-by-nc-4.0', 'other')
     """
-    named = {"ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "PDDL-1.0": "pddl",
-             "Unlicense": "unlicense"}  # fmt: skip
-    return "other" if licence == CUSTOM else named.get(licence, licence.lower())
+    known = ("ODC-By-1.0", "ODbL-1.0", "PDDL-1.0")
+    name = licence.removesuffix("-1.0") if licence in known else licence
+    return "other" if licence == CUSTOM else name.lower()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmbind_data.binding.writing import JUDGEMENT, PARTNERS, finish_bound, make_folders
 from mmbind_data.errors import (
-    Finding,
     FormatError,
     IntegrityError,
     MMBindError,
@@ -23,23 +21,21 @@ from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.locations import relative_link
 from mmbind_data.io.unzip import is_archive, unpacked
 from mmbind_data.publishing.bundle_store import (
-    JUDGEMENT,
     LABELS,
-    PARTNERS,
     plain_texts,
+    provenance,
     published_info,
     renumbered,
-    write_bound_tables,
 )
-from mmbind_data.publishing.verify import verify
+from mmbind_data.publishing.verify import refuse_damage, verify
 from mmbind_data.spec.store import BoundInfo, SourceInfo
-from mmbind_data.store.bound import ENCODER, EVALUATION, INNER, BoundDataset, open_bound
-from mmbind_data.store.dataset import META, PROVENANCE, Dataset, open_dataset, read_table
+from mmbind_data.store.bound import ENCODER, INNER, BoundDataset, open_bound
+from mmbind_data.store.dataset import Dataset, open_dataset, read_table
 from mmbind_data.store.lineage import named_uids, rows_of, sample_digest
 from mmbind_data.store.root import is_bundle
 from mmbind_data.store.writer import write_table
 
-DOING = "hydrate"
+DOING, DAMAGED = "hydrate", "the bundle is damaged"
 
 
 def hydrate(
@@ -142,16 +138,13 @@ def _write(
     table: pa.Table,
     stores: Mapping[str, Dataset],
 ) -> None:
-    for name in (META, EVALUATION, ENCODER):
-        (folder / name).mkdir(parents=True)
+    make_folders(folder)
     copied = [JUDGEMENT, *(f"{ENCODER}/{path.name}" for path in (bound.path / ENCODER).glob("*"))]
     for name in copied:
         if not name.endswith("zarr.json"):
             (folder / name).write_bytes((bound.path / name).read_bytes())
     write_table(folder / PARTNERS, _with_labels(read_table(bound.path / PARTNERS), stores))
-    parent = json.loads((bound.path / PROVENANCE).read_text())
-    provenance = {"command": DOING, "mmbind": version("mmbind"), "parent": parent}
-    write_bound_tables(folder, info, table, provenance)
+    finish_bound(folder, info, table, provenance(bound, DOING))
 
 
 def _check_output(
@@ -167,12 +160,12 @@ def _matched(
 ) -> Iterator[tuple[BoundDataset, dict[str, Dataset]]]:
     """Open a bundle, or an archive of one as long as it is needed, and the stores given."""
     if not is_archive(bundle):
-        if is_bundle(bundle):
-            _check_intact(bundle, verify(bundle, depth="fast"))
+        refuse_damage(verify(bundle) if is_bundle(bundle) else [], DOING, DAMAGED, bundle)
         yield _match_sources(bundle, sources)
         return
     with unpacked(bundle, doing=DOING) as (folder, damage):
-        _check_intact(bundle, damage or (verify(folder, depth="fast") if is_bundle(folder) else []))
+        damage = damage or (verify(folder) if is_bundle(folder) else [])
+        refuse_damage(damage, DOING, DAMAGED, bundle)
         bound, stores = _match_sources(folder, sources)
         inside = [name for name, store in stores.items() if store.path.is_relative_to(folder)]
         if inside:
@@ -185,18 +178,6 @@ def _matched(
                 fix=f"Unpack it first: unzip {bundle} -d FOLDER, or give --source ID=STORE.",
             )
         yield bound, stores
-
-
-def _check_intact(bundle: str | Path, damage: list[Finding]) -> None:
-    for found in damage:
-        raise IntegrityError(
-            cannot=DOING,
-            problem="the bundle is damaged",
-            at=f"{bundle} {found.where}",
-            expected="what was published",
-            got=found.message,
-            fix=found.fix,
-        )
 
 
 def _match_sources(

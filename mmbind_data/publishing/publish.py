@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmbind_data.errors import IntegrityError, LicenceError, UsageError
+from mmbind_data.binding.writing import write_json
+from mmbind_data.errors import LicenceError, UsageError
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.digests import BUNDLE_OWN, file_entry, write_manifest
 from mmbind_data.io.locations import locate
 from mmbind_data.progress import Progress
-from mmbind_data.publishing.bundle_store import local_name, write_json, write_published
+from mmbind_data.publishing.bundle_store import local_name, write_published
 from mmbind_data.publishing.card import card
 from mmbind_data.publishing.commands import label_maps
 from mmbind_data.publishing.credits import citations, licence_texts
@@ -29,7 +30,6 @@ from mmbind_data.publishing.croissant import croissant
 from mmbind_data.publishing.facts import SAMPLES_TABLE, STORE, gather_facts, samples_table
 from mmbind_data.publishing.rights import (
     Decision,
-    Mode,
     RequestedMode,
     choose_mode,
     decide,
@@ -42,7 +42,7 @@ from mmbind_data.publishing.upload import (
     upload,
 )
 from mmbind_data.publishing.upload_hub import HubRepository
-from mmbind_data.publishing.verify import verify
+from mmbind_data.publishing.verify import refuse_damage, verify
 from mmbind_data.publishing.versioning import choose_version
 from mmbind_data.reports.bound_report import report
 from mmbind_data.spec.bundle import BundleInfo, BundleSource, ManifestEntry
@@ -57,28 +57,14 @@ PERMISSIONS, LICENSES = "PERMISSIONS", "LICENSES"
 NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 
 
-@dataclass(frozen=True)
-class PublicationPlan:
-    """What will be published, decided before anything is written.
-
-    Attributes
-    ----------
-    bound : BoundDataset
-    decision : Decision
-    mode : {"self-contained", "index-only"}
-    bundle : BundleInfo
-    permissions : tuple of Path
-        Files that are copied into the bundle.
-    published : str or None
-        Date for the catalogue entry.
-    """
+class _Plan(NamedTuple):
+    """What will be published, decided before anything is written."""
 
     bound: BoundDataset
     decision: Decision
-    mode: Mode
     bundle: BundleInfo
     permissions: tuple[Path, ...]
-    published: str | None = None
+    published: str | None
 
 
 @dataclass(frozen=True)
@@ -240,7 +226,7 @@ def _plan(
     previous: str | Path | None = None,
     name: str | None = None,
     published: str | None = None,
-) -> PublicationPlan:
+) -> _Plan:
     """Decide what is published; for the parameters see `publish`."""
     given = read_permissions(permissions)
     info = bound.info
@@ -278,14 +264,14 @@ def _plan(
             for source, rights in zip(info.sources, decision.rights, strict=True)
         ),
     )
-    return PublicationPlan(bound, decision, chosen, bundle, files, published)
+    return _Plan(bound, decision, bundle, files, published)
 
 
 def _bad_option(problem: str, option: str, expected: str, got: str) -> UsageError:
     return UsageError(cannot=DOING, problem=problem, at=option, expected=expected, got=repr(got))
 
 
-def _check_folder(plan: PublicationPlan, out: Path, *, overwrite: bool) -> None:
+def _check_folder(plan: _Plan, out: Path, *, overwrite: bool) -> None:
     """Refuse a place that is taken, and a store that is damaged."""
     bound = plan.bound
     stores = [bound.path, *(bound.source(one.source_id).path for one in bound.info.sources)]
@@ -295,45 +281,31 @@ def _check_folder(plan: PublicationPlan, out: Path, *, overwrite: bool) -> None:
 
 def _check_store(bound: BoundDataset) -> None:
     """Refuse a store that is damaged."""
-    for found in validate(bound.path, level="values", sources=bound.overrides):
-        if found.severity == "error":
-            raise IntegrityError(
-                cannot=DOING,
-                problem="the bound store is not valid",
-                at=f"{bound.path} {found.where}",
-                expected="no problem",
-                got=f"{found.code}: {found.message}",
-                fix=found.fix,
-            )
+    findings = validate(bound.path, level="values", sources=bound.overrides)
+    errors = (found for found in findings if found.severity == "error")
+    refuse_damage(errors, DOING, "the bound store is not valid", bound.path)
 
 
 @contextmanager
 def _built(
-    plan: PublicationPlan, progress: Progress | None
+    plan: _Plan, progress: Progress | None
 ) -> Iterator[tuple[Path, tuple[ManifestEntry, ...]]]:
     """A bundle in a temporary folder, and all of its files."""
     _check_store(plan.bound)
     with tempfile.TemporaryDirectory(prefix="mmbind-publish-") as text:
         folder = Path(text)
         entries = _write_bundle(plan, folder, progress)
-        for found in verify(folder, depth="deep"):
-            raise IntegrityError(
-                cannot=DOING,
-                problem="the bundle was damaged on this disk",
-                at=f"{folder}/{found.where}",
-                expected="what was written",
-                got=found.message,
-                fix="Run the same command again.",
-            )
+        damage = verify(folder, depth="deep")
+        refuse_damage(damage, DOING, "the bundle was damaged on this disk", folder)
         yield folder, entries
 
 
 def _write_bundle(
-    plan: PublicationPlan, folder: Path, progress: Progress | None
+    plan: _Plan, folder: Path, progress: Progress | None
 ) -> tuple[ManifestEntry, ...]:
     """Write all files of a bundle into an empty folder."""
     bound, bundle = plan.bound, plan.bundle
-    write_published(folder / STORE, bound, plan.mode, encoder=bundle.encoder, progress=progress)
+    write_published(folder / STORE, bound, bundle.mode, encoder=bundle.encoder, progress=progress)
     facts = gather_facts(folder, bundle, plan.decision, bound)
     write_table(folder / SAMPLES_TABLE, samples_table(facts))
     write_json(folder / BUNDLE, bundle.model_dump(mode="json"))
@@ -348,7 +320,7 @@ def _write_bundle(
         shutil.copyfile(path, folder / PERMISSIONS / path.name)
     for name, synonyms in label_maps(bound.info).items():
         write_json(folder / name, synonyms)
-    report(_without_paths(bound), folder / "report.html", public=plan.mode == "index-only")
+    report(_without_paths(bound), folder / "report.html", public=bundle.mode == "index-only")
     manifest = write_manifest(folder, own=BUNDLE_OWN)
     return (*manifest.files, *(file_entry(folder, name) for name in BUNDLE_OWN))
 

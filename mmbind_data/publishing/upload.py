@@ -127,7 +127,7 @@ def _check(place: Destination, there: Mapping[str, Any], *, resumes: bool, overw
     if not there:
         return
     if not place.is_ours(there):
-        problem, fix = "what stands there is no bundle that mmbind made", "Choose another place."
+        problem, fix = "no bundle that mmbind made is there", "Choose another place."
     elif overwrite or (resumes and MANIFEST not in there):
         return
     elif MANIFEST in there:
@@ -160,7 +160,7 @@ def _compare(folder: Path, files: Mapping[str, ManifestEntry], place: Destinatio
     if wrong:
         raise IntegrityError(
             cannot=DOING,
-            problem="what lies there is not what was sent",
+            problem="what arrived is not what was sent",
             at=f"{place.address} {wrong[0]}",
             expected=f"{len(files)} files as sent",
             got=f"{len(wrong)} that differ",

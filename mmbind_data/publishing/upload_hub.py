@@ -7,6 +7,7 @@ the hub itself.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class HubRepository:
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
-        return HfApi(library_name="mmbind")
+        return HfApi(os.environ.get("HF_ENDPOINT"), library_name="mmbind")
 
     def files(self) -> dict[str, Any]:
         """What the repository holds, by name, as the hub describes it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -86,6 +86,28 @@ def verify(
         return list(_check_contents(root, depth, sources or {}, bundled=bundled))
     except (FormatError, IntegrityError) as error:
         return [_damage("unreadable", str(path), str(error))]
+
+
+def refuse_damage(found: Iterable[Finding], doing: str, problem: str, at: object) -> None:
+    """Raise an `IntegrityError` for the first finding, if there is one.
+
+    Parameters
+    ----------
+    found : iterable of Finding
+    doing, problem : str
+        See `MMBindError`.
+    at : path
+        What was examined.
+    """
+    for one in found:
+        raise IntegrityError(
+            cannot=doing,
+            problem=problem,
+            at=f"{at} {one.where}",
+            expected="what was written",
+            got=f"{one.code}: {one.message}",
+            fix=one.fix,
+        )
 
 
 def _renamed(found: Finding, folder: str, path: str) -> Finding:

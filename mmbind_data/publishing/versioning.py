@@ -1,4 +1,4 @@
-"""The version of a bundle's data: which part of it must rise, by what changed.
+"""The version of a bundle's data: which part of it must increase, by what changed.
 
 Source: Croissant format specification 1.1, "Dataset versioning": PATCH, the same data written
 anew; MINOR, data was added and what there was is unchanged; MAJOR, existing data was changed.
@@ -19,6 +19,11 @@ from mmbind_data.store.root import read_bundle
 
 Change = Literal["patch", "minor", "major"]
 FIRST = "1.0.0"
+REASONS: dict[Change, str] = {
+    "patch": "the same pairs written anew",
+    "minor": "rows were added",
+    "major": "rows were changed or taken away",
+}
 
 
 def choose_version(bound: BoundDataset, asked: str | None, previous: str | Path | None) -> str:
@@ -36,16 +41,10 @@ def choose_version(bound: BoundDataset, asked: str | None, previous: str | Path 
     Raises
     ------
     UsageError
-        No version, or one that tells less than what changed.
+        Not a version, or one that increases less than what changed requires.
     """
     if asked is not None and re.match(VERSION, asked) is None:
-        raise UsageError(
-            cannot="publish",
-            problem="no version",
-            at="--data-version",
-            expected="MAJOR.MINOR.PATCH",
-            got=repr(asked),
-        )
+        raise _bad_version("no version", "MAJOR.MINOR.PATCH", repr(asked))
     if previous is None:
         return asked or FIRST
     before = read_bundle(previous).data_version
@@ -54,16 +53,17 @@ def choose_version(bound: BoundDataset, asked: str | None, previous: str | Path 
     if asked is None:
         return least
     if _numbers(asked) < _numbers(least):
-        why = {"patch": "the same pairs written anew", "minor": "rows were added",
-               "major": "rows were changed or taken away"}[change]  # fmt: skip
-        raise UsageError(
-            cannot="publish",
-            problem=f"the version tells too little: {why}",
-            at="--data-version",
-            expected=f"{least} or higher, after {before}",
-            got=asked,
+        raise _bad_version(
+            f"the version is too low: {REASONS[change]}",
+            f"{least} or higher, after {before}",
+            asked,
         )
     return asked
+
+
+def _bad_version(problem: str, expected: str, got: str) -> UsageError:
+    at = "--data-version"
+    return UsageError(cannot="publish", problem=problem, at=at, expected=expected, got=got)
 
 
 def change_since(old: BoundDataset, new: BoundDataset) -> Change:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from isal import isal_zlib
 
@@ -265,19 +266,31 @@ def recognise(
     RawLayoutError
         Two copies that differ in size or content; a file that must be compared is unreadable.
     """
-    by_path: dict[str, RawFile] = {}
+    found: dict[str, RawFile] = {}
     unknown: list[str] = []
-    copies: list[tuple[RawFile, RawFile]] = []
-    for file in sorted(files, key=lambda one: (one.member is not None, natural(one.path))):
+    several: dict[str, list[RawFile]] = {}
+    for file in files:
         path = canonical(file.path)
         if path is None:
             if not is_document(file.path):
                 unknown.append(file.path)
-        elif path in by_path:
-            copies.append((by_path[path], file))
+        elif path in found:
+            several.setdefault(path, [found[path]]).append(file)
         else:
-            by_path[path] = replace(file, path=path)
-    return by_path, sorted(unknown, key=natural), _copy_notes(copies)
+            found[path] = file
+    copies = []
+    # only copies are sorted: of millions of files the sort keys alone would take gigabytes
+    for path, same in several.items():
+        found[path], *others = sorted(same, key=_copy_order)
+        copies += [(path, one) for one in others]
+    by_path = {path: replace(file, path=path) for path, file in found.items()}
+    copies.sort(key=lambda copy: _copy_order(copy[1]))
+    notes = _copy_notes([(by_path[path], file) for path, file in copies])
+    return by_path, sorted(unknown, key=natural), notes
+
+
+def _copy_order(file: RawFile) -> tuple[Any, ...]:
+    return file.member is not None, natural(file.path)
 
 
 def _copy_notes(copies: Sequence[tuple[RawFile, RawFile]]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmbind_data.errors import UsageError
 from mmbind_data.reports.html import DOING, check_page, render_page, write_page
-from mmbind_data.reports.pair_cards import draw_pairs, look_up, pairs_drawn
+from mmbind_data.reports.pair_cards import draw_pairs, pairs_drawn
 from mmbind_data.reports.sections import (
     accuracy,
     confusion,
@@ -94,7 +94,7 @@ def report(
             hubness(samples, judged, labels=not public),
             subjects_and_classes(samples, judged),
             weights(bound, judged),
-            None if public else pairs_drawn(look_up(bound, samples, judged, draws), judged, seed),
+            None if public else pairs_drawn(bound, samples, judged, draws, seed),
         ],
     )
     return {

@@ -71,9 +71,6 @@ def interval(lower: float, upper: float) -> str:
     return f"{100 * lower:.1f}–{100 * upper:.1f} %"
 
 
-FILTERS = {"count": count, "percent": percent, "decimal": decimal}
-
-
 def render_page(
     template: str,
     *,
@@ -100,14 +97,9 @@ def render_page(
         None is left out.
     """
     loader = ChoiceLoader([PackageLoader(one, "template") for one in (package, __package__)])
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= {"count": count, "percent": percent, "decimal": decimal}
     environment.globals |= {"interval": interval}
     macros = environment.get_template(template).module
     page = environment.get_template("page.html").render(
@@ -131,9 +123,8 @@ def check_page(out: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
     ------
     OutputError
     """
-    check_output(
-        out, overwrite=overwrite, doing=DOING, inputs=inputs, replaces="report", ours=_is_report
-    )
+    check = partial(check_output, doing=DOING, replaces="report", ours=_is_report)
+    check(out, overwrite=overwrite, inputs=inputs)
 
 
 def _is_report(path: Path) -> bool:
@@ -144,19 +135,12 @@ def _is_report(path: Path) -> bool:
 
 
 def write_page(out: Path, inputs: Iterable[Path], page: str, *, overwrite: bool) -> int:
-    """Write a page atomically: beside the target first, then renamed.
-
-    Returns
-    -------
-    int
-        Bytes written.
+    """Write a page atomically and return its size in bytes.
 
     Raises
     ------
     OutputError
     """
-    content = page.encode()
     check = partial(check_page, out, tuple(inputs), overwrite=overwrite)
     with staged_file(out, check, doing=DOING) as path:
-        path.write_bytes(content)
-    return len(content)
+        return path.write_bytes(page.encode())

@@ -14,7 +14,6 @@ from mmbind_data.reports.html import Section
 from mmbind_data.reports.plots import Layouts
 from mmbind_data.reports.signals import SignalDrawing, draw_signals
 from mmbind_data.reports.tables import JudgedPairs, Samples
-from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
 
@@ -33,72 +32,69 @@ class PairDraw:
     place: str
 
 
-@dataclass(frozen=True)
-class ShownPair:
-    """A drawn pair with all that its card shows.
-
-    Attributes
-    ----------
-    draw : PairDraw
-    shared : str
-        The modality that the pair was bound by.
-    anchor, partner : mapping
-        Their rows of the sample tables; ``source`` is the source id, ``label`` its text.
-    signals : two of (Dataset, int), or None
-        Store and row of the shared modality of both; None if it is not stored.
-    completed : mapping of modality to source id
-        The modalities that the row takes from other samples than its anchor.
-    """
-
-    draw: PairDraw
-    shared: str
-    anchor: Mapping[str, Any]
-    partner: Mapping[str, Any]
-    signals: tuple[tuple[Dataset, int] | None, tuple[Dataset, int] | None]
-    completed: Mapping[str, str]
+Signal = tuple[Dataset, int]  # a store and a row
 
 
-def pairs_drawn(shown: Sequence[ShownPair], judged: JudgedPairs, seed: int) -> Section:
-    """The drawn pairs, one card each, by outcome and place."""
+def pairs_drawn(
+    bound: BoundDataset, samples: Samples, judged: JudgedPairs, draws: Sequence[PairDraw], seed: int
+) -> Section:
+    """The drawn pairs, one card each, in the order given."""
+    numbers = [int(side[one.pair]) for side in (judged.anchor, judged.partner) for one in draws]
+    facts = samples.facts(numbers)
+    anchors = bound.pairs()["anchor_uid"].cast(pa.string())
+    uids = pa.array([one["uid"] for one in facts.values()], type=pa.string())
+    rows = bound.pairs().filter(pc.is_in(anchors, uids)).to_pylist()
+    by_row = {row["row"]: row for row in rows}
     layouts: Layouts = {}
-    cards = [_card(number, one, judged, layouts) for number, one in enumerate(shown, 1)]
+    cards = []
+    for number, draw in enumerate(draws, 1):
+        pair = draw.pair
+        shared, row = bound.info.shared[judged.hop[pair]], by_row.get(judged.row[pair], {})
+        ends = int(judged.anchor[pair]), int(judged.partner[pair])
+        signals = [_locate(samples, one, facts[one]["uid"], shared, rows) for one in ends]
+        drawings = _draw(f"pair-{number}", f"pair {number}", shared, signals, layouts)
+        card = {
+            "outcome": draw.outcome,
+            "place": draw.place,
+            "shared": shared,
+            "similarity": judged.similarity[pair],
+            "weight": judged.weight[pair],
+            "rank": judged.rank[pair] + 1 if judged.rank.any() else None,
+            "binding": judged.hop[pair] + 1 if judged.hop.any() else None,
+            "completed": ", ".join(
+                f"{name} from {row[f'{name}.source']}"
+                for name in bound.info.modalities
+                if row.get(f"{name}.source") and row[f"{name}.uid"] != facts[ends[0]]["uid"]
+            ),
+        }
+        sides = zip(ROLES, ends, drawings, strict=True)
+        card["sides"] = [
+            {"role": role, "sample": facts[end], "signal": signal} for role, end, signal in sides
+        ]
+        cards.append(card)
     data = {"cards": cards, "seed": seed, "judged": judged.judged.any()}
     return Section("pairs", "Pairs drawn", data)
 
 
-def _card(number: int, one: ShownPair, judged: JudgedPairs, layouts: Layouts) -> dict[str, Any]:
-    pair, drawn = one.draw.pair, _draw(number, one, layouts)
-    return {
-        "outcome": one.draw.outcome,
-        "place": one.draw.place,
-        "shared": one.shared,
-        "similarity": judged.similarity[pair],
-        "weight": judged.weight[pair],
-        "rank": judged.rank[pair] + 1 if judged.rank.any() else None,
-        "binding": judged.hop[pair] + 1 if judged.hop.any() else None,
-        "completed": ", ".join(f"{name} from {source}" for name, source in one.completed.items()),
-        "sides": [
-            {"role": role, "sample": sample, "signal": signal}
-            for role, sample, signal in zip(ROLES, (one.anchor, one.partner), drawn, strict=True)
-        ],
-    }
-
-
-def _draw(number: int, one: ShownPair, layouts: Layouts) -> list[SignalDrawing | str | None]:
+def _draw(
+    key: str, pair: str, shared: str, signals: Sequence[Signal | None], layouts: Layouts
+) -> list[SignalDrawing | str | None]:
     """Both signals; None for one that is not stored, empty texts if neither is, as of labels."""
-    titles, modalities, values = [], [], []
-    for role, signal in zip(ROLES, one.signals, strict=True):
+    stored = []
+    for role, signal in zip(ROLES, signals, strict=True):
         if signal is not None:
             store, row = signal
-            ragged = store.info.modalities[one.shared].ragged
-            titles.append(f"{role} of pair {number}: {one.shared}")
-            modalities.append(store.info.modalities[one.shared])
-            loaded = (store.load_points if ragged else store.load)(one.shared, [row])
-            values.append(loaded if isinstance(loaded, RaggedPoints) else loaded[0])
-    if not titles:
+            modality = store.info.modalities[shared]
+            values = (
+                store.load_points(shared, [row])
+                if modality.ragged
+                else store.load(shared, [row])[0]
+            )
+            stored.append((f"{role} of {pair}: {shared}", modality, values))
+    if not stored:
         return ["", ""]
-    drawn = iter(draw_signals(f"pair-{number}", titles, modalities, values, layouts))
-    return [None if signal is None else next(drawn) for signal in one.signals]
+    drawn = iter(draw_signals(key, stored, layouts))
+    return [None if signal is None else next(drawn) for signal in signals]
 
 
 def draw_pairs(judged: JudgedPairs, n_pairs: int, rng: np.random.Generator) -> list[PairDraw]:
@@ -156,39 +152,9 @@ def _quotas(total: int, sizes: Mapping[tuple[str, str], int]) -> dict[tuple[str,
     return quotas
 
 
-def look_up(
-    bound: BoundDataset, samples: Samples, judged: JudgedPairs, draws: Sequence[PairDraw]
-) -> list[ShownPair]:
-    """Look up what the cards show of drawn pairs."""
-    pairs = np.array([one.pair for one in draws], dtype=np.int64)
-    numbers = np.concatenate([judged.anchor[pairs], judged.partner[pairs]])
-    facts = samples.facts(numbers.tolist())
-    for number, row in facts.items():
-        row["source"] = samples.ids[samples.source[number]]
-        row["label"] = samples.label[number]
-    anchors = bound.pairs()["anchor_uid"].cast(pa.string())
-    uids = pa.array([row["uid"] for row in facts.values()], type=pa.string())
-    rows = bound.pairs().filter(pc.is_in(anchors, uids)).to_pylist()
-    by_row = {row["row"]: row for row in rows}
-    shown = []
-    for draw in draws:
-        name = bound.info.shared[int(judged.hop[draw.pair])]
-        ends = [int(judged.anchor[draw.pair]), int(judged.partner[draw.pair])]
-        anchor, partner = (facts[end] for end in ends)
-        row = by_row.get(int(judged.row[draw.pair]), {})
-        first, second = (_locate(samples, end, facts[end]["uid"], name, rows) for end in ends)
-        completed = {
-            modality: row[f"{modality}.source"]
-            for modality in bound.info.modalities
-            if row.get(f"{modality}.source") and row[f"{modality}.uid"] != anchor["uid"]
-        }
-        shown.append(ShownPair(draw, name, anchor, partner, (first, second), completed))
-    return shown
-
-
 def _locate(
     samples: Samples, number: int, uid: str, modality: str, rows: Sequence[Mapping[str, Any]]
-) -> tuple[Dataset, int] | None:
+) -> Signal | None:
     """Store and row of a sample's modality: its own, or what an earlier binding gave."""
     store, row = samples.stores[samples.source[number]], int(samples.row[number])
     if modality in store.info.modalities and store.present(modality)[row]:

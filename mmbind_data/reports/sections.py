@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -114,13 +115,9 @@ def confusion(judged: JudgedPairs, samples: Samples) -> Section | None:
             continue
         key, name = f"confusion-{len(groups)}", f"Pairing confusion {title}".strip()
         drawing = heat_map(key, name, *fold_classes(found, order), judged=known)
-        unequal = [
-            (n, label, to, n / sum(inner.values()))
-            for label, inner in found.items()
-            for to, n in inner.items()
-            if to != label
-        ]
-        unequal.sort(key=lambda one: (-one[0], one[1], one[2]))
+        sizes = Counter(label for label, _ in found.elements())
+        unequal = [(n, a, b, n / sizes[a]) for (a, b), n in found.items() if a != b]
+        unequal.sort(key=lambda one: (-one[0], *one[1:]))
         group = {"title": title, "judged": known, "drawing": drawing}
         groups.append(group | {"unequal": unequal[:MAX_ENTRIES]})
     return Section("confusion", "Pairing confusion", {"groups": groups}) if groups else None
@@ -189,13 +186,7 @@ def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Se
     top = [int(one) for one in np.argsort(-uses, kind="stable")[:MAX_ENTRIES] if uses[one]]
     facts = samples.facts(top)
     partners = [
-        {
-            "sample": facts[one],
-            "source": samples.ids[samples.source[one]],
-            "label": samples.label[one] if labels else "",
-            "uses": uses[one],
-            "share": share(judged.right[(judged.partner == one) & judged.judged]),
-        }
+        (facts[one], uses[one], share(judged.right[(judged.partner == one) & judged.judged]))
         for one in top
     ]
     names, edges, counts = _use_bins(document["reuse"]["histogram"])
@@ -207,11 +198,12 @@ def hubness(samples: Samples, judged: JudgedPairs, *, labels: bool = True) -> Se
         "n_alone": sum(one.get("n_without_partner", 0) for one in document["directions"]),
         "drawing": histogram("reuse", title, *axes, edges, layers, names),
         "partners": partners,
+        "labels": labels,
     }
     return Section("hubness", "Hubness", data)
 
 
-def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, np.ndarray]:
+def _use_bins(found: Mapping[str, int]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Ticks, edges and counts of bins 0, 1, 2, ..., and ever wider from `SINGLE_USES` on."""
     uses = np.array([int(one) for one in found], dtype=np.int64)
     most = int(uses.max(initial=0))
@@ -219,10 +211,10 @@ def _use_bins(found: Mapping[str, int]) -> tuple[dict[float, str], np.ndarray, n
     while limits[-1] <= most:
         limits.append(limits[-1] * WIDER)
     counts, _ = np.histogram(uses, limits, weights=np.array(list(found.values())))
-    names = {
-        i + 0.5: f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
-        for i, (low, high) in enumerate(pairwise(limits))
-    }
+    names = [
+        f"{low}" if high == low + 1 else f"{low}–{min(high - 1, most)}"
+        for low, high in pairwise(limits)
+    ]
     return names, np.arange(len(limits), dtype=np.float64), counts.astype(np.int64)
 
 

@@ -22,10 +22,10 @@ from mmbind_data.reports.html import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 STYLE = "figures.mplstyle"
-MARGINS = (70.0, 30.0, 12.0, 46.0)  # px: left, top, right, bottom of the axes
+Margins = tuple[float, float, float, float]  # px: left, top, right, bottom of the axes
+MARGINS: Margins = (70, 30, 12, 46)
 LETTER = 6.6  # px: mean width of a letter
 SERIES = ("s1", "s2", "s3", "s4", "s5", "s6")
 # Names of the style sheet's variables, with the values of the light scheme.
@@ -46,6 +46,7 @@ COLOURS = {
 VARIABLES = {value: f"var(--{name})" for name, value in COLOURS.items()}
 SVG = "{http://www.w3.org/2000/svg}"
 FONTS = re.compile(r"'DejaVu Sans'(, sans-serif)?")
+COLOUR = re.compile("#[0-9a-f]{6}")
 LONG_NUMBER = re.compile(r"(\.\d\d)\d+")
 
 
@@ -68,39 +69,38 @@ def _style_parameters() -> Any:
         return matplotlib.rc_params_from_file(path, use_default_template=False)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of a size in px, which are the units of its SVG."""
+def new_axes(
+    width: float, height: float, margins: Margins = MARGINS, n_rows: int = 1, **labels: Any
+) -> list[Axes]:
+    """Axes of a new figure, one below the other, with the margins free around each.
+
+    Sizes are in px, which are the units of the SVG; ``labels`` are title, xlabel and ylabel.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
+    figure = Figure(figsize=(width / 72, n_rows * height / 72), dpi=72, frameon=False)
     FigureCanvasSVG(figure)
-    return figure
-
-
-def add_axes(
-    figure: Figure, margins: tuple[float, float, float, float] = MARGINS, **labels: Any
-) -> Axes:
-    """Axes that leave the margins (left, top, right, bottom) free."""
     left, top, right, bottom = margins
-    width, height = figure.get_size_inches() * 72
     inner, tall = width - left - right, height - top - bottom
-    axes: Axes = figure.add_axes((left / width, bottom / height, inner / width, tall / height))
-    axes.set(**{name: clean(text) for name, text in labels.items()})
-    # Fixed places: to find them, matplotlib would lay out all tick labels once more.
-    axes.xaxis.set_label_coords(0.5, (12 - bottom) / tall)
-    axes.yaxis.set_label_coords((10 - left) / inner, 0.5)
-    return axes
+    every = []
+    for row in range(n_rows):
+        floor = (n_rows - 1 - row + bottom / height) / n_rows
+        place = (left / width, floor, inner / width, tall / height / n_rows)
+        axes: Axes = figure.add_axes(place)
+        axes.set(**{name: clean(text) for name, text in labels.items()})
+        # Fixed places: to find them, matplotlib would lay out all tick labels once more.
+        axes.xaxis.set_label_coords(0.5, (12 - bottom) / tall)
+        axes.yaxis.set_label_coords((10 - left) / inner, 0.5)
+        every.append(axes)
+    return every
 
 
 def add_legend(axes: Axes, handles: Mapping[str, Any]) -> None:
     """A legend in one line above the axes, to the right."""
+    names, place = [clean(name) for name in handles], (1, 1 + 6 / axes.bbox.height)
     axes.legend(
-        list(handles.values()),
-        [clean(name) for name in handles],
-        loc="lower right",
-        bbox_to_anchor=(1, 1.03),
-        ncols=len(handles),
+        handles.values(), names, loc="lower right", bbox_to_anchor=place, ncols=len(handles)
     )
 
 
@@ -109,57 +109,52 @@ def mark(artist: Any, class_: str, text: str = "") -> None:
     artist.set_gid(f"{class_}:{clean(text)}")
 
 
-def inline_svg(figure: Figure, key: str, title: str, desc: str) -> Markup:
-    """The SVG of a figure as a part of a page.
+def inline_svg(axes: Axes, key: str, title: str, desc: str) -> Markup:
+    """The SVG of the axes' figure as a part of a page.
 
     Its ids begin with the key, which is unique in the page; colours become variables of the style
     sheet; title and description are for those who cannot see the figure.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    axes.figure.savefig(buffer, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
     root = ElementTree.fromstring(buffer.getvalue())
-    root.remove(root.find(f"{SVG}metadata"))  # type: ignore[arg-type]
     for element in list(root.iter()):
+        for child in element.findall(f"{SVG}metadata") + element.findall(f"{SVG}style"):
+            element.remove(child)  # a style here would hold for the whole page
         element.tag = element.tag.removeprefix(SVG)
-        for child in element.findall(f"{SVG}style"):  # would hold for the whole page
-            element.remove(child)
-        _rewrite(element, key)
-    width = float(root.attrib["width"].removesuffix("pt"))
-    names = f"{key}-title {key}-desc"
+        element.attrib = dict(_attributes(element, key))
+    width, names = float(root.attrib["width"].removesuffix("pt")), f"{key}-title {key}-desc"
     root.attrib = {"viewBox": root.attrib["viewBox"], "style": f"max-width:{width:g}px"}
     root.attrib |= {"role": "img", "aria-labelledby": names}
-    for place, (tag, text) in enumerate((("title", title), ("desc", desc))):
-        element = ElementTree.Element(tag, {"id": f"{key}-{tag}"})
-        element.text = clean(text)
-        root.insert(place, element)
+    _insert(root, "desc", desc, {"id": f"{key}-desc"})
+    _insert(root, "title", title, {"id": f"{key}-title"})
     return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
 
 
-def _rewrite(element: ElementTree.Element, key: str) -> None:
-    """Attributes of an element as they are to stand in a page."""
-    kept = {}
+def _insert(parent: ElementTree.Element, tag: str, text: str, attributes: dict[str, str]) -> None:
+    element = ElementTree.Element(tag, attributes)
+    element.text = clean(text)
+    parent.insert(0, element)
+
+
+def _attributes(element: ElementTree.Element, key: str) -> Iterator[tuple[str, str]]:
+    """Attributes of an element as they are to be in a page; adds the tooltip of a mark."""
     for name, value in element.attrib.items():
         name = name.rpartition("}")[2]
-        if name == "id":
-            class_, marked, text = value.partition(":")
-            if marked:
-                kept["class"] = class_
-                if text:
-                    title = ElementTree.Element("title")
-                    title.text = text
-                    element.insert(0, title)
-            elif element.tag in ("path", "clipPath"):  # others are never referred to
-                kept["id"] = f"{key}-{value}"
-            continue
-        if name == "href":
-            value = f"#{key}-{value[1:]}"
-        elif name == "clip-path":
-            value = value.replace("#", f"#{key}-")
+        class_, marked, tooltip = value.partition(":")
+        if name == "id" and marked:
+            yield "class", class_
+            if tooltip:
+                _insert(element, "title", tooltip, {})
+        elif name == "id":
+            if element.tag in ("path", "clipPath"):  # others are never referred to
+                yield name, f"{key}-{value}"
+        elif name in ("href", "clip-path"):
+            yield name, value.replace("#", f"#{key}-")
         elif name == "style":
-            value = FONTS.sub("inherit", value) if "font-family" in value else value
-            for colour, variable in VARIABLES.items():
-                value = value.replace(colour, variable)
+            value = FONTS.sub("inherit", value)
+            yield name, COLOUR.sub(lambda found: VARIABLES.get(found[0], found[0]), value)
         elif name in ("d", "x", "y", "transform"):
-            value = LONG_NUMBER.sub(r"\1", value.replace("\n", ""))
-        kept[name] = value
-    element.attrib = kept
+            yield name, LONG_NUMBER.sub(r"\1", value.replace("\n", ""))
+        else:
+            yield name, value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mmbind_data.store.dataset import Dataset, read_table
 
 MAX_CLASSES = 30
 OTHER = "all other labels"
+REBIND = "Bind anew with mmbind bind."
 # Columns of a table of samples that stores may lack.
 OPTIONAL = "subject session trial placement environment raw_file raw_start raw_end t_start t_end"
 
@@ -33,9 +34,9 @@ class Samples:
     ids : tuple of str
         Source ids, in the order of the stores.
     source : ndarray, shape (n,), int64
-        Which store a sample lies in.
+        The store of each sample, as an index.
     row : ndarray, shape (n,), int64
-        Its row there.
+        Its row in that store.
     uid : pyarrow.Array of str, length n
     label, subject : ndarray of str, shape (n,)
         Empty where unknown.
@@ -58,7 +59,10 @@ class Samples:
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def facts(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Rows of the sample tables, by number; None for columns that a table lacks."""
+        """Rows of the tables of samples, by number, with their source id and label text.
+
+        Columns that a table lacks are None.
+        """
         chosen = np.unique(np.asarray(numbers, dtype=np.int64))
         facts: dict[int, dict[str, Any]] = {}
         for code in np.unique(self.source[chosen]):
@@ -66,6 +70,7 @@ class Samples:
             rows = self.stores[code].samples().take(self.row[mine]).to_pylist()
             for number, row in zip(mine.tolist(), rows, strict=True):
                 facts[number] = dict.fromkeys(OPTIONAL.split()) | row
+                facts[number] |= {"source": self.ids[code], "label": self.label[number]}
         return facts
 
 
@@ -148,15 +153,20 @@ def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
     """
     path = bound.path / EVALUATION
     table = read_table(path / "partners.parquet")
-    document = _read_document(path / "pairing.json")
+    try:
+        document = json.loads((path / "pairing.json").read_text())
+    except (OSError, ValueError) as error:
+        problem, expected = "unreadable evaluation", "a JSON document"
+        raise IntegrityError(
+            cannot=DOING, problem=problem, at=path, expected=expected, got=error, fix=REBIND
+        ) from error
     sizes = [one["n_pairs"] for one in document["directions"]]
     anchor, partner = samples.find(table["anchor_uid"]), samples.find(table["partner_uid"])
     if sum(sizes) != len(table) or min(anchor.min(initial=0), partner.min(initial=0)) < 0:
+        expected, problem = f"{sum(sizes)} pairs", "the evaluation does not fit the store"
         raise IntegrityError(
-            cannot=DOING, problem="the evaluation does not fit the store", at=path,
-            expected=f"{sum(sizes)} pairs of the sources' samples", got=f"{len(table)} pairs",
-            fix="Bind anew with mmbind bind.",
-        )  # fmt: skip
+            cannot=DOING, problem=problem, at=path, expected=expected, got=len(table), fix=REBIND
+        )
     direction = np.repeat(np.arange(len(sizes)), sizes)
     comparable = np.array([bool(one["confusion"]) for one in document["directions"]])
     known = pc.and_(table["anchor_label"].is_valid(), table["partner_label"].is_valid())
@@ -167,10 +177,8 @@ def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
     row, similarity, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
     if "similarity" in table.column_names:  # of this binding, not of a chain of several
         similarity = table["similarity"].to_numpy()
-    return JudgedPairs(
-        document, hop, rank, direction, anchor, partner, row, similarity, weight, judged,
-        judged & equal,
-    )  # fmt: skip
+    found = row, similarity, weight, judged, judged & equal
+    return JudgedPairs(document, hop, rank, direction, anchor, partner, *found)
 
 
 def _rows_of_pairs(
@@ -180,22 +188,18 @@ def _rows_of_pairs(
 
     Hop, anchor and rank identify a row; if several rows share all three, their order counts.
     """
-    table = pseudo_rows(bound)
+    table, n = pseudo_rows(bound), len(hop)
     stored = _integers(table, "hop"), samples.find(table["anchor_uid"]), _integers(table, "rank")
-    given = hop, anchor, rank
-    shape = [
-        max(int(one.max(initial=0)), int(other.max(initial=0))) + 1
-        for one, other in zip(stored, given, strict=True)
-    ]
-    have, want = (_distinct(np.ravel_multi_index(keys, shape)) for keys in (stored, given))
-    order = np.argsort(have)
-    place = order[np.searchsorted(have, want, sorter=order).clip(max=len(have) - 1)]
-    found = have[place] == want
-    similarity, weight = (
-        np.where(found, table[name].to_numpy()[place], np.nan).astype(np.float32)
-        for name in ("similarity", "weight")
+    keys = np.concatenate([(hop, anchor, rank), stored], axis=1)
+    codes = np.ravel_multi_index(tuple(keys), tuple(keys.max(axis=1, initial=0) + 1))
+    _, place, source = np.intersect1d(
+        _distinct(codes[:n]), _distinct(codes[n:]), assume_unique=True, return_indices=True
     )
-    return np.where(found, table["row"].to_numpy()[place], -1), similarity, weight
+    columns = {"row": np.full(n, -1)}
+    columns |= {name: np.full(n, np.nan, np.float32) for name in ("similarity", "weight")}
+    for name, values in columns.items():
+        values[place] = table[name].to_numpy()[source]
+    return columns["row"], columns["similarity"], columns["weight"]
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
@@ -245,34 +249,23 @@ def coverage(names: np.ndarray, judged: JudgedPairs) -> list[tuple[Any, ...]]:
 
 def label_pairs(
     samples: Samples, judged: JudgedPairs, chosen: np.ndarray
-) -> dict[str, dict[str, int]]:
-    """How often which label of an anchor meets which of a partner.
+) -> Counter[tuple[str, str]]:
+    """How often which label of an anchor meets which of a partner, in the pairs chosen by a mask.
 
-    Parameters
-    ----------
-    samples : Samples
-    judged : JudgedPairs
-    chosen : ndarray, shape (n,), bool
-        The pairs to count; those without labels are left out.
+    Pairs without both labels are left out.
     """
-    names, codes = np.unique(samples.label.astype(str), return_inverse=True)
-    keys = codes[judged.anchor[chosen]] * len(names) + codes[judged.partner[chosen]]
-    found: dict[str, dict[str, int]] = {}
-    for key, n in zip(*np.unique(keys, return_counts=True), strict=True):
-        label, to = str(names[key // len(names)]), str(names[key % len(names)])
-        if label and to:
-            found.setdefault(label, {})[to] = int(n)
-    return found
+    labels = (samples.label[one[chosen]] for one in (judged.anchor, judged.partner))
+    return Counter(pair for pair in zip(*labels, strict=True) if all(pair))
 
 
 def fold_classes(
-    confusion: Mapping[str, Mapping[str, int]], order: Sequence[str]
+    confusion: Mapping[tuple[str, str], int], order: Sequence[str]
 ) -> tuple[list[str], list[str], np.ndarray]:
     """Make a confusion a matrix of at most `MAX_CLASSES` + 1 rows and columns.
 
     Parameters
     ----------
-    confusion : mapping of anchor's label to (partner's label to count)
+    confusion : mapping of (anchor's label, partner's label) to count
     order : sequence of str
         All labels. If there are too many, those with the most wrong pairs stay, and the others are
         added up.
@@ -282,46 +275,29 @@ def fold_classes(
     rows, columns : list of str
     counts : ndarray, shape (rows, columns), int64
     """
-    rows, columns = set(confusion), {label for inner in confusion.values() for label in inner}
-    if rows & columns:  # labels of one kind: they agree on the diagonal
-        rows = columns = rows | columns
-    wrong = dict.fromkeys(order, 0)
-    for label, inner in confusion.items():
-        for to, n in inner.items():
-            if to != label:
-                wrong[label] += n
-                wrong[to] += n
-
-    def fold(labels: set[str]) -> tuple[list[str], dict[str, int]]:
+    sides = [{pair[k] for pair in confusion} for k in (0, 1)]
+    if sides[0] & sides[1]:  # labels of one kind: they agree on the diagonal
+        sides = [sides[0] | sides[1]] * 2
+    wrong = Counter[str]()
+    for pair, n in confusion.items():
+        if pair[0] != pair[1]:
+            wrong.update(dict.fromkeys(pair, n))
+    names, places = [], []
+    for labels in sides:
         ordered = [one for one in order if one in labels]
         kept = set(sorted(ordered, key=lambda one: -wrong[one])[:MAX_CLASSES])
-        names = [one for one in ordered if one in kept]
-        names += [OTHER] if len(names) < len(ordered) else []
-        place = {one: i for i, one in enumerate(names)}
-        return names, {one: place.get(one, len(names) - 1) for one in ordered}
-
-    row_names, row_of = fold(rows)
-    column_names, column_of = fold(columns)
-    counts = np.zeros((len(row_names), len(column_names)), dtype=np.int64)
-    for label, inner in confusion.items():
-        for to, n in inner.items():
-            counts[row_of[label], column_of[to]] += n
-    return row_names, column_names, counts
+        shown = [one for one in ordered if one in kept]
+        names.append(shown + ([OTHER] if len(shown) < len(ordered) else []))
+        places.append({one: shown.index(one) if one in kept else len(shown) for one in ordered})
+    counts = np.zeros((len(names[0]), len(names[1])), dtype=np.int64)
+    for (label, to), n in confusion.items():
+        counts[places[0][label], places[1][to]] += n
+    return names[0], names[1], counts
 
 
 def share(flags: np.ndarray) -> float | None:
     """Mean of flags; None where there are none."""
     return float(flags.mean()) if len(flags) else None
-
-
-def _read_document(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise IntegrityError(
-            cannot=DOING, problem="unreadable evaluation", at=path, expected="a JSON document",
-            got=error,
-        ) from error  # fmt: skip
 
 
 def _integers(table: pa.Table, name: str) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Make a shareable modality out of another: what a sensor on a limb would have measured. Pure.
+"""Compute a shareable modality from another: what a sensor on a limb would have measured. Pure.
 
-A skeleton holds the motion that a wearable sensor feels. `derive` computes the reading of a virtual
-sensor tied to one body segment, so that a dataset with a skeleton and one with an accelerometer can
-be bound by ``acc``. Letters: n samples, T frames, J joints.
+A skeleton records the motion that a wearable sensor measures. `derive` computes the reading of a
+virtual sensor tied to one body segment, so that a dataset with a skeleton and one with an
+accelerometer can be bound by ``acc``. Letters: n samples, T frames, J joints.
 
 The same sensor at another placement needs no code: cut both stores by placement (``mmbind convert
 --placements``) and bind by the modality itself; where the two sensors are turned against each
@@ -25,7 +25,7 @@ from mmbind_data.spec.descriptor import Axis, Modality
 STANDARD_GRAVITY = 9.80665  # m/s^2
 XYZ = ("x", "y", "z")
 DerivationRule = Literal["acceleration", "rotation", "magnitude", "motion"]
-# A limb shorter than this many metres, or a joint more stretched, leaves the direction open.
+# A limb shorter than this many metres, or a straighter joint, has no defined direction.
 MIN_LENGTH = 1e-6
 
 
@@ -51,8 +51,8 @@ class Derivation:
     up : (float, float, float)
         Direction away from the ground in the coordinates of the skeleton.
     seconds : float
-        Length of a sample where the store knows no rate. It only sets how strong movement is
-        against gravity; UTD-MHAD's trials are 2.2 s by the camera's nominal rate, 3.6 s by the
+        Length of a sample if the store states no rate. It only sets how strong movement is
+        relative to gravity; UTD-MHAD's trials are 2.2 s by the camera's nominal rate, 3.6 s by the
         sensor's (means over subjects 1-6), and 1.5 to 6 s were tried there.
     smooth_s : float
         Standard deviation in seconds of the Gaussian that joints are smoothed with; for ``motion``
@@ -69,37 +69,34 @@ class Derivation:
     smooth_s: float = 0.075
 
 
-_RIGHT_FOREARM = ("right_elbow", "right_wrist", "right_shoulder")
-_LEFT_FOREARM = ("left_elbow", "left_wrist", "left_shoulder")
-_RIGHT_THIGH = ("right_hip", "right_knee", "hip_center")
-_LEFT_THIGH = ("left_hip", "left_knee", "hip_center")
+_SEGMENTS = {  # near end, far end, joint before the near end
+    "right_wrist": ("right_elbow", "right_wrist", "right_shoulder"),
+    "left_wrist": ("left_elbow", "left_wrist", "left_shoulder"),
+    "right_thigh": ("right_hip", "right_knee", "hip_center"),
+    "left_thigh": ("left_hip", "left_knee", "hip_center"),
+}
+_SENSORS: Mapping[str, DerivationRule] = {"acc": "acceleration", "gyro": "rotation"}
 
 DERIVATIONS: Mapping[str, Derivation] = MappingProxyType(
     {
-        each.name: each
-        for each in (
-            Derivation("right_wrist_acc", "skeleton", "acc", "acceleration", _RIGHT_FOREARM),
-            Derivation("left_wrist_acc", "skeleton", "acc", "acceleration", _LEFT_FOREARM),
-            Derivation("right_thigh_acc", "skeleton", "acc", "acceleration", _RIGHT_THIGH),
-            Derivation("left_thigh_acc", "skeleton", "acc", "acceleration", _LEFT_THIGH),
-            Derivation("right_wrist_gyro", "skeleton", "gyro", "rotation", _RIGHT_FOREARM),
-            Derivation("left_wrist_gyro", "skeleton", "gyro", "rotation", _LEFT_FOREARM),
-            Derivation("right_thigh_gyro", "skeleton", "gyro", "rotation", _RIGHT_THIGH),
-            Derivation("left_thigh_gyro", "skeleton", "gyro", "rotation", _LEFT_THIGH),
-            Derivation("acc_magnitude", "inertial", "acc_magnitude", "magnitude"),
-            Derivation("acc_motion", "inertial", "acc_motion", "motion", smooth_s=0.5),
-        )
+        f"{place}_{sensor}": Derivation(f"{place}_{sensor}", "skeleton", sensor, rule, joints)
+        for sensor, rule in _SENSORS.items()
+        for place, joints in _SEGMENTS.items()
+    }
+    | {
+        "acc_magnitude": Derivation("acc_magnitude", "inertial", "acc_magnitude", "magnitude"),
+        "acc_motion": Derivation("acc_motion", "inertial", "acc_motion", "motion", smooth_s=0.5),
     }
 )
 
 
 def find_derivation(name: str) -> Derivation:
-    """The derivation of that name.
+    """Find a derivation by name.
 
     Raises
     ------
     UsageError
-        There is none; the known ones are named.
+        There is none of that name; the message suggests similar ones.
     """
     if name not in DERIVATIONS:
         raise UsageError(
@@ -121,9 +118,9 @@ def derive(
     Parameters
     ----------
     values : ndarray, shape (n, T, J, 3), metres, or (n, T, C), in the modality's unit
-        Samples; one that is absent (NaN) stays so.
+        Samples; one that is absent (NaN) stays absent.
     modality : Modality
-        What the values are. Its rate, where it has one, turns frames into seconds.
+        Of the values. Its rate, if it has one, turns frames into seconds.
     derivation : Derivation
 
     Returns
@@ -189,8 +186,8 @@ def segment_axes(near: np.ndarray, far: np.ndarray, before: np.ndarray) -> np.nd
     Returns
     -------
     ndarray, shape (n, T, 3, 3)
-        Rows x, y, z: orthonormal and right-handed. Where the three joints lie on a line (a
-        stretched arm) the turn about x is open: any normal is taken, the same for the same line.
+        Rows x, y, z: orthonormal and right-handed. If the three joints are on a line (a stretched
+        arm) the rotation about x is undefined: a normal is chosen that depends on the line alone.
     """
     along = _unit(far - near)
     normal = np.cross(along, near - before)
@@ -240,32 +237,23 @@ def _joints(modality: Modality, derivation: Derivation) -> list[int]:
     names = modality.axes[1].names or ()
     for joint in derivation.segment:
         if joint not in names:
-            raise BindingError(
-                cannot=f"derive {derivation.name}",
-                problem="joint missing",
-                at="the skeleton",
-                expected=joint,
-                got=", ".join(names) or "joints without names",
-                fix=suggest(joint, names),
-            )
+            found = ", ".join(names) or "joints without names"
+            hint = suggest(joint, names)
+            raise _refusal(derivation, "joint missing", "the skeleton", joint, found, hint)
     return [names.index(joint) for joint in derivation.segment]
 
 
 def _check(values: np.ndarray, modality: Modality, derivation: Derivation) -> None:
-    if modality.kind != derivation.source_kind:
-        raise BindingError(
-            cannot=f"derive {derivation.name}",
-            problem="wrong kind of modality",
-            at="the source",
-            expected=derivation.source_kind,
-            got=modality.kind,
-        )
-    expected = modality.shape
-    if values.shape[1:] != expected or expected[0] < 3:
-        raise BindingError(
-            cannot=f"derive {derivation.name}",
-            problem="bad shape",
-            at="the source",
-            expected=f"samples of shape {expected} with at least 3 frames",
-            got=f"shape {values.shape[1:]}",
-        )
+    kind, expected_kind, shape = modality.kind, derivation.source_kind, modality.shape
+    if kind != expected_kind:
+        raise _refusal(derivation, "wrong kind of modality", "the source", expected_kind, kind)
+    if values.shape[1:] != shape or shape[0] < 3:
+        expected, got = f"samples of shape {shape} with at least 3 frames", values.shape[1:]
+        raise _refusal(derivation, "bad shape", "the source", expected, f"shape {got}")
+
+
+def _refusal(
+    derivation: Derivation, problem: str, at: str, expected: str, got: str, fix: str = ""
+) -> BindingError:
+    doing = f"derive {derivation.name}"
+    return BindingError(cannot=doing, problem=problem, at=at, expected=expected, got=got, fix=fix)

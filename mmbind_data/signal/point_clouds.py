@@ -25,7 +25,7 @@ class PointFrames:
 
     @classmethod
     def join(cls, frames: Sequence[np.ndarray]) -> PointFrames:
-        """Put frames of shape (any, F) together; there must be one at least.
+        """Concatenate frames of shape (any, F); at least one.
 
         >>> PointFrames.join([np.zeros((2, 3)), np.zeros((0, 3))]).offsets.tolist()
         [0, 2, 2]
@@ -42,27 +42,8 @@ class PointFrames:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def take(self, frames: Sequence[int] | np.ndarray) -> PointFrames:
-        """Choose frames by number, in any order, with repetitions."""
+        """Choose frames by number, in any order, repeatedly too."""
         return PointFrames.join([self.frame(int(index)) for index in frames])
-
-    def padded(self, n_points: int) -> np.ndarray:
-        """Return shape (T, n_points, F) float32, NaN behind the last point of a frame.
-
-        Raises
-        ------
-        ValueError
-            A frame holds more points.
-        """
-        sizes = np.diff(self.offsets)
-        if len(sizes) and sizes.max() > n_points:
-            message = f"a frame holds {sizes.max()} points, more than {n_points}"
-            raise ValueError(message)
-        padded = np.full((len(self), n_points, self.values.shape[1]), np.nan, dtype=np.float32)
-        frame = np.repeat(np.arange(len(self)), sizes)
-        padded[frame, np.arange(len(self.values)) - np.repeat(self.offsets[:-1], sizes)] = (
-            self.values
-        )
-        return padded
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ class RaggedPoints:
 
     @classmethod
     def of(cls, samples: Sequence[PointFrames]) -> RaggedPoints:
-        """Put samples of equally many frames together; there must be one at least."""
+        """Collect samples of equally many frames; at least one."""
         return cls(
             np.concatenate([one.values for one in samples]).astype(np.float32),
             np.stack([one.offsets for one in samples]).astype(np.int64),
@@ -90,7 +71,7 @@ class RaggedPoints:
 
     @classmethod
     def join(cls, parts: Sequence[RaggedPoints]) -> RaggedPoints:
-        """Put several groups of samples together; there must be one at least."""
+        """Concatenate groups of samples; at least one."""
         return cls(
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.frame_offsets for part in parts]),
@@ -113,19 +94,19 @@ class RaggedPoints:
         return PointFrames(self.values[start : start + int(edges[-1])], edges)
 
     def padded(self, frames: np.ndarray, n_points: int) -> np.ndarray:
-        """Choose frames, bring each to the same number of places for points.
+        """Choose frames, and pad or thin each to the same number of points.
 
         Parameters
         ----------
         frames : ndarray of int, shape (t,)
             Frame numbers, the same for every sample.
         n_points : int
-            Of a frame with more points as many as that are taken, evenly over their order.
+            Of a frame with more points this many are taken, evenly spaced in their order.
 
         Returns
         -------
         ndarray, shape (n, t, n_points, F), float32
-            NaN behind the last point of a frame.
+            NaN after the last point of a frame.
         """
         edges = self.offsets[:-1, np.newaxis] + self.frame_offsets
         first, count = edges[:, frames], edges[:, frames + 1] - edges[:, frames]

@@ -1,4 +1,4 @@
-"""Time grids and gaps: put irregular samples on a common grid, and tell where nothing was measured.
+"""Time grids and gaps: put irregular samples on a common grid, and find where nothing was measured.
 
 Pure arithmetic. Spans are (first frame, one past the last frame).
 """
@@ -12,12 +12,11 @@ import numpy as np
 from mmbind_data.errors import RawLayoutError
 
 BLOCK = 4096  # grid points
-# Points of a grid that no sample stands for. So many are held without a question, for a few rows
-# far apart: at 50 Hz, of four days.
-# A recorder that wakes up for 4 s of every 10 min has 150 for each sample, one that is put on for
-# a day every three months 90. A time of 0 among times since 1970 makes more than 1000 in whatever
-# was recorded for less than 20 days, and more than the last bound (at 50 Hz: eight months of
-# nothing) in what is longer.
+# Points of a grid without a sample. Up to the first number (four days at 50 Hz) is always allowed,
+# for a few rows far apart. A recorder that records 4 s of every 10 min has 150 for each sample, one
+# that is worn for a day every three months 90. A time of 0 among times since 1970 makes more than
+# 1000 in a recording of less than 20 days, and more than the last bound (eight months at 50 Hz) in
+# a longer one.
 FREE_POINTS, POINTS_PER_SAMPLE, MAX_POINTS = 1 << 24, 1000, 1 << 30
 
 
@@ -33,7 +32,7 @@ def common_grid(
     step : float
         Distance of the grid, in the same unit.
     places : sequence of str
-        Where each stream was read from, and ``unit`` that of its times, for messages.
+        Where each stream was read from, and ``unit`` the unit of its times, for messages.
 
     Returns
     -------
@@ -43,7 +42,7 @@ def common_grid(
     Raises
     ------
     RawLayoutError
-        The times span more than their number of samples can: one of them must be wrong.
+        The times span far more than so many samples can: one of them must be wrong.
 
     >>> common_grid([np.array([0.0, 10.0]), np.array([3.0, 12.0])], 2.0).tolist()
     [3.0, 5.0, 7.0, 9.0]
@@ -65,7 +64,7 @@ def _most_points_between(n_samples: int) -> int:
 def _far_apart(
     times: Sequence[np.ndarray], step: float, places: Sequence[str], unit: str
 ) -> RawLayoutError:
-    """Name the longest gap of all streams: an absurd time stands on one side of it."""
+    """Name the longest gap of all streams: an impossible time is at one of its ends."""
     gaps = [np.diff(one) for one in times]
     which = int(np.argmax([gap.max(initial=0.0) for gap in gaps]))
     at = int(np.argmax(gaps[which]))
@@ -108,51 +107,34 @@ def undelayed(arrivals: np.ndarray, period: float) -> np.ndarray:
     return steps + np.minimum.accumulate((arrivals - steps)[::-1])[::-1]
 
 
-def interpolate(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Values on a grid, linear in time between the neighbouring samples.
+def interpolate(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values on a grid, linear in time between the neighbouring samples, and where there are none.
 
     On a sample the value is that sample's, whatever its neighbours are (they may be NaN); outside
-    the times it is the first or the last sample's, never extrapolated.
+    the times it is the first or the last sample's, never extrapolated. Not `numpy.interp`, whose
+    last bit depends on the compiler.
 
     Parameters
     ----------
     times : ndarray, shape (n,), float64, strictly increasing, n >= 1
     values : ndarray, shape (n, C)
     grid : ndarray, shape (T,)
+    max_gap : float
 
     Returns
     -------
-    ndarray, shape (T, C), float64
-    """
-    return interpolate_with_gaps(times, values, grid, np.inf)[0]
-
-
-def gaps_on_grid(times: np.ndarray, grid: np.ndarray, max_gap: float) -> np.ndarray:
-    """Mark the grid points that lie strictly between two samples further apart than ``max_gap``.
-
-    A gap that no grid point lies in, as is possible below one step, is not seen; neither are
-    points before the first and behind the last sample.
-
-    Returns
-    -------
-    ndarray, shape (T,), bool
-    """
-    return interpolate_with_gaps(times, np.empty((len(times), 0)), grid, max_gap)[1]
-
-
-def interpolate_with_gaps(
-    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both `interpolate` and `gaps_on_grid`: the neighbours in time are looked up once.
-
-    Not `numpy.interp`, whose last bit depends on the compiler.
+    on_grid : ndarray, shape (T, C), float64
+    in_gap : ndarray, shape (T,), bool
+        Strictly between two samples that are further apart than ``max_gap``.
     """
     on_grid = np.empty((len(grid), values.shape[1]), dtype=np.float64)
-    lost = np.empty(len(grid), dtype=bool)
+    in_gap = np.empty(len(grid), dtype=bool)
     for start in range(0, len(grid), BLOCK):  # what a block needs stays in the cache
         part = slice(start, start + BLOCK)
-        on_grid[part], lost[part] = _interpolate_block(times, values, grid[part], max_gap)
-    return on_grid, lost
+        on_grid[part], in_gap[part] = _interpolate_block(times, values, grid[part], max_gap)
+    return on_grid, in_gap
 
 
 def _interpolate_block(

@@ -13,8 +13,8 @@ import numpy as np
 from mmbind_data.signal.point_clouds import PointFrames
 from mmbind_data.spec.descriptor import Recording, Windowing
 
-# Blending two depth frames puts readings where neither frame has a surface; points of two frames
-# do not even correspond.
+# Blending two depth frames makes readings where neither frame has a surface; points of two frames
+# do not correspond.
 PICKED_KINDS = frozenset({"depth_video", "image", "point_cloud"})
 
 
@@ -56,7 +56,8 @@ def stretch(values: np.ndarray, n: int) -> np.ndarray:
     Source: the published UTD-MHAD constants fit resampling of the whole trial, not cropping or
     padding (checked on the 861 trials, within 1e-4 of the means).
     """
-    position = _positions(len(values), n)
+    _check_frames(len(values), n)
+    position = np.linspace(0.0, len(values) - 1, n)
     left = np.floor(position).astype(np.intp)
     right = np.minimum(left + 1, len(values) - 1)
     share = (position - left).reshape(-1, *[1] * (values.ndim - 1))
@@ -179,11 +180,6 @@ def _cut(recording: Recording, windowing: Windowing) -> WindowedRecording:
             data[name] = cut(values, starts, length)
     spans: list[tuple[int, int] | None] = [(start, start + length) for start in starts]
     return WindowedRecording(data, spans, len(all_starts) - len(starts))
-
-
-def _positions(n_frames: int, n: int) -> np.ndarray:
-    _check_frames(n_frames, n)
-    return np.linspace(0.0, n_frames - 1, n)
 
 
 def _check_frames(n_frames: int, n: int) -> None:

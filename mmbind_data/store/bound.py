@@ -80,14 +80,7 @@ class BoundDataset:
     def _open(self, source_id: str) -> Dataset:
         known = {source.source_id: source for source in self.info.sources}
         if source_id not in known:
-            raise FormatError(
-                cannot="open a source",
-                problem="unknown source id",
-                at=self.path,
-                expected=", ".join(known),
-                got=repr(source_id),
-                fix=suggest(source_id, known),
-            )
+            raise _unknown_source("open a source", self, source_id)
         source = known[source_id]
         way_out = f"Say where it is with --source {source_id}=PATH, or make it: {source.convert}"
         if not self.attached(source_id):
@@ -131,7 +124,7 @@ def open_bound(
     path : path
         The store, or a bundle that holds it.
     sources : mapping of source id to path, optional
-        Where sources lie now.
+        Current locations of sources that have moved.
 
     Raises
     ------
@@ -151,18 +144,22 @@ def open_bound(
         )
     places = {name: locate(place) for name, place in (sources or {}).items()}
     bound = BoundDataset(path, info, places)
-    known = [source.source_id for source in info.sources]
-    for source_id in bound.overrides:
-        if source_id not in known:
-            raise FormatError(
-                cannot="open a bound store",
-                problem="unknown source id",
-                at=path,
-                expected=", ".join(known),
-                got=repr(source_id),
-                fix=suggest(source_id, known),
-            )
+    unknown = places.keys() - {source.source_id for source in info.sources}
+    if unknown:
+        raise _unknown_source("open a bound store", bound, min(unknown))
     return bound
+
+
+def _unknown_source(doing: str, bound: BoundDataset, source_id: str) -> FormatError:
+    known = [source.source_id for source in bound.info.sources]
+    return FormatError(
+        cannot=doing,
+        problem="unknown source id",
+        at=bound.path,
+        expected=", ".join(known),
+        got=repr(source_id),
+        fix=suggest(source_id, known),
+    )
 
 
 def open_store(

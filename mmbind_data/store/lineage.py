@@ -1,7 +1,7 @@
-"""Which raw recordings samples were cut from: the same one must not be met twice.
+"""Which raw recordings samples were cut from, so that none is used twice unnoticed.
 
-A uid names a sample as one conversion made it. Converted twice, with other options or under another
-name, one recording has two uids; the digest of its raw file stays.
+A uid identifies a sample of one conversion. A recording that is converted twice, with other options
+or under another name, has two uids, but the digest of its raw file is the same.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Lineage:
     def common(self, other: Lineage) -> int:
         """Number of recordings that both were cut from.
 
-        Subjects and placements of one dataset that share a raw file are told apart by name; between
-        datasets, and without names, a raw file is one recording.
+        A raw file of one dataset may hold several subjects and placements, which are distinguished
+        by name; between datasets, and without names, a raw file is one recording.
         """
         return sum(
             any(_same(one, two) for one in self.recordings[name] for two in other.recordings[name])
@@ -56,7 +56,7 @@ def _same(one: Owner, two: Owner) -> bool:
 
 
 def recording_table(store: Dataset, uids: Collection[str] | None = None) -> pa.Table:
-    """What `Lineage` is made of: one row per sample with the columns `COLUMNS`.
+    """The facts that a `Lineage` is made of: one row per sample with the columns `COLUMNS`.
 
     Parameters
     ----------
@@ -88,8 +88,7 @@ def recording_table(store: Dataset, uids: Collection[str] | None = None) -> pa.T
     table = pa.table({name: pa.array(found[name], pa.string()) for name in COLUMNS})
     if uids is None:
         return table
-    wanted = set(uids)
-    return table.filter(pa.array([uid in wanted for uid in found["uid"]], pa.bool_()))
+    return table.filter(pc.is_in(table["uid"], pa.array(list(uids), pa.string())))
 
 
 def recording_tables_of_bound(bound: BoundDataset) -> dict[str, pa.Table]:
@@ -112,7 +111,7 @@ def recordings_of(store: Dataset | BoundDataset) -> pa.Table:
 
 
 def lineage_of(table: pa.Table) -> Lineage:
-    """Read a table of `recording_table`, or several put together."""
+    """The lineage of samples from a `recording_table`, or several concatenated."""
     recordings: dict[str, set[Owner]] = {}
     columns = (table[name].to_pylist() for name in COLUMNS[1:])
     for recording, *owner in set(zip(*columns, strict=True)):
@@ -164,10 +163,10 @@ def named_rows(store: Dataset, named: Mapping[str, pa.Array]) -> np.ndarray:
 
 
 def sample_digest(store: Dataset, named: Mapping[str, pa.Array]) -> str:
-    """Digest of the samples that rows name: their values by uid, wherever they lie.
+    """Digest of the samples that rows refer to: their values by uid.
 
-    Two stores that hold these samples alike have one digest, whatever else they hold and in what
-    order; so a local conversion is recognised as the source that was bound.
+    Stores with equal values of these samples have the same digest, whatever else they hold and in
+    whatever order; so a local conversion is recognised as the source that was bound.
 
     Parameters
     ----------
@@ -182,18 +181,18 @@ def sample_digest(store: Dataset, named: Mapping[str, pa.Array]) -> str:
         rows = rows_of(store, named[name])
         order = np.argsort(rows, kind="stable")
         hashes = _row_hashes(store, name, rows[order])
-        told = sorted(
-            f"{uids[one]} {text}" for one, text in zip(order.tolist(), hashes, strict=True)
+        samples = sorted(
+            f"{uids[row]} {text}" for row, text in zip(order.tolist(), hashes, strict=True)
         )
-        digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
-        # what later versions of the specification add is left out as long as it is not used
+        digest = hashlib.sha256("\n".join(samples).encode()).hexdigest()
+        # fields that later versions of the specification add are left out while they are unused
         facts = store.info.modalities[name].model_dump(mode="json", exclude_defaults=True)
-        lines.append(f"samples {name} {canonical_json(facts)} {len(told)} {digest}")
+        lines.append(f"samples {name} {canonical_json(facts)} {len(samples)} {digest}")
     return content_digest(lines)
 
 
 def _row_hashes(store: Dataset, modality: str, rows: np.ndarray) -> list[str]:
-    """Hex sha256 of each row's values, rows ascending, a bounded number of them at one go."""
+    """Hex sha256 of each row's values; rows ascend, and a bounded number is read at a time."""
     described = store.info.modalities[modality]
     step = max(1, READ_BYTES // (4 * int(np.prod(described.shape))))
     load = store.load_points if described.ragged else store.load

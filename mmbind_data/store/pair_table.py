@@ -1,4 +1,4 @@
-"""The table of pairs: which sample of which source gives each modality of each training row."""
+"""The table of pairs: which sample of which source provides each modality of a training row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEP = "Check it with mmbind validate."
 
 @dataclass(frozen=True)
 class Source:
-    """One store that rows refer to, its tables read once.
+    """One store that rows refer to.
 
     Attributes
     ----------
@@ -48,20 +48,20 @@ class PairTable:
     Attributes
     ----------
     sources : tuple of Source
-        Codes below count them.
+        The source codes below are positions in it.
     kind : ndarray, shape (n,), int8
-        `PSEUDO`, `INCOMPLETE`, `NATURAL` or `MEAN`. Rows of kind mean that follow one another from
-        a rank 0 on are one training sample: what differs between them is averaged by weight.
+        `PSEUDO`, `INCOMPLETE`, `NATURAL` or `MEAN`. Consecutive rows of kind mean, from a rank 0 to
+        the next one, are one training sample: what differs between them is averaged by weight.
     anchor : ndarray, shape (n, 2), int64
         Source code and row of the sample that a row is about.
     given : mapping of modality to ndarray, shape (n, 2), int64
-        Source code and row that give it; -1, -1 = dummy.
+        Source code and row of the sample that provides it; -1, -1 = dummy.
     shared : tuple of str
-        What rows were bound by; `hop` counts them.
+        What rows were bound by; `hop` is a position in it.
     hop : ndarray, shape (n,), int16
-        Of a pseudo row: the binding that completed it last, from 0.
+        The binding that completed a pseudo row last, from 0.
     similarity : ndarray, shape (n,), float32
-        Of a pseudo row: the smallest of its bindings; NaN of others.
+        The smallest of the bindings of a pseudo row; NaN of other rows.
     weight : ndarray, shape (n,), float32
     rank : ndarray, shape (n,), int16
     """
@@ -80,12 +80,12 @@ class PairTable:
         return len(self.kind)
 
     def take(self, chosen: np.ndarray) -> PairTable:
-        """Keep some rows, given by number or mask."""
+        """Some of the rows, by number or mask."""
         given = {name: references[chosen] for name, references in self.given.items()}
         return replace(self, given=given, **{name: getattr(self, name)[chosen] for name in COLUMNS})
 
     def carries(self, name: str) -> np.ndarray:
-        """Which rows have a modality, or (``label``) an anchor with a label: bool, shape (n,)."""
+        """Which rows have a modality, or for ``label`` a labelled anchor: bool, shape (n,)."""
         if name == LABEL:
             return self.column(LABEL) >= 0
         if name not in self.given:
@@ -139,7 +139,7 @@ class PairTable:
 
 
 def open_source(store: Dataset, source_id: str) -> Source:
-    """Read what pairing needs of a store.
+    """Read the uids of a store.
 
     Raises
     ------
@@ -265,9 +265,9 @@ def bound_digest(
     table : pyarrow.Table
         The table of pairs.
     row_numbers : bool
-        Count the numbers of the sources' rows too, as mmbind 0.1 did. Uids say the same, and stay
-        when a source is cut down for a bundle or converted anew: so one digest names the pairs
-        whether the store is linked, self-contained, index-only or hydrated.
+        Include the row numbers of the sources, as mmbind 0.1 did. Uids carry the same information
+        and do not change when a source is cut down for a bundle or converted again: without row
+        numbers the digest is the same for a linked, self-contained, index-only or hydrated store.
     """
     if not row_numbers:
         chosen = [name for name in table.column_names if not name.endswith(".row")]

@@ -121,41 +121,32 @@ def _write_arrays(
     progress: Callable[[str], None] | None,
 ) -> list[str]:
     """Write the coded columns and all modalities; return the digest lines."""
-    info = content.info
+    info, n_samples = content.info, content.info.n_samples
+    write = partial(_write_array, nodes, queue)
     lines = list(digest_facts(info, {name: names for name, (_, names) in content.columns.items()}))
     for name, (codes, names) in content.columns.items():
-        write = partial(_write_array, nodes, queue, name, "<i4", (), ("sample",))
-        lines.append(write([codes], len(codes), attributes={"names": list(names)}))
+        attributes = {"names": list(names)}
+        lines.append(write(name, "<i4", (), ("sample",), [codes], n_samples, attributes))
     for name, modality in info.modalities.items():
         if progress:
             progress(name)
-        described = modality.model_dump(mode="json", exclude_none=True)
-        nodes[f"modalities/{name}"] = group_node(described)
-        write_values = _write_clouds if modality.ragged else _write_samples
-        lines += write_values(nodes, queue, name, content)
+        nodes[f"modalities/{name}"] = group_node(
+            modality.model_dump(mode="json", exclude_none=True)
+        )
+        if modality.ragged:
+            lines += _write_points(write, name, content)
+        else:
+            dimensions = ("sample", *(axis.name for axis in modality.axes))
+            blocks: Iterator[Any] = content.blocks(name)
+            units, path, shape = {"units": modality.unit}, data_path(name), modality.shape
+            lines.append(write(path, "<f4", shape, dimensions, blocks, n_samples, units))
         mask = [content.present[name]]
-        path = valid_path(name)
-        lines.append(_write_array(nodes, queue, path, "|b1", (), ("sample",), mask, info.n_samples))
+        lines.append(write(valid_path(name), "|b1", (), ("sample",), mask, n_samples))
     return lines
 
 
-def _write_samples(
-    nodes: dict[str, Node], queue: ShardQueue, name: str, content: StoreContent
-) -> list[str]:
-    """Write a modality of fixed shape; return its digest lines."""
-    modality = content.info.modalities[name]
-    dimensions = ("sample", *(axis.name for axis in modality.axes))
-    blocks = (rows for rows in content.blocks(name) if isinstance(rows, np.ndarray))
-    n_samples = content.info.n_samples
-    path = data_path(name)
-    write = partial(_write_array, nodes, queue, path, "<f4", modality.shape, dimensions)
-    return [write(blocks, n_samples, attributes={"units": modality.unit})]
-
-
-def _write_clouds(
-    nodes: dict[str, Node], queue: ShardQueue, name: str, content: StoreContent
-) -> list[str]:
-    """Write a point cloud as one list of points and where samples and frames begin in it."""
+def _write_points(write: Callable[..., str], name: str, content: StoreContent) -> Iterator[str]:
+    """Write a point cloud: all points, and the offsets of samples and frames among them."""
     n_frames, n_features = content.info.modalities[name].shape
     values, offsets, frames = point_paths(name)
     edges: list[np.ndarray] = []
@@ -166,16 +157,13 @@ def _write_clouds(
                 edges.append(clouds.frame_offsets)
                 yield clouds.values
 
-    n_points = content.n_points[name]
-    write = partial(_write_array, nodes, queue)
     # no attribute of units: the numbers of a point need not share one
-    lines = [write(values, "<f4", (n_features,), ("point", "channel"), points(), n_points)]
+    dimensions = ("point", "channel")
+    yield write(values, "<f4", (n_features,), dimensions, points(), content.n_points[name])
     frame_offsets = np.concatenate(edges)
-    starts = np.concatenate([[0], np.cumsum(frame_offsets[:, -1])])
-    n = len(frame_offsets)
-    lines.append(write(offsets, "<i8", (), ("sample_edge",), [starts], n + 1))
-    shape, dimensions = (n_frames + 1,), ("sample", "frame_edge")
-    return [*lines, write(frames, "<i8", shape, dimensions, [frame_offsets], n)]
+    starts, n = np.concatenate([[0], np.cumsum(frame_offsets[:, -1])]), len(frame_offsets)
+    yield write(offsets, "<i8", (), ("sample_edge",), [starts], n + 1)
+    yield write(frames, "<i8", (n_frames + 1,), ("sample", "frame_edge"), [frame_offsets], n)
 
 
 def finish_store(
@@ -231,7 +219,6 @@ def _write_array(
     dimensions: tuple[str, ...],
     blocks: Iterable[np.ndarray],
     n_rows: int,
-    *,
     attributes: Mapping[str, Any] | None = None,
 ) -> str:
     """Create one array and fill it whole shards at a time; return its digest line."""

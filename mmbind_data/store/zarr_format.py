@@ -63,15 +63,11 @@ def array_node(
     attributes : mapping
     """
     endian = {"configuration": {"endian": "little"}} if np.dtype(dtype).itemsize > 1 else {}
-    codecs = [
-        {"name": "bytes", **endian},
-        {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}},
-        {"name": "crc32c"},
-    ]
+    zstd = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     shards = {
         "chunk_shape": [sharding.chunk, *shape[1:]],
-        "codecs": codecs,
+        "codecs": [{"name": "bytes", **endian}, zstd, {"name": "crc32c"}],
         "index_codecs": index,
         "index_location": "end",
     }
@@ -130,18 +126,13 @@ def _read(root: Path, store: str) -> Iterator[tuple[str, Node]]:
 
 
 def _consolidated(node: Node, copies: Mapping[str, Node]) -> Node:
+    """A document as consolidated metadata holds it: that of a group with those below it."""
     if node["node_type"] == "array":
         return node
-    return {
-        "attributes": node["attributes"],
-        "zarr_format": 3,
-        "consolidated_metadata": {
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": dict(copies),
-        },
-        "node_type": "group",
-    }
+    metadata = {"kind": "inline", "must_understand": False, "metadata": dict(copies)}
+    # in the order of zarr
+    inner = {"zarr_format": 3, "consolidated_metadata": metadata, "node_type": "group"}
+    return {"attributes": node["attributes"], **inner}
 
 
 def _write(folder: Path, node: Node) -> None:
@@ -169,10 +160,7 @@ def encode_shard(rows: np.ndarray, sharding: Sharding) -> list[bytes]:
     parts: list[bytes] = []
     index: list[int] = []
     offset = 0
-    for start in range(0, sharding.shard, sharding.chunk):
-        if start >= len(rows):
-            index += [NOT_THERE, NOT_THERE]
-            continue
+    for start in range(0, len(rows), sharding.chunk):
         chunk = np.ascontiguousarray(rows[start : start + sharding.chunk])
         if len(chunk) < sharding.chunk:
             filled = np.full((sharding.chunk, *rows.shape[1:]), sharding.fill, dtype=rows.dtype)
@@ -182,7 +170,9 @@ def encode_shard(rows: np.ndarray, sharding: Sharding) -> list[bytes]:
         parts += [packed, struct.pack("<I", google_crc32c.value(packed))]
         index += [offset, len(packed) + 4]
         offset += len(packed) + 4
-    table = struct.pack(f"<{len(index)}Q", *index)
+    n_entries = 2 * (sharding.shard // sharding.chunk)
+    index += [NOT_THERE] * (n_entries - len(index))
+    table = struct.pack(f"<{n_entries}Q", *index)
     return [*parts, table, struct.pack("<I", google_crc32c.value(table))]
 
 

@@ -27,7 +27,7 @@ PACKAGE = {
 OWN_DATA = "own_data.json"
 
 
-def new_package(name: str, folder: Path) -> list[str]:
+def new_package(name: str, folder: str | Path) -> list[str]:
     """Write an installable package that adds dataset ``name``, and passes the conformance kit.
 
     Parameters
@@ -47,14 +47,14 @@ def new_package(name: str, folder: Path) -> list[str]:
     UsageError
         A name that cannot be used, or is taken.
     OutputError
-        Something stands at the folder.
+        The folder exists already, or cannot be written.
     """
     _check_name(name)
     module = name.replace("-", "_")
     _check_module(module)
-    _check_free(folder)
+    _check_free(Path(folder))
     written = []
-    with staged(folder, overwrite=False, doing="begin a dataset") as root:
+    with staged(Path(folder), overwrite=False, doing="begin a dataset") as root:
         for template, place in PACKAGE.items():
             path = place.replace("@MODULE@", module)
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,13 @@ def new_package(name: str, folder: Path) -> list[str]:
     return written
 
 
-def new_descriptor(name: str, path: Path) -> list[str]:
+def new_descriptor(name: str, path: str | Path) -> list[str]:
     """Write a commented descriptor for one's own tables (``mmbind convert table``).
 
     Parameters and errors are those of `new_package`.
     """
     _check_name(name)
+    path = Path(path)
     _check_free(path)
     try:
         path.write_text(own_data_text(name))
@@ -89,14 +90,13 @@ def _filled(template: str, name: str) -> str:
 
 def _check_free(path: Path) -> None:
     if os.path.lexists(path):
-        step = "Nothing is overwritten here: choose another place with --out."
         raise OutputError(
             cannot="begin a dataset",
             problem="something is there",
             at=path,
             expected="nothing",
             got="a file",
-            fix=step,
+            fix="Nothing is overwritten here: choose another place with --out.",
         )
 
 
@@ -104,21 +104,9 @@ def _check_name(name: str) -> None:
     usable = re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) is not None
     if not usable or keyword.iskeyword(name):
         expected = "small letters, digits and dashes, such as my-gloves"
-        raise UsageError(
-            cannot="begin a dataset",
-            problem="bad name",
-            at="NAME",
-            expected=expected,
-            got=repr(name),
-        )
+        raise _unusable_name("bad name", expected, repr(name))
     if name in (TABLE, *list_datasets()):
-        raise UsageError(
-            cannot="begin a dataset",
-            problem="name taken",
-            at="NAME",
-            expected="a new name",
-            got=name,
-        )
+        raise _unusable_name("name taken", "a new name", name)
 
 
 def _check_module(module: str) -> None:
@@ -127,12 +115,12 @@ def _check_module(module: str) -> None:
     if found is not None:
         place = found.origin or next(iter(found.submodule_search_locations or ()), "Python itself")
         what, expected = f"Python has a module {module} already", "a name that no module has"
-        step = f"Choose another name, such as my-{module.replace('_', '-')}."
-        raise UsageError(
-            cannot="begin a dataset",
-            problem=what,
-            at="NAME",
-            expected=expected,
-            got=place,
-            fix=step,
-        )
+        fix = f"Choose another name, such as my-{module.replace('_', '-')}."
+        raise _unusable_name(what, expected, place, fix)
+
+
+def _unusable_name(problem: str, expected: str, got: str, fix: str = "") -> UsageError:
+    cannot = "begin a dataset"
+    return UsageError(
+        cannot=cannot, problem=problem, at="NAME", expected=expected, got=got, fix=fix
+    )

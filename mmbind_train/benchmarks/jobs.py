@@ -18,7 +18,7 @@ from typing import Any
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
 from mmbind_train.benchmarks.pairing_accuracy import PAIRED, judge_pairs
-from mmbind_train.config import EvaluateConfig, TrainConfig
+from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluation.evaluate import evaluate
 from mmbind_train.training.pretrain import train
 
@@ -34,6 +34,18 @@ class BindTask:
     options: BindOptions
     labelled: tuple[Path, ...]
 
+    @property
+    def kind(self) -> str:
+        """Kind of work, for estimates of time."""
+        return f"bind {self.options.embed}"
+
+    def run(self, out: Path) -> dict[str, Any]:
+        """Write the bound store; its pairs and their accuracy."""
+        # an interrupted job may have left its store without a record
+        info = bind(self.inputs, out, shared=self.shared, options=self.options, overwrite=True)
+        pairs = sum(n for kind, n in info.n_rows.items() if kind in PAIRED)
+        return {"pairs": pairs, "pairing_accuracy": judge_pairs(out, self.labelled)}
+
 
 @dataclass(frozen=True)
 class TrainTask:
@@ -43,17 +55,54 @@ class TrainTask:
     method: str
     config: TrainConfig
 
+    @property
+    def kind(self) -> str:
+        """Kind of work, for estimates of time."""
+        return f"train {self.method} {_length(self.config.budget)}"
+
+    def run(self, out: Path) -> dict[str, Any]:
+        """Write the run; its steps, rows and loss, and the time of interrupted calls."""
+        earlier: list[float] = []
+        options: dict[str, Any] = {"method": self.method, "config": self.config}
+        run = train(self.data, out, overwrite=True, on_resume=earlier.append, **options)
+        found = {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
+        return {**found, "earlier_cpu_s": sum(earlier)}
+
 
 @dataclass(frozen=True)
 class ScoreTask:
     """Fine-tune a run and test it."""
 
-    run: Path
+    run_folder: Path
     finetune: Path
     held_out: Path
     config: EvaluateConfig
     paper_statistic: bool
     every_subset: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Kind of work, for estimates of time."""
+        return f"score {_length(self.config.budget)}"
+
+    def run(self, out: Path) -> dict[str, Any]:
+        """Write the result of `evaluate`; its figures."""
+        result = evaluate(
+            self.run_folder,
+            self.finetune,
+            self.held_out,
+            config=self.config,
+            paper_statistic=self.paper_statistic,
+            every_subset=self.every_subset,
+        )
+        write_atomically(out, result.model_dump_json(indent=1) + "\n")
+        document = result.model_dump(mode="json", include={"n_test", "n_classes", "per_subset"})
+        (score,) = result.per_seed
+        return {**score.model_dump(mode="json"), **document}
+
+
+def _length(budget: Budget) -> str:
+    return budget.model_dump_json(include={"steps", "epochs"})
 
 
 @dataclass(frozen=True)
@@ -80,15 +129,6 @@ class Job:
     title: str
 
     @property
-    def kind(self) -> str:
-        """Kind of work, for estimates of time."""
-        if isinstance(self.task, BindTask):
-            return f"bind {self.task.options.embed}"
-        length = self.task.config.budget.model_dump_json(include={"steps", "epochs"})
-        what = f"train {self.task.method}" if isinstance(self.task, TrainTask) else "score"
-        return f"{what} {length}"
-
-    @property
     def record(self) -> Path:
         """JSON file with the outcome and the time spent; it exists if and only if done."""
         return self.out.parent / f"{self.key}.json"
@@ -103,16 +143,11 @@ def run_job(job: Job) -> None:
     """Do a job's work and write its record last."""
     begin, cpu, joules = time.monotonic(), time.process_time(), read_joules()
     job.out.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(job.task, BindTask):
-        found = _bind(job.task, job.out)
-    elif isinstance(job.task, TrainTask):
-        found = _train(job.task, job.out)
-    else:
-        found = _score(job.task, job.out)
+    found = job.task.run(job.out)
     # the counter is the machine's: with other processes at work the energy cannot be attributed
     spent = None if multiprocessing.parent_process() else read_joules()
     record = {
-        "kind": job.kind,
+        "kind": job.task.kind,
         "title": job.title,
         "seconds": time.monotonic() - begin,
         # the time that interrupted calls spent on a resumed training counts as well
@@ -135,50 +170,6 @@ def write_atomically(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
-
-
-def _bind(task: BindTask, out: Path) -> dict[str, Any]:
-    # an interrupted job may have left its store without a record
-    info = bind(task.inputs, out, shared=task.shared, options=task.options, overwrite=True)
-    pairs = sum(n for kind, n in info.n_rows.items() if kind in PAIRED)
-    return {"pairs": pairs, "pairing_accuracy": judge_pairs(out, task.labelled)}
-
-
-def _train(task: TrainTask, out: Path) -> dict[str, Any]:
-    earlier: list[float] = []
-    run = train(
-        task.data,
-        out,
-        method=task.method,
-        config=task.config,
-        overwrite=True,
-        on_resume=earlier.append,
-    )
-    return {
-        "steps": run.steps,
-        "rows": run.n_rows,
-        "final_loss": run.final_loss,
-        "earlier_cpu_s": sum(earlier),
-    }
-
-
-def _score(task: ScoreTask, out: Path) -> dict[str, Any]:
-    result = evaluate(
-        task.run,
-        task.finetune,
-        task.held_out,
-        config=task.config,
-        paper_statistic=task.paper_statistic,
-        every_subset=task.every_subset,
-    )
-    (one,) = result.per_seed
-    write_atomically(out, result.model_dump_json(indent=1) + "\n")
-    return {
-        **one.model_dump(mode="json"),
-        "n_test": result.n_test,
-        "n_classes": result.n_classes,
-        "per_subset": [each.model_dump(mode="json") for each in result.per_subset],
-    }
 
 
 def read_joules(root: Path = POWERCAP) -> float | None:

@@ -32,6 +32,7 @@ from mmbind_train.benchmarks.protocol import (
 from mmbind_train.training.cache_keys import code_digest, job_key
 
 GENERATED = "GENERATED"  # a file of this name marks raw data that was not measured
+CONVERT_OPTIONS = ("preset", "modalities", "placements", "options")  # fields of a source
 STAGES = {FINETUNE: "finetune", TEST: "test", VALIDATION: "validation"}
 
 
@@ -74,15 +75,20 @@ def find_raw(protocol: Protocol, data: Path) -> dict[str, Path]:
         if path.exists()
     }
     if missing := [name for name in datasets if name not in found]:
-        raise RawLayoutError(
-            cannot=f"run {protocol.name}",
-            problem=f"no raw data of {', '.join(missing)}",
-            at=data,
-            expected=" and ".join(f"{data}/{name}" for name in missing),
-            got="nothing",
-            fix=f"Get {origins(missing)}; or give --generated to try the protocol on made-up data.",
-        )
+        problem = f"no raw data of {', '.join(missing)}"
+        expected = " and ".join(f"{data}/{name}" for name in missing)
+        fix = f"Get {origins(missing)}; or give --generated to try the protocol on made-up data."
+        raise missing_data(protocol, problem, data, expected, "nothing", fix)
     return found
+
+
+def missing_data(
+    protocol: Protocol, problem: str, at: object, expected: str, got: str, fix: str
+) -> RawLayoutError:
+    """The error for raw data that a protocol needs and that is not there."""
+    return RawLayoutError(
+        cannot=f"run {protocol.name}", problem=problem, at=at, expected=expected, got=got, fix=fix
+    )
 
 
 def origins(datasets: Sequence[str]) -> str:
@@ -182,25 +188,15 @@ def _convert(
     write: bool,
     progress: Progress | None,
 ) -> Path:
-    reader = load_reader_module(source.dataset)
-    code = code_digest(conversion, reader)
+    code = code_digest(conversion, load_reader_module(source.dataset))
     # units, scales, windows and labels are in the descriptor, which is not code
     descriptor = load_descriptor(source.dataset).model_dump(mode="json")
     key = job_key("convert", source.model_dump(mode="json"), _listing(raw), descriptor, code)
     out = work / "stores" / f"{source.dataset}-{key}.zarr"
     if not out.exists():
         _may_write(write, out)
-        convert(
-            source.dataset,
-            raw,
-            out,
-            preset=source.preset,
-            modalities=source.modalities,
-            placements=source.placements,
-            options=source.options,
-            workers=workers,
-            progress=progress,
-        )
+        chosen: dict[str, Any] = {name: getattr(source, name) for name in CONVERT_OPTIONS}
+        convert(source.dataset, raw, out, workers=workers, progress=progress, **chosen)
     return out
 
 
@@ -231,14 +227,11 @@ def _check_people(protocol: Protocol, split: Split, opened: Mapping[str, Dataset
         people = [one for one in _people(node, name, split) if not isinstance(one, Share)]
         subjects = [subject for one in people for subject in one]
         if absent := [one for one in subjects if one not in info.subjects]:
-            raise RawLayoutError(
-                cannot=f"run {protocol.name}",
-                problem=f"people of role {name} are not in the data",
-                at=f"{protocol.sources[node.source].dataset}, split {split.name}",
-                expected=f"subjects {', '.join(subjects)}",
-                got=f"no {', '.join(absent)} among {', '.join(info.subjects)}",
-                fix="Put the raw files of these people into the data folder and run it again.",
-            )
+            problem = f"people of role {name} are not in the data"
+            at = f"{protocol.sources[node.source].dataset}, split {split.name}"
+            got = f"no {', '.join(absent)} among {', '.join(info.subjects)}"
+            fix = "Put the raw files of these people into the data folder and run it again."
+            raise missing_data(protocol, problem, at, f"subjects {', '.join(subjects)}", got, fix)
 
 
 def _cut(name: str, node: Node, split: Split, store: Dataset, work: Path, write: bool) -> NodeStore:

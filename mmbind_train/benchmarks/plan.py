@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from mmbind_data.binding import bind
 from mmbind_data.errors import UsageError, suggest
@@ -153,7 +153,7 @@ def estimate(jobs: Sequence[Job], measured: Mapping[str, Sequence[float]]) -> fl
 
     None if a kind was never measured.
     """
-    times = [measured.get(job.kind) for job in jobs if not job.done]
+    times = [measured.get(job.task.kind) for job in jobs if not job.done]
     return sum(sum(one) / len(one) for one in times if one) if all(times) else None
 
 
@@ -217,13 +217,8 @@ def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tu
     on_test = request.on == "test"
     splits = protocol.splits if on_test else protocol.validation_splits
     if not splits:
-        raise UsageError(
-            cannot=f"run {protocol.name}",
-            problem="it has no validation splits",
-            at="--on validation",
-            expected="a protocol with validation_splits",
-            got="none",
-        )
+        expected = "a protocol with validation_splits"
+        _refuse(protocol, "it has no validation splits", "--on validation", expected, "none")
     if request.splits is not None and request.splits < len(splits):
         splits = splits[: request.splits]
         changes.append(f"{request.splits} splits only")
@@ -241,43 +236,36 @@ def _chosen_rows(protocol: Protocol, names: Sequence[str] | None) -> tuple[Row, 
     titles = {row.name for row in protocol.rows}
     known = titles | {row.method for row in protocol.rows}
     for name in (one for one in names or () if one not in known):
-        raise UsageError(
-            cannot=f"run {protocol.name}",
-            problem="no such row or method",
-            at="--methods",
-            expected=f"some of {', '.join(sorted(known))}",
-            got=repr(name),
-            fix=suggest(name, known),
-        )
+        expected, fix = f"some of {', '.join(sorted(known))}", suggest(name, known)
+        _refuse(protocol, "no such row or method", "--methods", expected, repr(name), fix)
     # a name that is both a row's and a method means the row: several rows may have one method
     methods = set(names or ()) - titles
     rows = tuple(
         row for row in protocol.rows if not names or row.name in names or row.method in methods
     )
     if lacking := sorted({row.method for row in rows} - set(METHODS)):
-        ready = [row.name for row in protocol.rows if row.method in METHODS]
-        raise UsageError(
-            cannot=f"run {protocol.name}",
-            problem="this version of mmbind lacks methods",
-            at="its rows",
-            expected=f"methods among {', '.join(METHODS)}",
-            got=", ".join(lacking),
-            fix=f"Leave them out with --methods {','.join(ready)}.",
+        ready = ",".join(row.name for row in protocol.rows if row.method in METHODS)
+        what, expected = (
+            "this version of mmbind lacks methods",
+            f"methods among {', '.join(METHODS)}",
         )
+        fix = f"Leave them out with --methods {ready}."
+        _refuse(protocol, what, "its rows", expected, ", ".join(lacking), fix)
     return rows
+
+
+def _refuse(
+    protocol: Protocol, problem: str, at: str, expected: str, got: str, fix: str = ""
+) -> NoReturn:
+    cannot = f"run {protocol.name}"
+    raise UsageError(cannot=cannot, problem=problem, at=at, expected=expected, got=got, fix=fix)
 
 
 def _with_label_model(protocol: Protocol, label_model: str) -> Protocol:
     shared = sorted({name for row in protocol.rows for name in row.shared or protocol.shared})
     if LABEL not in shared:
-        raise UsageError(
-            cannot=f"run {protocol.name}",
-            problem="no label is compared",
-            at="--label-model",
-            expected="a protocol that binds by label",
-            got=f"one that binds by {', '.join(shared)}",
-            fix="Leave it out.",
-        )
+        expected, got = "a protocol that binds by label", f"one that binds by {', '.join(shared)}"
+        _refuse(protocol, "no label is compared", "--label-model", expected, got, "Leave it out.")
     document = protocol.model_dump(mode="json")
     document["bind"]["label_model"] = label_model
     return Protocol.model_validate_json(json.dumps(document))

@@ -25,6 +25,7 @@ from mmbind_train.benchmarks.node_stores import (
     NotPreparedError,
     find_raw,
     is_generated,
+    missing_data,
     origins,
     prepare,
 )
@@ -123,15 +124,8 @@ def benchmark(
         _generate(raw)
     _check_folder(out, protocol, selection, request, generated=generated)
     folder = work / KINDS_OF_DATA[generated]
-    stores = prepare(
-        protocol,
-        raw,
-        folder,
-        selection.splits,
-        selection.held_out,
-        workers=processes,
-        progress=progress,
-    )
+    options: dict[str, Any] = {"workers": processes, "progress": progress}
+    stores = prepare(protocol, raw, folder, selection.splits, selection.held_out, **options)
     planned, chains = plan_jobs(protocol, selection, stores, folder)
     failed = run_jobs(planned, processes=processes, progress=progress)
     scores = tuple(_read_score(protocol, one) for one in chains if one.score.key not in failed)
@@ -192,7 +186,7 @@ def plan_benchmark(
     seconds = estimate(planned, measured_times(folder))
     return BenchmarkPreview(
         protocol=protocol,
-        n_jobs=dict(Counter(job.kind.split()[0] for job in planned)),
+        n_jobs=dict(Counter(job.task.kind.split()[0] for job in planned)),
         n_done=sum(job.done for job in planned),
         seconds=None if seconds is None else seconds / (jobs or cores()),
         exact=stores is not None,
@@ -232,23 +226,12 @@ def _find_data(
         return raw, is_generated(raw, data) or request.generated
     datasets = sorted({source.dataset for source in protocol.sources.values()})
     if not request.generated:
-        raise RawLayoutError(
-            cannot=f"run {protocol.name}",
-            problem="no data given",
-            at="--data",
-            expected=f"a folder with {', '.join(datasets)}",
-            got="nothing",
-            fix=f"Get {origins(datasets)}.",
-        )
+        expected, fix = f"a folder with {', '.join(datasets)}", f"Get {origins(datasets)}."
+        raise missing_data(protocol, "no data given", "--data", expected, "nothing", fix)
     if lacking := ", ".join(sorted({*datasets} - {*SHIPPED_GENERATORS})):
-        raise RawLayoutError(
-            cannot=f"run {protocol.name}",
-            problem="no generator is shipped",
-            at=lacking,
-            expected=f"datasets among {', '.join(SHIPPED_GENERATORS)}",
-            got=lacking,
-            fix=f"Give --data with raw folders of your own, marked by a file {GENERATED}.",
-        )
+        expected = f"datasets among {', '.join(SHIPPED_GENERATORS)}"
+        fix = f"Give --data with raw folders of your own, marked by a file {GENERATED}."
+        raise missing_data(protocol, "no generator is shipped", lacking, expected, lacking, fix)
     return {name: work / "raw" / name for name in datasets}, True
 
 

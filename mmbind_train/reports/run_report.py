@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 
 from mmbind_data.errors import FormatError
 from mmbind_data.reports.html import DOING, Section, check_page, render_page, write_page
-from mmbind_data.reports.plots import cloud_plot, curves_plot, heat_map
+from mmbind_data.reports.plots import cloud_plot, curve_plot, heat_map
 from mmbind_data.reports.tables import fold_classes
 from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import open_dataset
@@ -128,12 +128,9 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
             one = json.loads(text)
             found.setdefault(str(one["stage"]), []).append((int(one["step"]), float(one["loss"])))
     except (OSError, ValueError, KeyError, TypeError) as error:
+        problem, expected = "unreadable log", "a line of JSON per logged step"
         raise FormatError(
-            cannot=DOING,
-            problem="unreadable log",
-            at=path,
-            expected="a line of JSON per logged step",
-            got=str(error),
+            cannot=DOING, problem=problem, at=path, expected=expected, got=error
         ) from error
     return found
 
@@ -152,40 +149,33 @@ def embeddings(
     opened = open_dataset(store)
     names = [name for name in info.modalities if name in opened.info.modalities]
     if not names:
-        raise FormatError(
-            cannot=DOING,
-            problem="the store has none of the run's modalities",
-            at=store,
-            expected=" or ".join(info.modalities),
-            got=", ".join(opened.info.modalities),
+        problem, got = (
+            "the store has none of the run's modalities",
+            ", ".join(opened.info.modalities),
         )
-    drawn = np.random.default_rng(seed).permutation(len(opened))[:MAX_SAMPLES]
-    chosen = np.sort(drawn)
+        expected = " or ".join(info.modalities)
+        raise FormatError(cannot=DOING, problem=problem, at=store, expected=expected, got=got)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(opened))[:MAX_SAMPLES])
+    recentre, bounds = info.config.recentre, info.config.inputs
     rows = gather_store(
-        opened, names, like=info.modalities, recentre=info.config.recentre, rows=chosen,
-        bounds=info.config.inputs,
-    )  # fmt: skip
-    found = {name: np.zeros((len(chosen), model.embedding_dim), np.float32) for name in names}
-    with torch.no_grad():
-        for start in range(0, len(chosen), BATCH):
-            here = np.arange(start, min(start + BATCH, len(chosen)))
-            batch = make_batch(rows, here, info.statistics)
-            present = torch.zeros(len(here), len(info.modalities), dtype=torch.bool)
-            for k, name in enumerate(names):
-                present[:, list(info.modalities).index(name)] = batch.present[:, k]
-            blank = {
-                name: batch.inputs.get(name, torch.zeros(len(here), *one.shape))
-                for name, one in info.modalities.items()
-            }
-            z = model.embed(model.features(blank, present)).cpu().numpy()
-            for name in names:
-                found[name][here] = z[:, list(info.modalities).index(name)]
-    texts = [
-        [(opened.names(column) or ("",))[code] if code >= 0 else "unknown"
-         for code in opened.column(column)[chosen]]
+        opened, names, like=info.modalities, recentre=recentre, rows=chosen, bounds=bounds
+    )
+    columns, parts = [list(info.modalities).index(name) for name in names], []
+    for start in range(0, len(chosen), BATCH):
+        batch = make_batch(rows, np.arange(start, min(start + BATCH, len(chosen))), info.statistics)
+        n = len(batch.present)
+        present = torch.zeros(n, len(info.modalities), dtype=torch.bool)
+        present[:, columns] = batch.present
+        blank = {name: torch.zeros(n, *one.shape) for name, one in info.modalities.items()}
+        with torch.no_grad():
+            z = model.embed(model.features(blank | dict(batch.inputs), present))
+        parts.append(z[:, columns].cpu().numpy())
+    every = np.concatenate(parts) if parts else np.empty((0, len(names), model.embedding_dim))
+    labels, subjects = (
+        [([*opened.names(column), "unknown"])[code] for code in opened.column(column)[chosen]]
         for column in ("label", "subject")
-    ]  # fmt: skip
-    return found, rows.present, texts[0], texts[1]
+    )
+    return {name: every[:, k] for k, name in enumerate(names)}, rows.present, labels, subjects
 
 
 def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> Section | None:
@@ -212,7 +202,7 @@ def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> Section
 
 def _curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> Section | None:
     curves = [
-        (name, points, curves_plot(f"loss-{i}", f"Loss of {name}", "step", "loss", {name: points}))
+        (name, points, curve_plot(f"loss-{i}", f"Loss of {name}", "step", "loss", points))
         for i, (name, points) in enumerate(found.items())
     ]
     return Section("loss", "Loss", {"curves": curves}) if curves else None
@@ -223,11 +213,7 @@ def _classes(judged: Result) -> Section | None:
     counts, names = np.array(judged.confusion, dtype=np.int64), judged.classes
     if not counts.size:
         return None
-    found = {
-        name: {to: int(n) for to, n in zip(names, row, strict=True) if n}
-        for name, row in zip(names, counts, strict=True)
-        if row.sum()
-    }
+    found = {(names[i], names[j]): int(n) for (i, j), n in np.ndenumerate(counts) if n}
     folded, axes = fold_classes(found, names), ("true", "predicted")
     drawing = heat_map("confusion", "Confusion", *folded, axis_names=axes, unit="samples")
     right, predicted, tested = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)

@@ -99,14 +99,16 @@ def by_name(found: list[Advice]) -> dict[str, Advice]:
     return {one.shared: one for one in found}
 
 
-def concordance(said: dict[str, float], true: dict[str, float]) -> tuple[int, int]:
+def concordance(scores: dict[str, float], true: dict[str, float]) -> tuple[int, int]:
     """Pairs of candidates put in the right order, of those that differ by 3 points and more."""
     pairs = [
         (one, other)
         for one, other in itertools.combinations(true, 2)
         if abs(true[one] - true[other]) >= 0.03
     ]
-    right = sum((said[one] - said[other]) * (true[one] - true[other]) > 0 for one, other in pairs)
+    right = sum(
+        (scores[one] - scores[other]) * (true[one] - true[other]) > 0 for one, other in pairs
+    )
     return right, len(pairs)
 
 
@@ -133,9 +135,11 @@ def test_ranking_agrees_with_measured_pairing(utd: Utd, tmp_path: Path) -> None:
                  advice.expected, *(true[recipe][name] for recipe in RECIPES)]
             )  # fmt: skip
         for basis, found in (("one side labelled", half), ("no labels", bare)):
-            said = {name: found[name].score for name in SENSORS}
+            scores = {name: found[name].score for name in SENSORS}
             for recipe in RECIPES:
-                agreed.setdefault(f"{basis}, {recipe}", []).append(concordance(said, true[recipe]))
+                agreed.setdefault(f"{basis}, {recipe}", []).append(
+                    concordance(scores, true[recipe])
+                )
     print(
         "\n| shared | separability | stability | domain gap | hubness "
         "| expected, labels of A only | measured, cosine | CSLS | default |\n" + "|---" * 9 + "|"
@@ -146,7 +150,7 @@ def test_ranking_agrees_with_measured_pairing(utd: Utd, tmp_path: Path) -> None:
     for what, counts in agreed.items():
         right, n = np.sum(counts, axis=0)
         print(f"order of two candidates right, {what}: {right} of {n}")
-        # advice is on the recipe that `bind` uses by default; the others are told, not promised
+        # advice is on the recipe that `bind` uses by default; the others are printed
         assert what != "one side labelled, default" or right >= 0.8 * n
     means = {name: np.mean(values, axis=0) for name, values in rows.items()}
     assert all(abs(values[4] - values[7]) <= 0.05 for values in means.values())
@@ -225,7 +229,7 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
         return evaluate(run, few, test, config=config).accuracy
 
     found: dict[str, list[float]] = {}
-    said: dict[str, list[float]] = {}
+    scores: dict[str, list[float]] = {}
     for one, other, few, test in (
         ("16", "23", "4", "5"), ("12", "34", "5", "6"), ("36", "45", "1", "2"),
         ("25", "36", "4", "1"),
@@ -249,7 +253,7 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
         a, b = (node(utd.store, list(side), tmp_path) for side in (one, other))
         advice = by_name(advise(a, b, use_labels=(True, False)))
         for shared in SENSORS:
-            said.setdefault(shared, []).append(advice[shared].score)
+            scores.setdefault(shared, []).append(advice[shared].score)
         for seed in range(2):
             for name, data, method in (
                 *((shared, store[shared], "mmbind") for shared in SENSORS),
@@ -260,8 +264,8 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
                 found.setdefault(name, []).append(value)
     print()
     for name, values in found.items():
-        told = f"advised {np.mean(said[name]):.3f}, " if name in said else ""
-        print(f"{name}: {told}downstream {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f} "
+        text = f"advised {np.mean(scores[name]):.3f}, " if name in scores else ""
+        print(f"{name}: {text}downstream {np.mean(values):.3f} +- {np.std(values, ddof=1):.3f} "
               f"of {len(values)}")  # fmt: skip
     # of each split the mean of its seeds, as gain over no pre-training
     gain = {
@@ -271,13 +275,13 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
     }
     orders = [
         concordance(
-            {name: said[name][split] for name in SENSORS},
+            {name: scores[name][split] for name in SENSORS},
             {name: gain[name][split] for name in SENSORS},
         )
         for split in range(len(gain["acc"]))
     ]
     right, n = np.sum(orders, axis=0)
-    best = [max(SENSORS, key=lambda name: said[name][split]) for split in range(len(orders))]
+    best = [max(SENSORS, key=lambda name: scores[name][split]) for split in range(len(orders))]
     lost = [
         max(gain[name][split] for name in SENSORS) - gain[best[split]][split]
         for split in range(len(orders))
@@ -285,7 +289,7 @@ def test_downstream_gain(utd: Utd, tmp_path: Path) -> None:
     print(f"order of two candidates right: {right} of {n}; what is advised first gains "
           f"{100 * np.mean([gain[name][k] for k, name in enumerate(best)]):.1f} points, "
           f"{100 * np.mean(lost):.1f} less than the best of the three")  # fmt: skip
-    means = [{name: float(np.mean(of[name])) for name in SENSORS} for of in (said, gain)]
+    means = [{name: float(np.mean(of[name])) for name in SENSORS} for of in (scores, gain)]
     tops = [max(SENSORS, key=lambda name: of[name]) for of in (means[0], means[1])]
     assert tops[0] == tops[1]
     assert all(value > 0 for value in means[1].values())

@@ -1,4 +1,4 @@
-"""Every way in which bind and advise are asked wrongly: a sentence, an exit code, no leftover."""
+"""Wrong uses of bind and advise: each gives a sentence, an exit code and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Case:
     name: str
     words: Sequence[str]
     exit_code: int
-    told: str  # regular expression
+    message: str  # regular expression
     damage: Damage = lambda here: None
     stores: Sequence[str] = ("HERE/a.zarr", "HERE/b.zarr")
 
@@ -93,7 +93,7 @@ def flip(path: Path) -> None:
 
 
 def acc(**changes: Any) -> Damage:
-    """Let b say something else about its acc."""
+    """Change what b declares about its acc."""
 
     def damage(here: Path) -> None:
         document = json.loads((here / "b.zarr" / ROOT).read_text())
@@ -228,7 +228,7 @@ BIND = (
       for name, got, damage in (
           ("unit", r"unit m/s\^2 and g", acc(unit="g")),
           ("kind", "kind inertial and signal", acc(kind="signal")),
-          ("shape", r"shape behind time \[3\] and \[6\]", acc(channels=6)),
+          ("shape", r"shape after time \[3\] and \[6\]", acc(channels=6)),
           ("rate", r"samples of 0\.48 s and 0\.24 s", acc(rate_hz=100.0)))),
     Case("not shared", ("--shared", "gyro"), 4, "gyro is not shared .* acc or label"),
     Case("misspelt", ("--shared", "ac"), 2, "Did you mean acc"),
@@ -281,8 +281,8 @@ BIND = (
          again(seed=5), ("HERE/bound.zarr", "HERE/c.zarr")),
     Case("source unknown", (*ACC, "--source", "x=HERE/a.zarr"), 2, "--source",
          stores=("HERE/bound.zarr", "HERE/c.zarr")),
-    *(Case(f"pairs {name}", ACC, 6, told, damage, ("HERE/bound.zarr", "HERE/c.zarr"))
-      for name, told, damage in (
+    *(Case(f"pairs {name}", ACC, 6, message, damage, ("HERE/bound.zarr", "HERE/c.zarr"))
+      for name, message, damage in (
           ("truncated", rf"unreadable table at .*{PAIRS}",
            lambda h: truncate(h / "bound.zarr" / PAIRS)),
           ("without a column", r"no column acc\.row", pairs(lambda t: t.drop_columns(["acc.row"]))),
@@ -311,7 +311,7 @@ def answered(mmbind: Mmbind, here: Path, command: str, case: Case, *more: str) -
     (issue,) = document["issues"]
     message = issue["message"]
     assert SENTENCE.match(message), message
-    assert re.search(case.told, message), message
+    assert re.search(case.message, message), message
     assert ".." not in re.sub(r"\.\./|\.\.\.", "", message), message
     assert outcome.stderr == f"error: {message}\n"
 
@@ -367,7 +367,7 @@ def test_a_window_that_cannot_be(mmbind: Mmbind, here: Path, window: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("out", "told"),
+    ("out", "sentence"),
     [
         ("bound.zarr", "the output exists already"),
         ("file", "the output exists already"),
@@ -376,10 +376,10 @@ def test_a_window_that_cannot_be(mmbind: Mmbind, here: Path, window: str) -> Non
         ("b.zarr/o.zarr", "the output is one of the inputs, or lies inside one"),
     ],
 )
-def test_outputs_that_cannot_be(mmbind: Mmbind, here: Path, out: str, told: str) -> None:
+def test_outputs_that_cannot_be(mmbind: Mmbind, here: Path, out: str, sentence: str) -> None:
     (here / "file").write_text("mine")
     more = ("--overwrite",) if out == "a.zarr" else ()
-    case = Case(out, ACC, 4, told)
+    case = Case(out, ACC, 4, sentence)
     answered(mmbind, here, "bind", case, "-o", f"HERE/{out}", *more)
     assert (here / "file").read_text() == "mine"
 
@@ -412,8 +412,8 @@ def test_a_rehearsal_refuses_what_bind_refuses(
 ) -> None:
     given = [str(word).replace("HERE", str(here)) for word in words]
     command = ("bind", *given, here / "a.zarr", here / "b.zarr", "-o", here / "o.zarr")
-    rehearsed, done = mmbind(*command, "--dry-run"), mmbind(*command)
-    assert (rehearsed.exit_code, rehearsed.stderr) == (done.exit_code, done.stderr)
+    checked, done = mmbind(*command, "--dry-run"), mmbind(*command)
+    assert (checked.exit_code, checked.stderr) == (done.exit_code, done.stderr)
     assert done.exit_code in (2, 4)
 
 
@@ -432,9 +432,9 @@ def test_a_rehearsal_looks_at_later_bindings_too(
     given = [str(word).replace("HERE", str(here)) for word in words]
     stores = [here / name for name in ("a.zarr", "b.zarr", "c.zarr")]
     command = ("bind", *given, *stores, "-o", here / "o.zarr")
-    rehearsed, done = mmbind(*command, "--dry-run"), mmbind(*command)
-    told = [one.stderr.partition(" at ")[0] for one in (rehearsed, done)]  # then the stores
-    assert (rehearsed.exit_code, told[0]) == (done.exit_code, told[1])
+    checked, done = mmbind(*command, "--dry-run"), mmbind(*command)
+    problems = [one.stderr.partition(" at ")[0] for one in (checked, done)]  # then the stores
+    assert (checked.exit_code, problems[0]) == (done.exit_code, problems[1])
     assert done.exit_code in (2, 4)
 
 
@@ -486,7 +486,7 @@ main()
 def test_a_stopped_binding_leaves_nothing_to_clean_up(
     mmbind: Mmbind, here: Path, how: signal.Signals, where: str
 ) -> None:
-    """Stopped while it compares, and while it writes; twice, and over a store that stands there."""
+    """Stopped while it compares, and while it writes; twice, and over an existing store."""
     words = ["bind", *ACC, str(here / "a.zarr"), str(here / "b.zarr")]
     words += ["-o", str(here / "bound.zarr"), "--overwrite", "--top-k", "2"]
     script = STOPPED.format(where=where, how=int(how), words=words)

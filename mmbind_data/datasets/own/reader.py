@@ -30,7 +30,7 @@ from mmbind_data.raw.files import (
     is_document,
     natural,
 )
-from mmbind_data.signal.time_grid import bridge, common_grid, gaps_on_grid, interpolate, spans_of
+from mmbind_data.signal.time_grid import bridge, common_grid, interpolate, spans_of
 from mmbind_data.spec.descriptor import Recording
 
 APART = "recordings whose streams have no time in common, left out"
@@ -219,8 +219,9 @@ def _segments(
             what = f"readings of {name} are far apart"
             raise bad_file(file, what, expected, f"{own_period:g} s", step)
         flat, _ = bridge(one.values.reshape(len(one.values), -1), round(longest / own_period))
-        on_grid = _on_grid(times[name], flat, grid)
-        lost |= gaps_on_grid(times[name], grid, max(longest, period) * (1 + 1e-6))
+        max_gap = max(longest, period) * (1 + 1e-6)
+        on_grid, in_gap = _on_grid(times[name], flat, grid, max_gap)
+        lost |= in_gap
         lost |= ~np.isfinite(on_grid).all(axis=1)
         gridded[name] = on_grid.reshape(len(grid), *one.values.shape[1:]).astype(np.float32)
     labels = next((one.labels for one in streams.values() if one.labels is not None), None)
@@ -257,9 +258,11 @@ def _times(one: OwnModality, stream: Stream) -> np.ndarray:
     return np.arange(len(stream.values)) / (one.rate_hz or 1.0)
 
 
-def _on_grid(times: np.ndarray, values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def _on_grid(
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, max_gap: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Interpolate, but keep the very numbers where the grid falls on the samples."""
+    on_grid, in_gap = interpolate(times, values, grid, max_gap)
     n = len(grid)
-    if n <= len(times) and np.allclose(times[:n], grid, rtol=0, atol=1e-9):
-        return values[:n]
-    return interpolate(times, values, grid)
+    on_samples = n <= len(times) and np.allclose(times[:n], grid, rtol=0, atol=1e-9)
+    return values[:n] if on_samples else on_grid, in_gap

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mmbind_data.errors import BindingError
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.spec.comparison import why_incomparable
 from mmbind_data.spec.descriptor import Axis, Modality
-from mmbind_data.store.dataset import Dataset, open_dataset
+from mmbind_data.store.dataset import Dataset, RowNumbers, open_dataset
 from mmbind_data.store.partitioning import partition
 
 PEOPLE = {"a": ["1", "2", "3"], "b": ["4", "5", "6"]}
@@ -55,18 +56,29 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     return pair(tmp_path_factory.mktemp("clean"))
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, modality: str, noise: float) -> None:
-    """From now on a modality reads as noise in every store."""
-    load = Dataset.load
+@dataclass(frozen=True)
+class Changed(Dataset):
+    """A store of which one modality, or each, reads otherwise."""
 
-    def noisy(self: Dataset, name: str, rows: object = None) -> np.ndarray:
-        values = load(self, name, rows)  # type: ignore[arg-type]
-        if name == modality:
-            rng = np.random.default_rng(sum(self.path.name.encode()))
-            values = values + noise * rng.normal(size=values.shape).astype(np.float32)
-        return values
+    change: Callable[[np.ndarray], np.ndarray] = np.ones_like
+    modality: str | None = None
 
-    monkeypatch.setattr(Dataset, "load", noisy)
+    def load(self, modality: str, rows: RowNumbers = None) -> np.ndarray:
+        values = super().load(modality, rows)
+        return self.change(values) if self.modality in (modality, None) else values
+
+
+def spoil(stores: tuple[Dataset, Dataset], modality: str, noise: float) -> tuple[Changed, Changed]:
+    """The stores with noise on a modality."""
+
+    def noisy(store: Dataset) -> Changed:
+        def change(values: np.ndarray) -> np.ndarray:
+            rng = np.random.default_rng(sum(store.path.name.encode()))
+            return np.asarray(values + noise * rng.normal(size=values.shape).astype(np.float32))
+
+        return Changed(store.path, store.info, change, modality)
+
+    return noisy(stores[0]), noisy(stores[1])
 
 
 def test_every_candidate_is_judged_and_ranked(clean: tuple[Dataset, Dataset]) -> None:
@@ -86,12 +98,10 @@ def test_every_candidate_is_judged_and_ranked(clean: tuple[Dataset, Dataset]) ->
 
 @pytest.mark.parametrize("use_labels", [(True, True), (True, False), (False, True), (False, False)])
 def test_noise_ranks_last_whatever_is_known(
-    clean: tuple[Dataset, Dataset],
-    monkeypatch: pytest.MonkeyPatch,
-    use_labels: tuple[bool, bool],
+    clean: tuple[Dataset, Dataset], use_labels: tuple[bool, bool]
 ) -> None:
-    spoil(monkeypatch, "gyro", 30.0)
-    found = {one.shared: one for one in advise(*clean, use_labels=use_labels)}
+    stores = spoil(clean, "gyro", 30.0)
+    found = {one.shared: one for one in advise(*stores, use_labels=use_labels)}
     others = [found[name] for name in ("acc", "skeleton")]
     assert all(found["gyro"].score < one.score for one in others)
     assert all(found["gyro"].separability < one.separability for one in others)
@@ -137,26 +147,22 @@ def test_pairs_are_counted_as_they_would_be_bound(clean: tuple[Dataset, Dataset]
     assert found["acc"].basis == mine.basis == "pairs"
 
 
-@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("n_subjects", [6, 24])  # with 24 there are more pairs than candidates
 @pytest.mark.parametrize(
     ("match", "rerank"), [("csls", "auto"), ("csls", "none"), ("best", "auto"), ("best", "none")]
 )
 def test_expected_is_what_bind_reports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, match: Any, rerank: Any, few: bool
+    tmp_path: Path, match: Any, rerank: Any, n_subjects: int
 ) -> None:
     """With two labelled sides, for the recipe of `bind`: the same share of right pairs."""
-    if few:  # candidates for fewer than all pairs
-        monkeypatch.setattr(BindOptions.__init__, "__defaults__", tuple(
-            9 if value == 100 else value for value in BindOptions.__init__.__defaults__ or ()
-        ))  # fmt: skip
-        assert BindOptions().candidates == 9
-    names = tuple(str(number) for number in range(6))
+    names, half = tuple(str(number) for number in range(n_subjects)), n_subjects // 2
     whole = smallstores.write_small_store(tmp_path / "w", subjects=names, noise=2.5)
-    for name, subjects, modality in (("a", names[:3], "skeleton"), ("b", names[3:], "gyro")):
+    for name, subjects, modality in (("a", names[:half], "skeleton"), ("b", names[half:], "gyro")):
         partition(whole, tmp_path / name, subjects=subjects, modalities=["acc", modality])
     options = BindOptions(rule=MatchRule(match), rerank=rerank)
-    info = bind([tmp_path / "a", tmp_path / "b"], tmp_path / "o", shared="acc", options=options)
-    stores = (open_dataset(tmp_path / "a"), open_dataset(tmp_path / "b"))
+    stores = tmp_path / "a", str(tmp_path / "b")
+    info = bind(stores, tmp_path / "o", shared="acc", options=options)
+    assert (info.sources[0].n_samples > options.candidates) == (n_subjects > 6)
     found = {one.shared: one for one in advise(*stores, match=match, rerank=rerank)}["acc"]
     assert info.pairing_accuracy is not None
     assert 0.3 < info.pairing_accuracy < 1
@@ -225,19 +231,12 @@ def test_one_subject_a_side(clean: tuple[Dataset, Dataset], tmp_path: Path) -> N
     assert any("one subject" in reason for reason in found["acc"].reasons)
 
 
-def test_constant_values_give_a_result(
-    clean: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = Dataset.load
-
-    def ones(self: Dataset, name: str, rows: object = None) -> np.ndarray:
-        return np.ones_like(load(self, name, rows))  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Dataset, "load", ones)
-    found = {one.shared: one for one in advise(*clean)}
+def test_constant_values_give_a_result(clean: tuple[Dataset, Dataset]) -> None:
+    a, b = (Changed(store.path, store.info) for store in clean)
+    found = {one.shared: one for one in advise(a, b)}
     for name in ("acc", "gyro", "skeleton"):
         assert found[name].domain_gap == 0
-        assert found[name].expected == pytest.approx(1 / 3, abs=0.01)  # everybody's partner is one
+        assert found[name].expected == pytest.approx(1 / 3, abs=0.01)  # one partner for all
 
 
 def test_windows_of_other_lengths_are_stretched_where_they_span_the_same(tmp_path: Path) -> None:
@@ -260,12 +259,9 @@ def test_a_bad_embedding_is_refused(clean: tuple[Dataset, Dataset], wrong: np.nd
         advise(*clean, embed=embed)
 
 
-def test_values_that_are_no_numbers_are_refused(
-    clean: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoil(monkeypatch, "acc", math.nan)
+def test_values_that_are_no_numbers_are_refused(clean: tuple[Dataset, Dataset]) -> None:
     with pytest.raises(BindingError, match=r"not finite .* finite acc"):
-        advise(*clean)
+        advise(*spoil(clean, "acc", math.nan))
 
 
 def test_nothing_shared_names_the_reasons(tmp_path: Path) -> None:
@@ -302,7 +298,7 @@ def test_candidates_know_why_not(clean: tuple[Dataset, Dataset]) -> None:
     image = acc.model_copy(update={"axes": (Axis(name="height", size=24), acc.axes[1])})
     assert why_incomparable(acc, image) == "time axes 1 and 0"
     lower = acc.model_copy(update={"axes": (Axis(name="height", size=12), acc.axes[1])})
-    assert why_incomparable(image, lower) == "shape behind time [24, 3] and [12, 3]"
+    assert why_incomparable(image, lower) == "shape after time [24, 3] and [12, 3]"
     cloud = acc.model_copy(update={"kind": "point_cloud"})
     assert "point clouds" in why_incomparable(cloud, cloud)
 

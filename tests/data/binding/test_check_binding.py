@@ -1,4 +1,4 @@
-"""A rehearsal of several bindings refuses what bind refuses, and nothing else."""
+"""Checking several bindings refuses what bind refuses, and nothing else."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def made(folder: Path, name: str, carries: str, *, n: int = 18, **more: object) 
 
 
 def answers(stores: Sequence[Path], shared: Sequence[str], options: BindOptions) -> list[str]:
-    """What the rehearsal and the binding say; empty where they agree to do it."""
-    told = []
+    """Messages of the check and of the binding; empty where they do not refuse."""
+    found = []
     for attempt in (
         lambda: check_binding(open_inputs(stores), shared, options),
         lambda: bind(stores, stores[0].parent / "o.zarr", shared=shared, options=options,
@@ -40,14 +40,14 @@ def answers(stores: Sequence[Path], shared: Sequence[str], options: BindOptions)
     ):  # fmt: skip
         try:
             attempt()
-            told.append("")
+            found.append("")
         except (BindingError, UsageError) as error:
-            told.append(str(error))
-    return told
+            found.append(str(error))
+    return found
 
 
 def test_one_label_in_two_of_three_stores(tmp_path: Path) -> None:
-    """A and C say nothing but "walk": beside B's labels that is enough, alone it is not."""
+    """A and C have the label "walk" alone: with B's labels that is enough, without them not."""
     one = ("walk",)
     stores = [
         made(tmp_path, "a", "acc skeleton", labels=one),
@@ -55,8 +55,8 @@ def test_one_label_in_two_of_three_stores(tmp_path: Path) -> None:
         made(tmp_path, "c", "skeleton", labels=one),
     ]
     assert answers(stores, ["label"], TEXTS) == ["", ""]
-    rehearsed, done = answers([stores[0], stores[2]], ["label"], TEXTS)
-    assert rehearsed == done
+    checked, done = answers([stores[0], stores[2]], ["label"], TEXTS)
+    assert checked == done
     assert "every sample has the same text" in done
 
 
@@ -83,8 +83,8 @@ def test_a_file_of_embeddings_for_the_second_binding(
     assert answers(stores, ["label", "acc"], options) == ["", ""]
     vectors[1, 1] = np.nan
     np.save(tmp_path / "e.npy", vectors)
-    rehearsed, done = answers(stores, ["label", "acc"], options)
-    assert rehearsed.replace("(n, d)", f"({n}, d)") == done
+    checked, done = answers(stores, ["label", "acc"], options)
+    assert checked.replace("(n, d)", f"({n}, d)") == done
     assert "embeddings that are not finite" in done
 
 
@@ -94,8 +94,8 @@ def test_a_file_of_other_samples_is_refused_before_the_first_binding(tmp_path: P
     )]  # fmt: skip
     np.save(tmp_path / "e.npy", np.zeros((36, 8)))  # of two of the three
     options = replace(AFTER_LABEL, embed=tmp_path / "e.npy")
-    rehearsed, done = answers(stores, ["label", "acc"], options)
-    assert rehearsed == done
+    checked, done = answers(stores, ["label", "acc"], options)
+    assert checked == done
     assert "expected finite real numbers of shape (54, d)" in done
 
 
@@ -111,8 +111,8 @@ def test_the_samples_of_all_earlier_stores_can_be_partners(
         made(tmp_path, "c", "gyro skeleton"),
     ]
     options = replace(PLAIN, rule=MatchRule(top_k=top_k))
-    rehearsed, done = answers(stores, ["acc", "gyro"], options)
-    assert bool(rehearsed) == bool(done) != ok
+    checked, done = answers(stores, ["acc", "gyro"], options)
+    assert bool(checked) == bool(done) != ok
 
 
 def test_a_column_that_a_later_store_lacks(tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_column_that_a_later_store_lacks(tmp_path: Path) -> None:
         made(tmp_path, "b", "acc gyro", extra=room),
         made(tmp_path, "c", "gyro"),
     ]
-    told = answers(stores, ["acc", "gyro"], replace(PLAIN, group_by="room"))
-    assert all("no such column at --group-by" in one for one in told)
+    found = answers(stores, ["acc", "gyro"], replace(PLAIN, group_by="room"))
+    assert all("no such column at --group-by" in one for one in found)
 
 
 def test_means_of_what_has_none(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_means_of_what_has_none(tmp_path: Path) -> None:
     )]  # fmt: skip
     mean = replace(PLAIN, rule=MatchRule(top_k=3), mean=True)
     bind(stores[:2], tmp_path / "ab.zarr", shared="acc", options=mean)
-    rehearsed, done = answers([tmp_path / "ab.zarr", stores[2]], ["gyro"],
+    checked, done = answers([tmp_path / "ab.zarr", stores[2]], ["gyro"],
                               replace(PLAIN, rule=MatchRule(top_k=3)))  # fmt: skip
-    assert rehearsed == done
+    assert checked == done
     assert "several partners for rows that are means" in done
 
 
 @pytest.mark.parametrize("label_map", [{"nope": "x"}, {"clap": "x"}])
 def test_a_label_map_where_no_label_is_shared(tmp_path: Path, label_map: dict[str, str]) -> None:
     stores = [made(tmp_path, "a", "acc skeleton"), made(tmp_path, "b", "acc gyro")]
-    rehearsed, done = answers(stores, ["acc"], replace(PLAIN, label_map=label_map))
-    assert rehearsed == done
+    checked, done = answers(stores, ["acc"], replace(PLAIN, label_map=label_map))
+    assert checked == done
     assert done == (
         "cannot bind: a label map that is of no use at --label-map: "
         "expected none where no label is shared, got --shared acc."
@@ -161,10 +161,10 @@ def test_a_template_that_says_nothing_of_a_sample(
         made(tmp_path, "b", "acc gyro", extra=None if sex is None else {"sex": sex}),
     ]
     for template in ("{sex}", "{sex}, {sex}"):
-        rehearsed, done = answers(stores, ["label"], replace(TEXTS, label_text=template))
-        assert rehearsed == done
+        checked, done = answers(stores, ["label"], replace(TEXTS, label_text=template))
+        assert checked == done
         n = 18 if sex is None else [one or "" for one in sex].count("")
         assert f"at {tmp_path / 'b.zarr'}: expected a value of sex" in done
         assert f"got none in {n} of 18 samples" in done
-    beside = replace(TEXTS, label_text="{label}, {sex}")
-    assert check_binding(open_inputs(stores), ["label"], beside) == {"a": 18, "b": 18}
+    with_label = replace(TEXTS, label_text="{label}, {sex}")
+    assert check_binding(open_inputs(stores), ["label"], with_label) == {"a": 18, "b": 18}

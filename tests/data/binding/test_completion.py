@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from itertools import groupby
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import smallstores
 from plain import PLAIN
 from smallstores import edit_pairs, write_small_store
 
@@ -22,6 +22,7 @@ from mmbind_data.errors import UsageError
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.partitioning import partition
+from mmbind_data.store.root import ATTRIBUTE, ROOT
 from mmbind_data.store.validation import validate
 from mmbind_data.store.validation_bound import check_bound_values
 
@@ -147,7 +148,7 @@ def test_a_mean_is_completed_whole(
 
 
 def test_soft_alternatives_are_replaced_together(nodes: dict[str, Path], tmp_path: Path) -> None:
-    """No rank of a completed anchor stays behind and shares in somebody else's weight."""
+    """No rank of a completed anchor remains and takes a share of another anchor's weight."""
     soft = replace(MEAN, mean=False)
     bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=soft)
     bind([tmp_path / "da", nodes["B"]], tmp_path / "dab", shared="acc", options=soft)
@@ -159,24 +160,18 @@ def test_soft_alternatives_are_replaced_together(nodes: dict[str, Path], tmp_pat
     assert list(total.values()) == pytest.approx([1.0] * len(total), abs=1e-5)
 
 
-def test_what_has_no_mean_is_refused(
-    nodes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_no_mean_is_refused(nodes: dict[str, Path], tmp_path: Path) -> None:
     bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=MEAN)
     soft = replace(MEAN, mean=False)
     with pytest.raises(UsageError, match=r"rows that are means.*Use --mean 3"):
         bind([tmp_path / "da", nodes["B"]], tmp_path / "o", shared="acc", options=soft)
     with pytest.raises(ValueError, match="mean of 1"):
         replace(PLAIN, mean=True)
-    plain = smallstores.modality
-    monkeypatch.setattr(
-        smallstores, "modality",
-        lambda name, *args: plain(name, *args).model_copy(
-            update={"classes": {"gyro": 9}.get(name)}
-        ),
-    )  # fmt: skip
-    coded = write_small_store(tmp_path / "coded", dataset_id="coded", subjects=("x",),
-                              frames={"acc": 24, "gyro": 24})  # fmt: skip
+    frames = {"acc": 24, "gyro": 24}
+    coded = write_small_store(tmp_path / "coded", dataset_id="c", subjects=("x",), frames=frames)
+    document = json.loads((coded / ROOT).read_text())
+    document["attributes"][ATTRIBUTE]["modalities"]["gyro"]["classes"] = 9
+    (coded / ROOT).write_text(json.dumps(document))
     with pytest.raises(UsageError, match=r"no mean of gyro.*classes of pixels"):
         bind([nodes["A"], coded], tmp_path / "o", shared="acc", options=MEAN)
     assert not (tmp_path / "o").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bundles import contents, make_bundle
-from smallstores import make_world
+from smallstores import edit_pairs, make_world
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.errors import FormatError, IntegrityError, OutputError, UsageError
@@ -22,7 +23,7 @@ from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.differences import diff
 from mmbind_data.store.lineage import named_uids, sample_digest
-from mmbind_data.store.partitioning import partition
+from mmbind_data.store.partitioning import cut, partition
 from mmbind_data.store.validation import validate
 from mmbind_data.store.writer import write_store
 from mmbind_train.data.leak_checks import check_bound
@@ -138,10 +139,9 @@ def test_missing_sources_are_told_with_their_commands(
 ) -> None:
     with pytest.raises(FormatError) as caught:
         hydrate(index_bundle, tmp_path / "o.zarr", {A: node_stores[0]})
-    for words in ("expected 2 sources, got 1", f"--source {B}=STORE",
-                  "mmbind convert utd-mhad RAW",
-                  "mmbind partition utd-mhad.zarr b.zarr --subjects 3 --modalities acc,gyro",
-                  ):  # fmt: skip
+    part = "mmbind partition utd-mhad.zarr b.zarr --subjects 3 --modalities acc,gyro"
+    whole = "mmbind convert utd-mhad RAW"
+    for words in ("expected 2 sources, got 1", f"--source {B}=STORE", whole, part):
         assert words in str(caught.value)
     with pytest.raises(UsageError, match="Did you mean utd-mhad-a"):
         hydrate(index_bundle, tmp_path / "o.zarr", {"utd-mhad-A": node_stores[0]})
@@ -159,16 +159,16 @@ def test_missing_samples_are_counted_and_named(
     with pytest.raises(FormatError) as caught:
         hydrate(index_bundle, tmp_path / "o.zarr", {A: other, B: node_stores[1]})
     uid = min(open_dataset(node_stores[0]).samples()["uid"].to_pylist())
-    for words in ("samples of utd-mhad-a are missing", f"expected {n} samples",
-                  f"got 0; {n} uids are not there: {uid}", "mmbind convert utd-mhad RAW",
-                  ):  # fmt: skip
+    for words in (
+        f"samples of utd-mhad-a are missing at {other}: expected {n} samples",
+        f"got 0; {n} uids are not there: {uid}",
+        "mmbind convert utd-mhad RAW",
+    ):
         assert words in str(caught.value)
 
 
 def changed_store(store: Path, out: Path, *, modality: str, row: int, by: float) -> Path:
     """The same samples with one value changed, written by all rules."""
-    from mmbind_data.store.partitioning import cut
-
     opened = open_dataset(store)
     content = cut(opened, np.arange(len(opened)), list(opened.info.modalities), command="test")
 
@@ -177,8 +177,6 @@ def changed_store(store: Path, out: Path, *, modality: str, row: int, by: float)
         if name == modality:
             values[row].ravel()[0] += by
         yield values
-
-    from dataclasses import replace
 
     write_store(out, replace(content, blocks=blocks))  # type: ignore[arg-type]
     return out
@@ -209,12 +207,7 @@ def test_a_damaged_bundle_is_not_hydrated(
 ) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(index_bundle, copy)
-    table = pq.read_table(copy / "bound.zarr/meta/pairs.parquet")
-    weight = table["weight"].to_pylist()
-    weight[0] += 0.5
-    place = table.column_names.index("weight")
-    changed = table.set_column(place, "weight", pa.array(weight, type=pa.float32()))
-    pq.write_table(changed, copy / "bound.zarr/meta/pairs.parquet")
+    edit_pairs(copy / "bound.zarr", {"weight": {0: 0.5}})
     with pytest.raises(IntegrityError, match=r"damaged.*bound.zarr/meta/pairs.parquet"):
         hydrate(copy, tmp_path / "o.zarr", both(node_stores))
     # by somebody who writes the manifests anew: the digest of the content tells

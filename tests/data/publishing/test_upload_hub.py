@@ -27,8 +27,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
     from huggingface_hub import constants
 
     with small_hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.address)  # what HF_ENDPOINT sets
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # read once, on import
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
 
@@ -85,9 +85,7 @@ def test_a_wrong_token_is_told_and_not_shown(
 
 
 def test_without_a_hub(monkeypatch: pytest.MonkeyPatch, index_bundle: Path) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     begin = time.monotonic()
     with pytest.raises(OutputError, match=r"cannot be reached .*Check the connection") as caught:
         send(index_bundle, ADDRESS)

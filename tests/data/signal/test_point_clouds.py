@@ -40,16 +40,6 @@ def test_frames_come_back(counts: list[int], data: st.DataObject) -> None:
     taken = points.take(chosen)
     for place, index in enumerate(chosen):
         np.testing.assert_array_equal(taken.frame(place), frames[index])
-    padded = points.padded(max(counts) + 1)
-    assert padded.shape == (len(frames), max(counts) + 1, 2)
-    for frame, row in zip(frames, padded, strict=True):
-        np.testing.assert_array_equal(row[: len(frame)], frame)
-        assert np.isnan(row[len(frame) :]).all()
-
-
-def test_padding_that_would_lose_points_is_refused() -> None:
-    with pytest.raises(ValueError, match="a frame holds 3 points, more than 2"):
-        PointFrames.join(frames_of([1, 3])).padded(2)
 
 
 def test_clouds_of_samples() -> None:
@@ -104,8 +94,9 @@ def test_a_partition_keeps_its_points(radar: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.frame_offsets, expected.frame_offsets)
 
 
-@pytest.mark.parametrize(("array", "code"), [(0, "value-not-finite"), (1, "offsets-broken"),
-                                             (2, "offsets-broken")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("array", "code"), [(0, "value-not-finite"), (1, "offsets-broken"), (2, "offsets-broken")]
+)
 def test_a_broken_point_cloud_is_found(radar: Path, tmp_path: Path, array: int, code: str) -> None:
     import zarr
 

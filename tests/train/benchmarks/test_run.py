@@ -16,7 +16,6 @@ from PIL import Image
 from mmbind_data.errors import LeakError, OutputError, RawLayoutError, UsageError
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
-from mmbind_data.testing.generated import write_utd_mhad
 from mmbind_train.benchmarks.jobs import read_joules
 from mmbind_train.benchmarks.pairing_accuracy import judge_pairs
 from mmbind_train.benchmarks.plan import BenchmarkRequest
@@ -211,31 +210,6 @@ def test_paper_statistic_changes_nothing_else(
     assert {name: after[name] for name in before} == before
 
 
-def test_interrupted_benchmark_goes_on(
-    done: tuple[Path, Results], data: Path, tmp_path: Path
-) -> None:
-    root, results = done
-
-    def stop_after_seven(done: int, total: int, title: str) -> None:
-        if title.startswith(("bind", "train", "test")) and done == 7:
-            raise KeyboardInterrupt
-
-    request = BenchmarkRequest(root / "small.json", data, seeds=1, paper_statistic=True)
-    with pytest.raises(KeyboardInterrupt):
-        benchmark(request, tmp_path / "out", jobs=1, progress=stop_after_seven)
-    assert not (tmp_path / "out" / "results.json").exists()
-    before = stamps(tmp_path)
-    # as if it was stopped between the work and its record: that job is done again
-    unfinished = min((tmp_path / "out/work/generated/runs").glob("*.json"))
-    unfinished.unlink()
-    del before[unfinished.relative_to(tmp_path).as_posix()]
-    resumed = benchmark(request, tmp_path / "out", jobs=1)
-    assert figures(resumed) == [one for one in figures(results) if one["seed"] == 0]
-    after = stamps(tmp_path)
-    assert before
-    assert {name: after[name] for name in before} == before
-
-
 def test_a_change_repeats_what_it_touches_only(
     done: tuple[Path, Results], data: Path, tmp_path: Path
 ) -> None:
@@ -409,29 +383,14 @@ def test_missing_data_is_told(
         benchmark(BenchmarkRequest(**asked | changes), tmp_path / "out", jobs=1)
 
 
-def test_unknown_methods_are_told(data: Path, tmp_path: Path) -> None:
-    document = small_document()
+def test_unknown_methods_are_named(data: Path, tmp_path: Path) -> None:
+    document, path = small_document(), tmp_path / "p.json"
     document["rows"].append({"name": "new", "method": "not_there_yet"})
-    (tmp_path / "p.json").write_text(json.dumps(document))
+    path.write_text(json.dumps(document))
     with pytest.raises(UsageError, match=r"lacks methods.*not_there_yet.*--methods lower_bound"):
-        benchmark(BenchmarkRequest(tmp_path / "p.json", data), tmp_path / "out", jobs=1)
+        benchmark(BenchmarkRequest(path, data), tmp_path / "out", jobs=1)
     with pytest.raises(UsageError, match="Did you mean mmbind or mim"):
-        benchmark(
-            BenchmarkRequest(tmp_path / "p.json", data, methods=["mmi"]), tmp_path / "out", jobs=1
-        )
-
-
-def test_data_is_made_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(root: Path, **options: Any) -> None:
-        write_utd_mhad(root, **options | {"n_actions": 3, "n_trials": 2})
-
-    monkeypatch.setattr("mmbind_data.testing.generated.write_utd_mhad", few)
-    path = write_protocol(tmp_path / "p.json", seeds=[0])
-    request = BenchmarkRequest(path, generated=True, methods=["lower_bound"], steps=1)
-    results = benchmark(request, tmp_path / "out", jobs=1)
-    assert results.generated
-    assert results.changes[0] == "1 steps of every training"
-    assert {one.finetune_steps for one in results.scores} == {1}
+        benchmark(BenchmarkRequest(path, data, methods=["mmi"]), tmp_path / "out", jobs=1)
 
 
 def test_energy_is_the_sum_of_the_packages(tmp_path: Path) -> None:
