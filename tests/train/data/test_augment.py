@@ -53,8 +53,8 @@ def test_a_warp_keeps_both_ends_and_the_order_of_frames(name: str) -> None:
     assert not same(warped, values)
     if MODALITIES[name].kind in FRAME_KINDS:  # picked, not blended: every frame is a stored one
         for sample, changed in zip(values[1:], warped[1:], strict=True):
-            told = [one for one in changed if not one.isnan().all()]  # without points: all alike
-            numbers = [next(t for t, f in enumerate(sample) if same(f, one)) for one in told]
+            filled = [one for one in changed if not one.isnan().all()]  # without points: all alike
+            numbers = [next(t for t, f in enumerate(sample) if same(f, one)) for one in filled]
             assert len(set(numbers)) > 3
             assert numbers == sorted(numbers)
 

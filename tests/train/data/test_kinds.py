@@ -187,10 +187,10 @@ def test_dummy_rows_never_enter_batch_statistics(
             assert bool(absent.any()) == dummies
             assert all(one.training for one in norms[1])
     assert norms[0]
-    for alone, beside in zip(*norms, strict=True):
-        assert alone.num_batches_tracked == beside.num_batches_tracked == 1
-        assert torch.equal(alone.running_mean, beside.running_mean)
-        assert torch.equal(alone.running_var, beside.running_var)
+    for alone, extended in zip(*norms, strict=True):
+        assert alone.num_batches_tracked == extended.num_batches_tracked == 1
+        assert torch.equal(alone.running_mean, extended.running_mean)
+        assert torch.equal(alone.running_var, extended.running_var)
 
 
 def test_features_of_different_lengths_stand_side_by_side(tmp_path: Path) -> None:

@@ -174,10 +174,10 @@ def test_losses_and_weights_are_those_of_the_same_order_in_memory(
     config = recipe(targets).model_copy(  # type: ignore[arg-type]
         update={one: getattr(LITTLE, one) for one in ("budget", "network", "memory")}
     )
-    told: list[str] = []
+    messages: list[str] = []
     info = train(data_of(world, name), tmp_path / "disk", method=name, config=config,
-                 on_message=told.append)  # fmt: skip
-    for stage, text in zip(info.stages, told, strict=True):
+                 on_message=messages.append)  # fmt: skip
+    for stage, text in zip(info.stages, messages, strict=True):
         assert stage.reading is not None
         assert text == str(stage.reading)
         assert stage.reading.n_windows >= 2
@@ -213,10 +213,12 @@ def test_an_interrupted_training_goes_on_with_its_windows(
             train(world.bound, tmp_path / "run", config=config, checkpoint_every=7,
                   progress=interrupt)  # fmt: skip
         monkeypatch.setattr(memory, "free_memory", lambda free=again: free)
-        told: list[str] = []
-        train(world.bound, tmp_path / "run", config=config, on_message=told.append, overwrite=True)
-        assert told[0] == "resumes after step 14 of stage 1"
-        assert told[1].startswith("reads windows of")
+        messages: list[str] = []
+        train(
+            world.bound, tmp_path / "run", config=config, on_message=messages.append, overwrite=True
+        )
+        assert messages[0] == "resumes after step 14 of stage 1"
+        assert messages[1].startswith("reads windows of")
         for one in (METRICS, WEIGHTS):
             assert (tmp_path / "run" / one).read_bytes() == (tmp_path / "whole" / one).read_bytes()
         (tmp_path / "run").rename(tmp_path / f"done-{again}")

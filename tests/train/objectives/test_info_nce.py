@@ -155,8 +155,8 @@ def test_an_absent_modality_never_matters(seed: int, options: LossOptions) -> No
     z, present, weight, exclude = draw(seed, 6, 3)
     before = loss(z, present, weight, exclude, options)
     for filler in (np.nan, 1e6, 0.0):
-        spoilt = np.where(present[..., None], z, filler)
-        assert loss(spoilt, present, weight, exclude, options) == before
+        replaced = np.where(present[..., None], z, filler)
+        assert loss(replaced, present, weight, exclude, options) == before
 
 
 @settings(max_examples=40, deadline=None)
@@ -315,8 +315,8 @@ def test_soft_targets_ignore_what_is_absent_and_their_scale(seed: int, same: boo
     z, present, weight, exclude = draw(seed, 6, 3)
     target = draw_target(seed, 6)
     before = soft_loss(z, present, weight, target, exclude, same=same)
-    spoilt = np.where(present[..., None], z, np.nan)
-    assert soft_loss(spoilt, present, weight, target, exclude, same=same) == before
+    replaced = np.where(present[..., None], z, np.nan)
+    assert soft_loss(replaced, present, weight, target, exclude, same=same) == before
     scaled = target * np.random.default_rng(seed).uniform(0.1, 9, (6, 1))
     found = soft_loss(z, present, weight, scaled, exclude, same=same)
     assert found == pytest.approx(before, abs=1e-10)

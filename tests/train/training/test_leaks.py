@@ -83,8 +83,8 @@ def embeddings(objective: Objective, n: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("method", LEARNING)
 def test_every_method_learns_alike(world: World, tmp_path: Path, method: str) -> None:
     """No noise, rate, batch or order of rows that one method has alone."""
-    begun, budget = learn(world, method, SMALL), SMALL.budget
-    training = recorded(begun, METHODS[method].pretrain, steps=4, log=Log(tmp_path))
+    start, budget = learn(world, method, SMALL), SMALL.budget
+    training = recorded(start, METHODS[method].pretrain, steps=4, log=Log(tmp_path))
     for number, objective in enumerate(training.objectives):
         order = row_batches(len(objective.rows), budget.batch, SMALL.seed)
         rng = torch.Generator().manual_seed(SMALL.seed + number)

@@ -109,11 +109,11 @@ def test_absent_features_are_zero_and_never_matter() -> None:
     features = model.features(inputs, present)
     assert (features[~present] == 0).all()
     assert (features[present].abs().sum(dim=1) > 0).all()
-    spoilt = {
+    replaced = {
         name: torch.where(present[:, k].view(-1, *[1] * (x.ndim - 1)), x, torch.nan)
         for k, (name, x) in enumerate(inputs.items())
     }
-    torch.testing.assert_close(model.features(spoilt, present), features)
+    torch.testing.assert_close(model.features(replaced, present), features)
     dummies = model.features(inputs, present, encode_dummies=True)
     assert (dummies[~present].abs().sum(dim=1) > 0).all()
     only = model.features(inputs, torch.ones(6, 3, dtype=torch.bool), only=("gyro",))

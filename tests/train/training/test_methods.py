@@ -320,10 +320,10 @@ def test_every_switch_of_the_published_recipe_works(world: World) -> None:
 
 
 def test_only_mpm_tells_the_network_what_is_present(world: World, tmp_path: Path) -> None:
-    for method, told in (("mim", False), ("mpm", True)):
+    for method, prompted in (("mim", False), ("mpm", True)):
         info = train(world.bound, tmp_path / method, method=method, config=SMALL)
         document = json.loads((tmp_path / method / RUN).read_text())
-        assert document["config"]["network"]["prompt"] is told
+        assert document["config"]["network"]["prompt"] is prompted
         model = load_run(tmp_path / method)[1].eval()
         names = list(model.modalities)
         inputs = {name: torch.randn(4, *one.shape) for name, one in info.modalities.items()}
@@ -333,8 +333,8 @@ def test_only_mpm_tells_the_network_what_is_present(world: World, tmp_path: Path
             features = [model.features(inputs, here) for here in (one, two)]
             embedded = [model.embed(each)[:, names.index("acc")] for each in features]
         own = [each[:, names.index("acc")] for each in features]
-        assert torch.equal(*own) is not told
-        assert torch.equal(*embedded) is not told
+        assert torch.equal(*own) is not prompted
+        assert torch.equal(*embedded) is not prompted
 
 
 def test_a_dummy_of_another_value_enters_the_encoder(world: World) -> None:

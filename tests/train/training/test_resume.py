@@ -76,8 +76,8 @@ def test_losses_and_weights_are_those_of_an_undisturbed_run(
     with pytest.raises(Stop):
         run(world, tmp_path / "again", method)
     assert not (tmp_path / "again").exists()
-    told: list[str] = []
-    resumed = run(world, tmp_path / "again", method, on_message=told.append)
+    messages: list[str] = []
+    resumed = run(world, tmp_path / "again", method, on_message=messages.append)
     assert resumed == whole
     assert files(tmp_path / "again") == files(tmp_path / "whole")
     timed, logged = (
@@ -85,7 +85,7 @@ def test_losses_and_weights_are_those_of_an_undisturbed_run(
         for path in (tmp_path / "again" / TIMING, tmp_path / "whole" / METRICS)
     )
     assert timed == logged
-    assert bool(told) == (stop >= 20)
+    assert bool(messages) == (stop >= 20)
     assert not list(tmp_path.glob(".*"))
 
 
@@ -138,16 +138,16 @@ def test_cpu_time_adds_up_over_several_interruptions(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count_steps_as_seconds(monkeypatch)
-    told: list[float] = []
+    messages: list[float] = []
     for stop in (25, 22):  # behind 20 of the first call, and 20 more of the second
         with monkeypatch.context() as patched:
             stop_behind(patched, stop, Stop())
             with pytest.raises(Stop):
-                run(world, tmp_path / "run", on_resume=told.append)
-    run(world, tmp_path / "run", on_resume=told.append)
-    assert told == [20, 40]
-    run(world, tmp_path / "fresh", on_resume=told.append)
-    assert len(told) == 2
+                run(world, tmp_path / "run", on_resume=messages.append)
+    run(world, tmp_path / "run", on_resume=messages.append)
+    assert messages == [20, 40]
+    run(world, tmp_path / "fresh", on_resume=messages.append)
+    assert len(messages) == 2
 
 
 @pytest.mark.parametrize("change", ["seed", "steps", "method", "data"])
@@ -163,9 +163,9 @@ def test_a_checkpoint_of_something_else_is_left(
     stop_behind(monkeypatch, 33, Stop())
     with pytest.raises(Stop):
         run(world, tmp_path / "run", method, config=config)
-    told: list[str] = []
-    run(world, tmp_path / "run", on_message=told.append)
-    assert told == [
+    messages: list[str] = []
+    run(world, tmp_path / "run", on_message=messages.append)
+    assert messages == [
         "starts over: the checkpoint is of other options, other data or another version"
     ]
     monkeypatch.undo()
@@ -183,9 +183,9 @@ def test_a_damaged_checkpoint_is_left(
     staging = staging_path(tmp_path / "run")
     broken = next(staging.rglob("stage-*.pt" if damage == "cut" else METRICS))
     broken.write_bytes(broken.read_bytes()[:-30] if damage == "cut" else b"")
-    told: list[str] = []
-    run(world, tmp_path / "run", on_message=told.append)
-    assert told == ["starts over: the checkpoint is damaged"]
+    messages: list[str] = []
+    run(world, tmp_path / "run", on_message=messages.append)
+    assert messages == ["starts over: the checkpoint is damaged"]
     run(world, tmp_path / "fresh")
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
 
@@ -235,9 +235,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     with pytest.raises(Stop):
         run(world, tmp_path / "run")
     monkeypatch.undo()
-    told: list[str] = []
-    run(world, tmp_path / "run", on_message=told.append)
-    assert told == ["resumes after step 20 of stage 1"]
+    messages: list[str] = []
+    run(world, tmp_path / "run", on_message=messages.append)
+    assert messages == ["resumes after step 20 of stage 1"]
     run(world, tmp_path / "fresh")
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
 
