@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mmbind_data", "mmbind_train", "cli", "schemas", "tests", "examples", "docs")
-TEXTS = {".py", ".md", ".json", ".toml", ".template", ".yaml", ".txt", ".cff", ".html", ".css"}
+TEXTS = {
+    ".py",
+    ".md",
+    ".json",
+    ".toml",
+    ".template",
+    ".yaml",
+    ".txt",
+    ".cff",
+    ".html",
+    ".css",
+    ".mplstyle",
+}
 # pages and folders of the project's own development
 PRIVATE = re.compile(
     r"\bPROTOCOLS\b|\bDESIGN\b|\bHOUSE\.md|\bfacts/|\bshared/(data|facts|cases|faults|papers)"

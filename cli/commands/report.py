@@ -19,7 +19,7 @@ ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a r
               help="Of a bound store: pairs to draw with both signals.  [default: 20]")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
               help="Which pairs, or which samples of the map.")  # fmt: skip
-@options.source(help="Of a bound store: where a source lies now.")
+@options.source(help="Of a bound store: where a source is now.")
 @click.option("--evaluation", type=click.Path(),
               help="Of a run: what mmbind evaluate --json printed.")  # fmt: skip
 @click.option("--map", type=click.Path(), help="Of a run: a store whose embeddings are drawn.")
@@ -35,21 +35,21 @@ def command(
     loss, what was read, confusion, embeddings. Results: tables, intervals, figures, splits.
     """
     del screen
-    sort = _sort(Path(path))
+    kind = _kind(Path(path))
     given = {"pairs": pairs, "sources": sources or None, "evaluation": evaluation, "map": map}
     for name, value in given.items():
-        if value is not None and ONLY[name] != sort:
+        if value is not None and ONLY[name] != kind:
             option = "--source" if name == "sources" else f"--{name}"
-            message = f"{option} is for {ONLY[name]}, {path} is {sort}"
+            message = f"{option} is for {ONLY[name]}, {path} is {kind}"
             raise click.UsageError(message)
-    if sort == "a run":
+    if kind == "a run":
         from mmbind_train.reports.run_report import report_run
 
         result = report_run(
             path, out, evaluation=evaluation, store=map, seed=seed, overwrite=overwrite
         )
         line = f"{out}: {result['method']}, {len(result['stages'])} stages"
-    elif sort == "results":
+    elif kind == "results":
         from mmbind_train.reports.benchmark_report import report_results
 
         result = report_results(path, out, overwrite=overwrite)
@@ -65,8 +65,8 @@ def command(
     return Report(result, [f"{line}, {result['bytes'] / 1e6:.1f} MB"])
 
 
-def _sort(path: Path) -> str:
-    """What stands there, by the document that it has; else a bound store is expected."""
+def _kind(path: Path) -> str:
+    """The kind of a path, by the document that it holds; a bound store if it holds none."""
     if (path / "run.json").exists():
         return "a run"
     return "results" if (path / "results.json").exists() else "a bound store"

@@ -109,31 +109,28 @@ _AXES: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 
 
+def _refusal(
+    doing: str, problem: str, at: str, expected: str, got: object, fix: str = ""
+) -> UsageError:
+    return UsageError(cannot=doing, problem=problem, at=at, expected=expected, got=got, fix=fix)
+
+
 def _check(modality: Modality, known: Mapping[str, object], doing: str) -> None:
     """Refuse a kind that has no network, and shapes that no network accepts."""
     kind, shape = modality.kind, modality.shape
+    at = f"kind {kind!r}"
     if kind not in known:
-        raise UsageError(
-            cannot=doing,
-            problem="no network for this kind of modality",
-            at=f"kind {kind!r}",
-            expected=" or ".join(known),
-            got=repr(kind),
-            fix=suggest(kind, known),
-        )
+        problem, expected = "no network for this kind of modality", " or ".join(known)
+        raise _refusal(doing, problem, at, expected, repr(kind), suggest(kind, known))
     axes, still = _AXES[kind], kind == "image"
     least, unit = (MIN_PIXELS, "pixels a side") if still else (MIN_FRAMES, "frames")
     if len(shape) not in axes or min(shape[: 2 if still else 1]) < least:
         order = "" if still else ", time first"
         if kind == "point_cloud":
             order += ", then points (padded), then channels"
-        raise UsageError(
-            cannot=doing,
-            problem="the shape of one sample does not fit",
-            at=f"kind {kind!r}",
-            expected=f"{' or '.join(map(str, axes))} axes, at least {least} {unit}{order}",
-            got=f"shape {shape}",
-        )
+        expected = f"{' or '.join(map(str, axes))} axes, at least {least} {unit}{order}"
+        problem = "the shape of one sample does not fit"
+        raise _refusal(doing, problem, at, expected, f"shape {shape}")
 
 
 def reference_of(modality: Modality) -> PublishedNetwork:
@@ -150,14 +147,13 @@ def reference_of(modality: Modality) -> PublishedNetwork:
     found, shape = REFERENCE["keypoints" if flat else modality.kind], modality.shape
     fits = all(size >= bound for size, bound in zip(shape, found.least, strict=False))
     if not fits or (found.exact and shape[1:] != found.least[1:]):
-        bound = "after time exactly" if found.exact else "at least"
-        raise UsageError(
-            cannot=doing,
-            problem="the sample does not fit the published kernels",
-            at=f"kind {modality.kind!r}",
-            expected=f"{bound} {found.least}",
-            got=f"shape {shape}",
-            fix="Use the compact encoder.",
+        raise _refusal(
+            doing,
+            "the sample does not fit the published kernels",
+            f"kind {modality.kind!r}",
+            f"{'after time exactly' if found.exact else 'at least'} {found.least}",
+            f"shape {shape}",
+            "Use the compact encoder.",
         )
     return found
 
@@ -206,23 +202,12 @@ def build_encoder(
     if variant == "compact":
         _check(modality, COMPACT, doing)
         if width < 8 or width % 8:
-            raise UsageError(
-                cannot=doing,
-                problem="width does not fit",
-                at="width",
-                expected="a multiple of 8",
-                got=width,
-            )
+            raise _refusal(doing, "width does not fit", "width", "a multiple of 8", width)
         return COMPACT[modality.kind](modality, width, feature_dim)
     if variant != "reference":
-        raise UsageError(
-            cannot=doing,
-            problem="unknown variant",
-            at="variant",
-            expected="compact or reference",
-            got=repr(variant),
-            fix=suggest(variant, ("compact", "reference")),
-        )
+        hint = suggest(variant, ("compact", "reference"))
+        expected = "compact or reference"
+        raise _refusal(doing, "unknown variant", "variant", expected, repr(variant), hint)
     return reference_of(modality).build(modality)
 
 
@@ -254,11 +239,7 @@ def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
     doing = "build a decoder"
     _check(modality, DECODERS, doing)
     if modality.classes is not None:
-        raise UsageError(
-            cannot=doing,
-            problem="class numbers cannot be reconstructed as numbers",
-            at="a semantic map",
-            expected="a modality whose values are quantities",
-            got=f"{modality.classes} classes",
-        )
+        problem = "class numbers cannot be reconstructed as numbers"
+        expected = "a modality whose values are quantities"
+        raise _refusal(doing, problem, "a semantic map", expected, f"{modality.classes} classes")
     return DECODERS[modality.kind](modality.shape, latent_dim, WIDTH)

@@ -169,10 +169,9 @@ class ReferenceImage(nn.Module):
         for n_in, n_out, kernel, stride in sizes:
             layers += [nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=1), nn.ReLU()]
         self.maps = nn.Sequential(*layers, nn.Conv2d(128, 32, 3, padding=1))
-        self.residual = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(32, 128, 3, padding=1, bias=False),
-            nn.ReLU(), nn.Conv2d(128, 32, 1, bias=False),
-        )  # fmt: skip
+        inner = nn.Conv2d(32, 128, 3, padding=1, bias=False)
+        outer = nn.Conv2d(128, 32, 1, bias=False)
+        self.residual = nn.Sequential(nn.ReLU(), inner, nn.ReLU(), outer)
 
     def forward(self, values: Tensor) -> Tensor:
         """Encode (n, *shape) float32 to (n, 32 h w), at 240 x 320 pixels (n, 1536)."""

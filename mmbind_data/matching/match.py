@@ -136,7 +136,7 @@ def _match_all(
 
 
 def _ranks(rule: MatchRule) -> int:
-    """Candidates per row: more than are wanted where a cap can take the best away."""
+    """Candidates per row: more than partners where a cap can take the best away."""
     if rule.max_reuse is None or rule.match == "mutual":
         return rule.top_k
     return max(rule.top_k, REUSE_CANDIDATES)

@@ -1,6 +1,6 @@
-"""What "similar" means for two sets of rows: cosine or euclidean, in a form that blocks can bear.
+"""Similarity of two sets of rows: cosine or euclidean, in a form that can be computed in blocks.
 
-Both metrics are made a plain product of two sets of rows, to which an offset per row may be added
+Both metrics become a plain product of two sets of rows, to which an offset per row may be added
 (hubness, transport): score(j, k) = linear(j, k) + offset_a[j] + offset_b[k]. Float32 products only
 choose candidates; what is compared and stored is measured pair by pair in float64.
 """
@@ -15,7 +15,7 @@ import numpy as np
 Metric = Literal["cosine", "euclidean"]
 # Scores are compared as whole millionths: float noise cannot change a partner.
 MILLIONTHS = 1e6
-PIECE = 1024  # rows, or pairs, held in double precision at a time: they stay in the cache
+PIECE = 1024  # rows, or pairs, held in double precision at a time: these fit the cache
 
 
 def round_similarity(value: np.ndarray) -> np.ndarray:
@@ -48,14 +48,10 @@ class PreparedMetric:
     length_b: np.ndarray
 
     def among(self, rows_a: np.ndarray, rows_b: np.ndarray) -> PreparedMetric:
-        """The same measure on some rows of each side."""
-        return replace(
-            self,
-            a=self.a[rows_a],
-            b=self.b[rows_b],
-            length_a=self.length_a[rows_a],
-            length_b=self.length_b[rows_b],
-        )
+        """The same metric on some rows of each side."""
+        a, length_a = self.a[rows_a], self.length_a[rows_a]
+        b, length_b = self.b[rows_b], self.length_b[rows_b]
+        return replace(self, a=a, b=b, length_a=length_a, length_b=length_b)
 
     def raw(self, rows_a: np.ndarray, rows_b: np.ndarray) -> np.ndarray:
         """Cosine, or distance in units of `scale`, of pairs; float64, the same either way round."""
@@ -72,12 +68,11 @@ class PreparedMetric:
         return out
 
     def linear(self, raw: np.ndarray) -> np.ndarray:
-        """What is additive: the cosine, or minus half the squared distance.
+        """The score to which offsets may be added: cosine, or minus half the squared distance.
 
         For rows of length one, and scale 1, the two differ by the constant 1.
         """
-        value: np.ndarray = raw if self.metric == "cosine" else -0.5 * raw**2
-        return value
+        return raw if self.metric == "cosine" else np.asarray(-0.5 * raw**2)
 
     def similarity(self, raw: np.ndarray) -> np.ndarray:
         """Stored similarity, float32, rounded to 1e-6: cosine, or 1 / (1 + distance)."""
@@ -85,12 +80,10 @@ class PreparedMetric:
 
     def keys(self, raw: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
         """Whole millionths by which pairs are ranked: score with offset, else minus distance."""
+        value = raw if self.metric == "cosine" else -raw
         if offset is not None:
             value = self.linear(raw) + offset
-        else:
-            value = raw if self.metric == "cosine" else -raw
-        keys: np.ndarray = np.rint(value * MILLIONTHS).astype(np.int64)
-        return keys
+        return np.asarray(np.rint(value * MILLIONTHS), dtype=np.int64)
 
     def score_to_reach(self, keys: np.ndarray, *, offset: bool) -> np.ndarray:
         """Score below which no later row can come before a pair of the given key.
@@ -215,7 +208,7 @@ def _projected(rows: np.ndarray, centre: np.ndarray, axes: np.ndarray) -> np.nda
     out = np.empty((len(rows), axes.shape[1]), dtype=np.float64)
     for start in range(0, len(rows), PIECE):
         wide = rows[start : start + PIECE].astype(np.float64) - centre
-        # no BLAS call: equal rows give equal numbers wherever they lie in a block
+        # without BLAS: equal rows give equal numbers at any position in a block
         out[start : start + PIECE] = np.stack(
             [(wide * axis).sum(axis=1) for axis in axes.T], axis=1
         )

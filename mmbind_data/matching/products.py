@@ -95,9 +95,9 @@ def onednn_kernel(torch: Any) -> ProductKernel:
 
 def usable_threads() -> int:
     """Threads to use: as many as OMP_NUM_THREADS allows, else one per core; 8 at most."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        return min(int(wanted), MAX_THREADS)
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if limit.isdigit() and int(limit) > 0:
+        return min(int(limit), MAX_THREADS)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, MAX_THREADS)
 

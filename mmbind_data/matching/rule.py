@@ -1,4 +1,4 @@
-"""The choice of partners, as one frozen value."""
+"""The rule by which partners are chosen, as one frozen value."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MatchRule:
     ----------
     match : {"best", "csls", "mutual", "sinkhorn"}
         best: the most similar; csls: the most similar after each similarity is lowered by half the
-        mean similarity of the ``csls_k`` nearest of either row, so that hubs are not everybody's
-        partner; mutual: pairs of which each is among the ``top_k`` of the other; sinkhorn: the
-        largest entries of the entropic transport plan with uniform marginals.
+        mean similarity of the ``csls_k`` nearest of either row, which corrects for hubs (rows that
+        are similar to everything); mutual: pairs of which each is among the ``top_k`` of the other;
+        sinkhorn: the largest entries of the entropic transport plan with uniform marginals.
     metric : {"cosine", "euclidean"}
         euclidean: similarity is 1 / (1 + r), r being the distance in units of the root mean square
         distance of two rows drawn from both sets; so a threshold or weight does not depend on
@@ -33,8 +33,8 @@ class MatchRule:
     min_similarity : float, optional
         Less similar pairs are dropped.
     max_reuse : int, optional
-        How often one row may be a partner, in each direction: see `candidates.capped`. A row falls
-        back on its 32 best (or ``top_k``, if more; under mutual, the mutual ones).
+        How often one row may be a partner, in each direction: see `candidates.cap_reuse`. A
+        row falls back on its 32 best (or ``top_k``, if more; under mutual, the mutual ones).
     pca : int, optional
         Reduce to so many principal axes of the union first; centres the embeddings.
     csls_k : int

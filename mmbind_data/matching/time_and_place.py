@@ -40,10 +40,10 @@ def match_times(
     start_b, end_b : ndarray, shape (n_b,), seconds
         One clock for both sides; end >= start, equal for an instant.
     window_s : float
-        How far apart samples that do not overlap may lie, >= 0.
+        How far apart samples that do not overlap may be, >= 0.
     group_a, group_b : ndarray of str or int, shapes (n_a,), (n_b,), optional
-        Only samples of equal group are matched, such as subject or session: for clocks that begin
-        anew with each.
+        Only samples of equal group are matched, such as subject or session: for clocks that restart
+        with each.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def match_times(
         overlap, else the nearest within the window, else -1 (similarity NaN); of equal ones the
         lowest row. Similarity: of an overlap 0.5 + 0.5 * overlap / the longer duration (1: the
         same span), of a distance 0.5 - 0.5 * distance / window_s, so that any overlap counts for
-        more than any nearness; touching is 0.5.
+        more than any distance; touching is 0.5.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def match_times(
         (a, b),
         (group_a, group_b),
         lambda one, other: _best_spans(one, other, window),
-        "match times",
+        "times",
     )
 
 
@@ -102,13 +102,13 @@ def match_places(
     -------
     Matches, Matches
         Of A in B (n_a, 1) and of B in A (n_b, 1); similarity 1 - distance / radius_m (on the globe
-        the great-circle distance); nobody within the radius: -1 (NaN). Distances are compared in
-        whole millimetres; of equal ones the lowest row.
+        the great-circle distance); -1 (NaN) where there is none within the radius. Distances are
+        compared in whole millimetres; of equal ones the lowest row.
 
     Raises
     ------
     BindingError
-        A side is empty, a place is none, or there are groups of one side alone.
+        A side is empty, a place is invalid, or only one side has groups.
 
     Notes
     -----
@@ -119,7 +119,7 @@ def match_places(
         (a, b),
         (group_a, group_b),
         lambda one, other: _nearest_places(one, other, radius_m, plane),
-        "match places",
+        "places",
     )
 
 
@@ -130,7 +130,8 @@ def checked_times(
 
     Parameters and errors are those of `match_times`.
     """
-    _check_reach(window_s >= 0, window_s, "times", "window", "seconds, 0 or more")
+    if not window_s >= 0:
+        raise _refusal("times", "bad window", "--window", "seconds, 0 or more", repr(window_s))
     return _spans(start_a, end_a, "A"), _spans(start_b, end_b, "B")
 
 
@@ -141,7 +142,8 @@ def checked_places(
 
     Parameters and errors are those of `match_places`.
     """
-    _check_reach(0 < radius_m < np.inf, radius_m, "places", "radius", "metres, above 0")
+    if not 0 < radius_m < np.inf:
+        raise _refusal("places", "bad radius", "--window", "metres, above 0", repr(radius_m))
     return _places(place_a, "A", plane), _places(place_b, "B", plane)
 
 
@@ -168,17 +170,11 @@ def _match_both_ways(
     sides: tuple[np.ndarray, np.ndarray],
     groups: tuple[np.ndarray | None, np.ndarray | None],
     search: Search,
-    doing: str,
+    matched: str,
 ) -> tuple[Matches, Matches]:
     """Search in both directions, within each group."""
     if (groups[0] is None) != (groups[1] is None):
-        raise BindingError(
-            cannot=doing,
-            problem="groups",
-            at="the two sides",
-            expected="groups of both or none",
-            got="one",
-        )
+        raise _refusal(matched, "groups", "the two sides", "groups of both or none", "one")
     codes = [
         np.zeros(len(side), dtype=np.int8) if group is None else np.asarray(group)
         for side, group in zip(sides, groups, strict=True)
@@ -191,38 +187,31 @@ def _match_both_ways(
     return match_within_groups(codes[0], codes[1], 1, match_rows)
 
 
-def _check_reach(good: bool, reach: float, matched: str, name: str, expected: str) -> None:
-    if not good:
-        raise BindingError(
-            cannot=f"match {matched}",
-            problem=f"bad {name}",
-            at="--window",
-            expected=expected,
-            got=repr(reach),
-        )
+def _refusal(
+    matched: str, problem: str, at: str, expected: str, got: str, fix: str = ""
+) -> BindingError:
+    return BindingError(
+        cannot=f"match {matched}", problem=problem, at=at, expected=expected, got=got, fix=fix
+    )
 
 
 def _spans(start: np.ndarray, end: np.ndarray, side: str) -> np.ndarray:
     """Checked spans in whole microseconds, shape (n, 2), int64."""
     first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     if first.ndim != 1 or first.shape != last.shape or not len(first):
-        raise BindingError(
-            cannot="match times",
-            problem="bad times",
-            at=f"side {side}",
-            expected="a start and an end per sample",
-            got=f"shapes {first.shape} and {last.shape}",
-        )
+        got = f"shapes {first.shape} and {last.shape}"
+        expected = "a start and an end per sample"
+        raise _refusal("times", "bad times", f"side {side}", expected, got)
     bad = ~(np.isfinite(first) & np.isfinite(last) & (last >= first))
     if bad.any():
         row = int(bad.argmax())
-        raise BindingError(
-            cannot="match times",
-            problem="bad times",
-            at=f"side {side}, row {row}",
-            expected="finite seconds, the end not before the start",
-            got=f"{first[row]} to {last[row]}",
-            fix="Leave out rows without times.",
+        raise _refusal(
+            "times",
+            "bad times",
+            f"side {side}, row {row}",
+            "finite seconds, the end not before the start",
+            f"{first[row]} to {last[row]}",
+            "Leave out rows without times.",
         )
     return np.rint(np.stack([first, last], axis=1) * MICRO).astype(np.int64)
 
@@ -284,14 +273,9 @@ def _places(place: np.ndarray, side: str, plane: bool) -> np.ndarray:
     fits = table.ndim == 2 and table.shape[1:] == (2,) and len(table) > 0
     inside = np.isfinite(table) if plane else np.abs(table) <= 90.0 * np.arange(1, 3)
     if not fits or not inside.all():
-        expected = "a latitude (-90 to 90) and a longitude (-180 to 180)"
-        raise BindingError(
-            cannot="match places",
-            problem="bad places",
-            at=f"side {side}",
-            expected=f"{'finite x and y' if plane else expected} per sample",
-            got=f"shape {table.shape}" if not fits else "others, or none",
-        )
+        pair = "finite x and y" if plane else "a latitude (-90 to 90) and a longitude (-180 to 180)"
+        got = "others, or none" if fits else f"shape {table.shape}"
+        raise _refusal("places", "bad places", f"side {side}", f"{pair} per sample", got)
     return table
 
 

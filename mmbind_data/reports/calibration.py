@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 Z_95 = 1.959964  # normal quantile of a two-sided interval of 95 %
-PAIRS_PER_BIN = 20  # with fewer, the interval of a bin is too wide to tell anything
+PAIRS_PER_BIN = 20  # with fewer, the interval of a bin is too wide to be of use
 MAX_BINS = 10
 
 

@@ -14,7 +14,6 @@ from mmbind_data.reports.html import Section
 from mmbind_data.reports.plots import Layouts
 from mmbind_data.reports.signals import SignalDrawing, draw_signals
 from mmbind_data.reports.tables import JudgedPairs, Samples
-from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import Dataset
 
@@ -81,18 +80,20 @@ def _draw(
     key: str, pair: str, shared: str, signals: Sequence[Signal | None], layouts: Layouts
 ) -> list[SignalDrawing | str | None]:
     """Both signals; None for one that is not stored, empty texts if neither is, as of labels."""
-    titles, modalities, values = [], [], []
+    stored = []
     for role, signal in zip(ROLES, signals, strict=True):
         if signal is not None:
             store, row = signal
-            titles.append(f"{role} of {pair}: {shared}")
-            modalities.append(store.info.modalities[shared])
-            load = store.load_points if modalities[-1].ragged else store.load
-            loaded = load(shared, [row])
-            values.append(loaded if isinstance(loaded, RaggedPoints) else loaded[0])
-    if not titles:
+            modality = store.info.modalities[shared]
+            values = (
+                store.load_points(shared, [row])
+                if modality.ragged
+                else store.load(shared, [row])[0]
+            )
+            stored.append((f"{role} of {pair}: {shared}", modality, values))
+    if not stored:
         return ["", ""]
-    drawn = iter(draw_signals(key, titles, modalities, values, layouts))
+    drawn = iter(draw_signals(key, stored, layouts))
     return [None if signal is None else next(drawn) for signal in signals]
 
 

@@ -229,10 +229,10 @@ def cloud_plot(key: str, title: str, places: np.ndarray, groups: Sequence[str]) 
 
 
 def _free_places(names: Sequence[str], middles: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Places of names at or near their middles, none over another; without room none."""
+    """Places of names below or above their middles, none over another; without room none."""
     found: dict[str, tuple[float, float]] = {}
     for name, (x, y) in zip(names, middles.tolist(), strict=True):
-        for lines in (0, 1, -1, 2, -2):
+        for lines in (-1, 1, -2, 2):
             place = x, y + lines * LINE
             if all(
                 abs(place[1] - b) >= LINE or abs(x - a) >= LETTER * (len(name) + len(other)) / 2

@@ -6,6 +6,8 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -33,11 +35,7 @@ class SignalDrawing:
 
 
 def draw_signals(
-    key: str,
-    titles: Sequence[str],
-    modalities: Sequence[Modality],
-    values: Sequence[np.ndarray | RaggedPoints],
-    layouts: Layouts,
+    key: str, samples: Sequence[tuple[str, Modality, Any]], layouts: Layouts
 ) -> list[SignalDrawing]:
     """Draw samples of one modality on the same scale, in the same colours.
 
@@ -45,40 +43,41 @@ def draw_signals(
     ----------
     key : str
         Unique in the page.
-    titles : sequence of str
-        What the drawings show.
-    modalities : sequence of Modality
-        Of each; numbers of frames may differ.
-    values : sequence of ndarray, each of its modality's shape; or of RaggedPoints of one sample
+    samples : sequence of (title, modality, values)
+        Values are an ndarray of the modality's shape, or RaggedPoints of one sample; numbers of
+        frames may differ.
     layouts : dict
-        Figures made before; see `signal_plot`.
+        Axes made before; see `signal_plot`.
     """
-    keys = [f"{key}-{i}" for i in range(len(titles))]
-    clouds = [one for one in values if isinstance(one, RaggedPoints)]
-    if clouds:
-        return [_points(*one) for one in zip(keys, titles, modalities, clouds, strict=True)]
-    arrays = [np.asarray(one, dtype=np.float64) for one in values]
-    if arrays and any(axis.name == "height" for axis in modalities[0].axes):
-        return [_frames(*one) for one in zip(titles, modalities, arrays, strict=True)]
-    arrays = [one if _is_timed(kind) else one[np.newaxis]
-              for kind, one in zip(modalities, arrays, strict=True)]  # fmt: skip
+    first = samples[0][1]
+    if first.ragged:
+        return [_points(f"{key}-{i}", *one) for i, one in enumerate(samples)]
+    if any(axis.name == "height" for axis in first.axes):
+        return [_frames(*one) for one in samples]
+    arrays = [
+        np.asarray(values, dtype=np.float64)[... if _is_timed(modality) else np.newaxis]
+        for _, modality, values in samples
+    ]
+    modalities = [modality for _, modality, _ in samples]
     panels: list[Panels]
-    if arrays and modalities[0].axes[-1].name == "coordinate":
-        joints = _most_moving(arrays)
-        panels = [_skeleton(*one, joints) for one in zip(modalities, arrays, strict=True)]
+    if first.axes[-1].name == "coordinate":
+        panels = list(map(partial(_skeleton, joints=_most_moving(arrays)), modalities, arrays))
     else:
-        panels = [{"": _channels(*one)} for one in zip(modalities, arrays, strict=True)]
-    limits = _limits(panels)
-    return [
-        _lines(*one, limits, layouts)
-        for one in zip(keys, titles, modalities, panels, strict=True)
-    ]  # fmt: skip
+        panels = [{"": one} for one in map(_channels, modalities, arrays)]
+    limits, drawn = _limits(panels), []
+    for i, (shown, (title, modality, _)) in enumerate(zip(panels, samples, strict=True)):
+        lines = next(iter(shown.values()))
+        n_frames = len(next(iter(lines.values())))
+        duration = (n_frames - 1) / modality.rate_hz if modality.rate_hz else None
+        drawing = signal_plot(f"{key}-{i}", title, shown, limits, duration, layouts)
+        drawn.append(SignalDrawing(drawing, modality.unit.replace("^2", "²"), tuple(lines)))
+    return drawn
 
 
 def _limits(drawings: Sequence[Panels]) -> tuple[float, float]:
     """The range of all finite values of all drawings, never empty."""
     lines = [one for panels in drawings for panel in panels.values() for one in panel.values()]
-    every = np.concatenate([*lines, np.empty(0)])
+    every = np.concatenate(lines)
     finite = every[np.isfinite(every)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     room = 0.03 * (high - low) or 0.5
@@ -114,22 +113,6 @@ def _skeleton(modality: Modality, values: np.ndarray, joints: Sequence[int]) -> 
         name: {names[one].replace("_", " "): centred[:, one, i] for one in joints}
         for i, name in enumerate(coordinate.names or [f"{i + 1}" for i in range(coordinate.size)])
     }
-
-
-def _lines(
-    key: str,
-    title: str,
-    modality: Modality,
-    panels: Panels,
-    limits: tuple[float, float],
-    layouts: Layouts,
-) -> SignalDrawing:
-    """Panels above each other over a common time axis."""
-    first = next(iter(panels.values()))
-    n_frames = len(next(iter(first.values())))
-    duration = (n_frames - 1) / modality.rate_hz if modality.rate_hz else None
-    drawing = signal_plot(key, title, panels, limits, duration, layouts)
-    return SignalDrawing(drawing, modality.unit.replace("^2", "²"), tuple(first))
 
 
 def _frames(title: str, modality: Modality, values: np.ndarray) -> SignalDrawing:

@@ -34,9 +34,9 @@ class Samples:
     ids : tuple of str
         Source ids, in the order of the stores.
     source : ndarray, shape (n,), int64
-        Which store a sample lies in.
+        The store of each sample, as an index.
     row : ndarray, shape (n,), int64
-        Its row there.
+        Its row in that store.
     uid : pyarrow.Array of str, length n
     label, subject : ndarray of str, shape (n,)
         Empty where unknown.
@@ -177,10 +177,8 @@ def read_judged(bound: BoundDataset, samples: Samples) -> JudgedPairs:
     row, similarity, weight = _rows_of_pairs(bound, samples, hop, anchor, rank)
     if "similarity" in table.column_names:  # of this binding, not of a chain of several
         similarity = table["similarity"].to_numpy()
-    return JudgedPairs(
-        document, hop, rank, direction, anchor, partner, row, similarity, weight, judged,
-        judged & equal,
-    )  # fmt: skip
+    found = row, similarity, weight, judged, judged & equal
+    return JudgedPairs(document, hop, rank, direction, anchor, partner, *found)
 
 
 def _rows_of_pairs(

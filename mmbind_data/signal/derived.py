@@ -237,30 +237,23 @@ def _joints(modality: Modality, derivation: Derivation) -> list[int]:
     names = modality.axes[1].names or ()
     for joint in derivation.segment:
         if joint not in names:
-            raise BindingError(
-                cannot=f"derive {derivation.name}",
-                problem="joint missing",
-                at="the skeleton",
-                expected=joint,
-                got=", ".join(names) or "joints without names",
-                fix=suggest(joint, names),
-            )
+            found = ", ".join(names) or "joints without names"
+            hint = suggest(joint, names)
+            raise _refusal(derivation, "joint missing", "the skeleton", joint, found, hint)
     return [names.index(joint) for joint in derivation.segment]
 
 
 def _check(values: np.ndarray, modality: Modality, derivation: Derivation) -> None:
-    shape = modality.shape
-    problem: tuple[str, str, str] | None = None
-    if modality.kind != derivation.source_kind:
-        problem = "wrong kind of modality", derivation.source_kind, modality.kind
-    elif values.shape[1:] != shape or shape[0] < 3:
-        expected = f"samples of shape {shape} with at least 3 frames"
-        problem = "bad shape", expected, f"shape {values.shape[1:]}"
-    if problem:
-        raise BindingError(
-            cannot=f"derive {derivation.name}",
-            problem=problem[0],
-            at="the source",
-            expected=problem[1],
-            got=problem[2],
-        )
+    kind, expected_kind, shape = modality.kind, derivation.source_kind, modality.shape
+    if kind != expected_kind:
+        raise _refusal(derivation, "wrong kind of modality", "the source", expected_kind, kind)
+    if values.shape[1:] != shape or shape[0] < 3:
+        expected, got = f"samples of shape {shape} with at least 3 frames", values.shape[1:]
+        raise _refusal(derivation, "bad shape", "the source", expected, f"shape {got}")
+
+
+def _refusal(
+    derivation: Derivation, problem: str, at: str, expected: str, got: str, fix: str = ""
+) -> BindingError:
+    doing = f"derive {derivation.name}"
+    return BindingError(cannot=doing, problem=problem, at=at, expected=expected, got=got, fix=fix)

@@ -1,1 +1,1 @@
-"""Typed metadata: what datasets, stores and bundles say about themselves."""
+"""Typed metadata of datasets, stores and bundles."""

@@ -1,4 +1,4 @@
-"""What the documents of a published bundle say."""
+"""The documents of a published bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
 
 
 class Permission(Model):
-    """What somebody who owns a source has allowed beyond its licence."""
+    """A permission of the owner of a source beyond its licence."""
 
     source: str = Field(min_length=1, description="a source id of the bound store, or a dataset id")
     granted_by: str = Field(min_length=1, description="who granted it")
@@ -26,7 +26,7 @@ class Permission(Model):
 
 
 class BundleSource(Model):
-    """What a bundle says about the rights of one source."""
+    """The rights of one source of a bundle."""
 
     source_id: str
     dataset_id: DatasetId
@@ -37,7 +37,7 @@ class BundleSource(Model):
 
 
 class BundleInfo(Model):
-    """``bundle.json``: what a published folder is. Spec, tool and data have their own versions."""
+    """``bundle.json``: describes a published folder. Spec, tool and data are versioned apart."""
 
     spec: Literal["mmbind-bundle"] = "mmbind-bundle"
     spec_version: Literal["1.0"] = "1.0"
@@ -49,7 +49,7 @@ class BundleInfo(Model):
     name: str
     mode: Literal["index-only", "self-contained"]
     store: str = Field(description="path of the bound store within the bundle")
-    content_digest: str = Field(description="of the bound store, in whatever mode")
+    content_digest: str = Field(description="of the bound store, in any mode")
     licence: str = Field(description="SPDX id, or LicenseRef-sources: see LICENSES")
     share_alike: bool
     non_commercial: bool
@@ -67,7 +67,7 @@ class ManifestEntry(Model):
 
 
 class Manifest(Model):
-    """``meta/MANIFEST.json``: every file of a store but itself and SHA256SUMS."""
+    """``meta/MANIFEST.json``: every file of a store except itself and SHA256SUMS."""
 
     spec: Literal["mmbind-manifest"] = "mmbind-manifest"
     spec_version: Literal["1.0"] = "1.0"

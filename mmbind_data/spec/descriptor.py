@@ -1,4 +1,4 @@
-"""The nouns of mmbind as frozen values: what a dataset, a store and a table are made of.
+"""Frozen values that describe a raw dataset, its modalities and its recordings.
 
 The JSON Schemas in schemas/ are generated from them, see `mmbind_data.json_schemas`.
 """
@@ -17,6 +17,10 @@ ModalityKind = Literal[
 Evidence = Literal["measured", "documented", "claimed"]
 Verdict = Literal["allow", "forbid", "unknown"]
 ColumnType = Literal["integer", "number"]
+AxisName = Literal[
+    "time", "channel", "joint", "coordinate", "height", "width", "antenna", "subcarrier", "packet",
+    "point",
+]  # fmt: skip
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 DatasetId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 
@@ -28,7 +32,7 @@ class Model(BaseModel):
 
 
 class Fact(Model):
-    """One statement about a dataset and where it comes from."""
+    """One statement about a dataset and its source."""
 
     value: JsonValue
     source: str = Field(min_length=1, description="document, file or measurement behind the value")
@@ -36,7 +40,7 @@ class Fact(Model):
 
 
 class Licence(Model):
-    """What the owner of the data allows."""
+    """The terms of use of the data."""
 
     name: str
     spdx: str | None = None
@@ -45,12 +49,9 @@ class Licence(Model):
 
 
 class Axis(Model):
-    """One array axis behind the sample axis."""
+    """One axis of an array, after the sample axis."""
 
-    name: Literal[
-        "time", "channel", "joint", "coordinate", "height", "width",
-        "antenna", "subcarrier", "packet", "point",
-    ]  # fmt: skip
+    name: AxisName
     size: int = Field(ge=1)
     names: tuple[str, ...] | None = Field(default=None, description="one per index, if they differ")
 
@@ -58,8 +59,8 @@ class Axis(Model):
 class Modality(Model):
     """One measured stream as it is stored: shape, unit and rate are fixed.
 
-    Of a point cloud as stored the axes are time and channel: the number of points differs by
-    frame. Brought to one number of points it has a point axis between them.
+    A stored point cloud has the axes time and channel: the number of points differs by frame. With
+    a fixed number of points it has a point axis between them.
     """
 
     kind: ModalityKind
@@ -83,7 +84,7 @@ class Modality(Model):
         return self.kind == "point_cloud" and all(axis.name != "point" for axis in self.axes)
 
     def sized(self, shape: tuple[int, ...]) -> Modality:
-        """Give the axes other sizes; an axis that changes loses the names of its places."""
+        """Give the axes other sizes; an axis that changes loses the names of its indices."""
         pairs = zip(self.axes, shape, strict=True)
         axes = [a if a.size == n else Axis(name=a.name, size=n) for a, n in pairs]
         return self.model_copy(update={"axes": tuple(axes)})
@@ -135,7 +136,7 @@ class Preset(Model):
 
 
 class Option(Model):
-    """A choice about the conversion that is the user's: ``--set name=value``."""
+    """An option of the conversion: ``--set name=value``."""
 
     summary: str
     default: str
@@ -143,7 +144,7 @@ class Option(Model):
 
 
 class Checksum(Model):
-    """The digest of one file as it is officially distributed."""
+    """The digest of one file as its dataset distributes it."""
 
     file: str = Field(description="name of the archive, or canonical path of a file in it")
     algorithm: Literal["md5", "sha1", "sha256", "git-blob"]
@@ -152,7 +153,7 @@ class Checksum(Model):
 
 
 class Descriptor(Model):
-    """Everything that is known about a raw dataset, each fact with its source."""
+    """The facts about a raw dataset, each with its source."""
 
     dataset_id: DatasetId
     title: str
@@ -190,8 +191,8 @@ class Recording:
     files it was read from. ``gaps`` are the spans of frames, first and one past the last, over
     which nothing was measured: no window may touch one. ``counts`` are remarks for the user, added
     up over all recordings: what was repaired or left out, and how often. A recording without
-    streams gives no sample, but its counts are told. ``extra`` are further columns as texts; those
-    that the descriptor's ``column_types`` name become numbers, whatever part is converted.
+    streams gives no sample, but its counts are reported. ``extra`` are further columns as texts;
+    those in ``column_types`` of the descriptor become numbers.
     """
 
     key: str

@@ -1,8 +1,8 @@
-"""Wordings of one activity that sentence models take for another.
+"""Labels that name the same activity in words that sentence models confuse.
 
-A small sentence model knows that "biking" is "cycling", but puts "climbing stairs down" nearer to
-"upstairs" than to "downstairs", and cannot read "climbingup". Stairs occur in most datasets of
-daily activities, under another name in each: these names are read by rule, not by a model.
+A small sentence model knows that "biking" is "cycling", but places "climbing stairs down" nearer to
+"upstairs" than to "downstairs", and cannot split "climbingup". Most datasets of daily activities
+have stairs, each under another name: these names are recognised by rules, not by a model.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _BETWEEN = re.compile(r"[\W_]+")
 
 
 def synonym_of(text: str) -> str | None:
-    """``upstairs`` or ``downstairs`` if a text says this and nothing else, however it is written.
+    """``upstairs`` or ``downstairs`` if a text means this and nothing else, in any spelling.
 
-    All of its words must be understood: "carrying a box upstairs" is another activity. Climbing
-    without a direction is up where stairs are named.
+    All of its words must be known: "carrying a box upstairs" is another activity. Climbing stairs
+    without a direction is up.
     """
     letters = _BETWEEN.sub("", text.lower())
     if not _WORDS.fullmatch(letters):
@@ -42,33 +42,30 @@ def synonym_of(text: str) -> str | None:
 
 
 def with_synonyms(label_map: Mapping[str, str], labels: Iterable[str]) -> dict[str, str]:
-    """A label map, and what is known about the labels that it does not name.
+    """A label map with the known synonyms of the labels that it does not contain.
 
     Parameters
     ----------
     label_map : mapping of str to str
-        The user's own words: they stand. Where one is a label of the data, it means that label,
-        and is compared in the same words.
+        The user's own words, which have priority. A word that is a label of the data means that
+        label and gets its synonym.
     labels : iterable of str
         Labels of all stores.
     """
-    said = {text: synonym_of(text) for text in sorted(set(labels) - set(label_map))}
-    known = {text: word for text, word in said.items() if word not in (None, text)}
+    synonyms = {text: synonym_of(text) for text in sorted(set(labels) - set(label_map))}
+    known = {text: word for text, word in synonyms.items() if word not in (None, text)}
     return known | {text: known.get(word, word) for text, word in label_map.items()}
 
 
 def synonym_map(*binder: BinderInfo) -> dict[str, str]:
-    """The words that labels were given before bindings compared them; of later bindings first."""
-    found: dict[str, str] = {}
-    for one in binder:
-        label_map = one.embedding.get("label_map")
-        if isinstance(label_map, dict):
-            found |= {text: str(word) for text, word in label_map.items()}
-    return found
+    """The label maps of bindings as one; later bindings have priority."""
+    maps = [step.embedding.get("label_map") for step in binder]
+    pairs = [pair for found in maps if isinstance(found, dict) for pair in found.items()]
+    return {text: str(word) for text, word in pairs}
 
 
 def canonical_label(text: str, wordings: Mapping[str, str]) -> str:
-    """A label in the words that it was given, or that are known, or its own.
+    """A label in the words of a label map, of a known synonym, or its own.
 
     >>> canonical_label("walk", {"walk": "stroll"}), canonical_label("climbingup", {})
     ('stroll', 'upstairs')

@@ -1,4 +1,4 @@
-"""What the attributes of a converted and of a bound store say."""
+"""The attributes of a converted and of a bound store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOUND_SPEC = "mmbind-bound"
 
 TIME, LOCATION = "time", "location"
 SPEC_VERSION = "1.0"
-SAMPLE_COLUMNS = (  # of every sample table; columns of a reader's own come behind
+SAMPLE_COLUMNS = (  # of every sample table; extra columns of a reader follow
     "row", "uid", "subject", "session", "trial", "placement", "environment", "label",
     "label_text", "raw_file", "raw_start", "raw_end", "t_start", "t_end", "window_index",
 )  # fmt: skip
@@ -21,7 +21,7 @@ LABEL = "label"
 
 
 class InputBounds(Model):
-    """How large one sample may be when it enters a network; a larger one is thinned out."""
+    """How large one sample may be when it enters a network; a larger one is reduced."""
 
     frames: int = Field(
         default=30, ge=8, description="of videos, point clouds and CSI, evenly over the sample"
@@ -35,7 +35,7 @@ class InputBounds(Model):
 
 
 class PartitionInfo(Model):
-    """How a node's store was cut out of a converted one."""
+    """How the store of a node was cut out of a converted one."""
 
     node: str
     parent_digest: str
@@ -49,7 +49,7 @@ class PartitionInfo(Model):
 
 
 class Selection(Model):
-    """What of the raw data was asked for; null: everything there is."""
+    """The part of the raw data that was converted; null: all of it."""
 
     subjects: tuple[str, ...] | None = None
     modalities: tuple[Name, ...] | None = None
@@ -72,7 +72,7 @@ class DatasetInfo(Model):
     n_samples: int = Field(ge=0)
     subjects: dict[str, int] = Field(description="subject -> samples")
     labels: dict[str, int] = Field(description="label -> samples; unlabelled ones are not counted")
-    n_present: dict[Name, int] = Field(description="samples that carry the modality")
+    n_present: dict[Name, int] = Field(description="samples that have the modality")
     licence: Licence
     partition: PartitionInfo | None = None
     content_digest: str
@@ -92,11 +92,11 @@ class SourceInfo(Model):
     licence: Licence
     path: str = Field(
         description=(
-            "relative to the folder that holds the bound store, or an address s3://bucket/prefix; "
+            "relative to the folder of the bound store, or an address s3://bucket/prefix; "
             "of a published one: the name that its convert command gives it"
         )
     )
-    convert: str = Field(description="the command that makes the store anew")
+    convert: str = Field(description="the command that makes the store again")
     stored_digest: str | None = Field(
         default=None,
         description="content digest of the store that rows point into, if not the one bound",
@@ -126,7 +126,7 @@ class BinderInfo(Model):
     )
     weight_rule: Literal["minmax_mean1", "raw", "softmax", "none", "shares"] = Field(
         description="shares: the several partners of an anchor share 1 by their similarity; "
-        "earlier releases say minmax_mean1 there, too"
+        "earlier releases write minmax_mean1 for it, too"
     )
     seed: int
 

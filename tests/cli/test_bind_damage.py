@@ -228,7 +228,7 @@ BIND = (
       for name, got, damage in (
           ("unit", r"unit m/s\^2 and g", acc(unit="g")),
           ("kind", "kind inertial and signal", acc(kind="signal")),
-          ("shape", r"shape behind time \[3\] and \[6\]", acc(channels=6)),
+          ("shape", r"shape after time \[3\] and \[6\]", acc(channels=6)),
           ("rate", r"samples of 0\.48 s and 0\.24 s", acc(rate_hz=100.0)))),
     Case("not shared", ("--shared", "gyro"), 4, "gyro is not shared .* acc or label"),
     Case("misspelt", ("--shared", "ac"), 2, "Did you mean acc"),

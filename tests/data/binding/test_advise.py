@@ -298,7 +298,7 @@ def test_candidates_know_why_not(clean: tuple[Dataset, Dataset]) -> None:
     image = acc.model_copy(update={"axes": (Axis(name="height", size=24), acc.axes[1])})
     assert why_incomparable(acc, image) == "time axes 1 and 0"
     lower = acc.model_copy(update={"axes": (Axis(name="height", size=12), acc.axes[1])})
-    assert why_incomparable(image, lower) == "shape behind time [24, 3] and [12, 3]"
+    assert why_incomparable(image, lower) == "shape after time [24, 3] and [12, 3]"
     cloud = acc.model_copy(update={"kind": "point_cloud"})
     assert "point clouds" in why_incomparable(cloud, cloud)
 

@@ -21,16 +21,9 @@ from mmbind_data.raw import files
 from mmbind_data.spec.descriptor import Recording
 from mmbind_data.store.dataset import DESCRIPTOR, PROVENANCE, RAW_FILES, open_dataset
 from mmbind_data.store.validation import validate
+from mmbind_data.testing.conformance import tree
 
 UTD_FRAMES = {"acc": 120, "gyro": 120, "skeleton": 40, "depth": 16}
-
-
-def tree(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file()
-    }
 
 
 def interpolated(values: np.ndarray, n: int) -> np.ndarray:
@@ -140,9 +133,12 @@ def test_raw_files_are_listed_with_their_digests(utd_truth: Truth, utd_store: Pa
 
 
 def test_again_is_the_same_byte_for_byte(
-    utd_truth: Truth, utd_store: Path, motionsense_truth: Truth, motionsense_store: Path,
+    utd_truth: Truth,
+    utd_store: Path,
+    motionsense_truth: Truth,
+    motionsense_store: Path,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     for truth, first in ((utd_truth, utd_store), (motionsense_truth, motionsense_store)):
         again = convert(
             truth.dataset_id, truth.root, tmp_path / "deep" / f"{truth.dataset_id}.zarr"
@@ -166,9 +162,12 @@ def test_two_workers_write_the_bytes_of_one(
 ) -> None:
     seen: list[tuple[int, int]] = []
     done = convert(
-        "motionsense", motionsense_truth.root, tmp_path / "m.zarr", workers=2,
+        "motionsense",
+        motionsense_truth.root,
+        tmp_path / "m.zarr",
+        workers=2,
         progress=lambda done, total, text: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert tree(done.path) == tree(motionsense_store)
     assert seen[:24] == [(index, 24) for index in range(1, 25)]
 
@@ -204,9 +203,12 @@ def test_subjects_and_modalities_choose(
     motionsense_truth: Truth, motionsense_store: Path, tmp_path: Path
 ) -> None:
     done = convert(
-        "motionsense", motionsense_truth.root, tmp_path / "m.zarr",
-        subjects=["10", "1"], modalities=["gyro", "attitude", "gyro"],
-    )  # fmt: skip
+        "motionsense",
+        motionsense_truth.root,
+        tmp_path / "m.zarr",
+        subjects=["10", "1"],
+        modalities=["gyro", "attitude", "gyro"],
+    )
     store, every = open_dataset(done.path), open_dataset(motionsense_store)
     assert list(store.info.modalities) == ["gyro", "attitude"]
     assert list(store.info.subjects) == ["1", "10"]
@@ -282,9 +284,13 @@ def test_wrong_raw_data_is_refused_before_anything_is_written(
 
 def test_a_stream_that_nobody_has_is_left_out_or_refused(tmp_path: Path) -> None:
     truth = utd_mhad.write(
-        tmp_path / "raw", rng=np.random.default_rng(1), folders=("Inertial",),
-        subjects=(1,), actions=(1, 22), trials=(1, 2),
-    )  # fmt: skip
+        tmp_path / "raw",
+        rng=np.random.default_rng(1),
+        folders=("Inertial",),
+        subjects=(1,),
+        actions=(1, 22),
+        trials=(1, 2),
+    )
     done = convert("utd-mhad", truth.root, tmp_path / "u.zarr")
     assert list(done.info.modalities) == ["acc", "gyro"]
     assert [note for note in done.notes if "left out" in note] == [
@@ -329,5 +335,6 @@ def test_what_is_left_when_nothing_asked_for_is_there(tmp_path: Path) -> None:
     for file in truth.root.rglob("*_s2_*_skeleton*"):
         file.unlink()
     with pytest.raises(RawLayoutError, match=r"expected files of skeleton .*got files of [a-z]"):
-        convert("utd-mhad", truth.root, tmp_path / "o.zarr", subjects=["2"],
-                modalities=["skeleton"])  # fmt: skip
+        convert(
+            "utd-mhad", truth.root, tmp_path / "o.zarr", subjects=["2"], modalities=["skeleton"]
+        )

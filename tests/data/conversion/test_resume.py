@@ -14,33 +14,24 @@ import pytest
 from rawdata import motionsense
 from rawdata.truth import Truth
 
-from mmbind_data.conversion import pipeline as module
 from mmbind_data.conversion.convert import convert
-from mmbind_data.conversion.spool import UnitResult, UnitTask, convert_unit, read_spools
+from mmbind_data.conversion.spool import UnitTask, read_spools
 from mmbind_data.errors import OutputError, RawLayoutError
 from mmbind_data.io.atomic import claimed, staging_path
+from mmbind_data.progress import Progress
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.validation import validate
+from mmbind_data.testing.conformance import tree
 
 
-def tree(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file()
-    }
+def failing(n: int, error: type[BaseException]) -> Progress:
+    """A progress callback that raises when n units are done, or as the store is written."""
 
-
-def fail_after(monkeypatch: pytest.MonkeyPatch, n: int, error: type[BaseException]) -> None:
-    calls: list[str] = []
-
-    def limited(task: UnitTask) -> UnitResult:
-        if len(calls) == n:
+    def progress(done: int, total: int, text: str) -> None:
+        if done >= n:
             raise error("in the middle")
-        calls.append(task.unit.key)
-        return convert_unit(task)
 
-    monkeypatch.setattr(module, "convert_unit", limited)
+    return progress
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -48,14 +39,11 @@ def test_interrupted_conversion_resumes_to_the_same_bytes(
     motionsense_truth: Truth,
     motionsense_store: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     error: type[BaseException],
 ) -> None:
     out = tmp_path / "m.zarr"
-    with monkeypatch.context() as patch:
-        fail_after(patch, 9, error)
-        with pytest.raises(error):
-            convert("motionsense", motionsense_truth.root, out)
+    with pytest.raises(error):
+        convert("motionsense", motionsense_truth.root, out, progress=failing(9, error))
     assert not out.exists()
     assert sum(map(len, read_spools(staging_path(out) / "units").values())) == 9
     done = convert("motionsense", motionsense_truth.root, out)
@@ -90,25 +78,22 @@ def test_killed_conversion_resumes_to_the_same_bytes(
 def test_failure_before_the_first_unit_leaves_nothing(
     motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_after(monkeypatch, 0, MemoryError)
+    def fail(task: UnitTask) -> None:
+        raise MemoryError(task)
+
+    monkeypatch.setattr("mmbind_data.conversion.pipeline.convert_unit", fail)
     with pytest.raises(MemoryError):
         convert("motionsense", motionsense_truth.root, tmp_path / "m.zarr")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_changed_raw_byte_or_another_choice_is_not_taken_from_the_spool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_raw_byte_or_another_choice_is_not_taken_from_the_spool(tmp_path: Path) -> None:
     truth = motionsense.write(tmp_path / "raw", rng=np.random.default_rng(1), subjects=(1, 2))
     out = tmp_path / "m.zarr"
 
     def interrupt() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                module, "assemble", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
-            )
-            with pytest.raises(KeyboardInterrupt):
-                convert("motionsense", truth.root, out)
+        with pytest.raises(KeyboardInterrupt):
+            convert("motionsense", truth.root, out, progress=failing(16, KeyboardInterrupt))
 
     interrupt()
     path = truth.root / "A_DeviceMotion_data" / "sit_5" / "sub_1.csv"
@@ -168,17 +153,14 @@ def second_line(content: bytes) -> bytes:
 def test_damaged_units_of_a_spool_file_are_made_again(
     motionsense_truth: Truth,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[bytes], bytes],
     n_left: int,
 ) -> None:
     """As after a power cut, or a full disk."""
     reference = convert("motionsense", motionsense_truth.root, tmp_path / "whole.zarr")
     out = tmp_path / "m.zarr"
-    with monkeypatch.context() as patch:
-        fail_after(patch, 3, MemoryError)
-        with pytest.raises(MemoryError):
-            convert("motionsense", motionsense_truth.root, out)
+    with pytest.raises(MemoryError):
+        convert("motionsense", motionsense_truth.root, out, progress=failing(3, MemoryError))
     (spool,) = (staging_path(out) / "units").glob("*.spool")
     spool.write_bytes(damage(spool.read_bytes()))
     again = convert("motionsense", motionsense_truth.root, out)
@@ -190,16 +172,15 @@ def test_a_conversion_may_be_interrupted_again_and_again(
     motionsense_truth: Truth,
     motionsense_store: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each run goes on behind what all earlier ones left, the last of which was cut short."""
     out = tmp_path / "m.zarr"
     units = staging_path(out) / "units"
     for n_done, n_whole in ((5, 4), (11, 10)):
-        with monkeypatch.context() as patch:
-            fail_after(patch, n_done, MemoryError)
-            with pytest.raises(MemoryError):
-                convert("motionsense", motionsense_truth.root, out)
+        with pytest.raises(MemoryError):
+            convert(
+                "motionsense", motionsense_truth.root, out, progress=failing(n_done, MemoryError)
+            )
         last = max(units.glob("*.spool"))
         last.write_bytes(last.read_bytes()[:-1])
         assert sum(map(len, read_spools(units).values())) == n_whole
@@ -209,18 +190,20 @@ def test_a_conversion_may_be_interrupted_again_and_again(
     assert tree(out) == tree(motionsense_store)
 
 
-def test_an_existing_output_is_kept_unless_told(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_existing_output_is_kept_unless_told(motionsense_truth: Truth, tmp_path: Path) -> None:
     out = tmp_path / "m.zarr"
     convert("motionsense", motionsense_truth.root, out, subjects=["1"])
     before = tree(out)
     with pytest.raises(OutputError, match="exists already"):
         convert("motionsense", tmp_path / "no raw data is even looked for", out)
-    with monkeypatch.context() as patch:
-        fail_after(patch, 2, MemoryError)
-        with pytest.raises(MemoryError):
-            convert("motionsense", motionsense_truth.root, out, overwrite=True)
+    with pytest.raises(MemoryError):
+        convert(
+            "motionsense",
+            motionsense_truth.root,
+            out,
+            overwrite=True,
+            progress=failing(2, MemoryError),
+        )
     assert tree(out) == before
     convert("motionsense", motionsense_truth.root, out, subjects=["2"], overwrite=True)
     assert list(open_dataset(out).info.subjects) == ["2"]
@@ -242,12 +225,8 @@ def test_a_broken_raw_file_leaves_nothing(tmp_path: Path) -> None:
     assert validate(out, level="values") == []
 
 
-def test_a_full_disk_keeps_what_is_done(
-    motionsense_truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_what_is_done(motionsense_truth: Truth, tmp_path: Path) -> None:
     out = tmp_path / "m.zarr"
-    with monkeypatch.context() as patch:
-        fail_after(patch, 9, OSError)
-        with pytest.raises(OutputError, match=r"\.m\.zarr\.partial: run the same command"):
-            convert("motionsense", motionsense_truth.root, out)
+    with pytest.raises(OutputError, match=r"\.m\.zarr\.partial: run the same command"):
+        convert("motionsense", motionsense_truth.root, out, progress=failing(9, OSError))
     assert convert("motionsense", motionsense_truth.root, out).n_resumed == 9

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from rawdata import gr4dhci as raw
 from rawdata.compare import assert_same, read_all, stream
+from rawdata.content import npy
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import gr4dhci
@@ -57,12 +58,6 @@ def told(root: Path, mapping: dict[str, Any], files: dict[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 # the assumed layout

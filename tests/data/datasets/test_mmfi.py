@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from rawdata import mmfi as raw
 from rawdata.compare import assert_same
+from rawdata.content import mat, npy
 from rawdata.pictures import png
 from rawdata.truth import FORMS, Truth
 
@@ -464,18 +465,6 @@ def test_row_without_segments_is_refused(tmp_path: Path) -> None:
     path.write_bytes(raw.segment_table(E01_S01_A01="E01,S01,A01" + "," * 61))
     with pytest.raises(RawLayoutError, match=r"a segment of E01/S01/A01.*got ''"):
         mmfi.read_segments(RawFile(path.name, path, None, 9), FIRST)
-
-
-def npy(values: object) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.asarray(values), allow_pickle=True)
-    return stream.getvalue()
-
-
-def mat(**arrays: object) -> bytes:
-    stream = io.BytesIO()
-    scipy.io.savemat(stream, arrays, do_compression=True)
-    return stream.getvalue()
 
 
 def floats(n: int, fill: float = 1.0) -> bytes:

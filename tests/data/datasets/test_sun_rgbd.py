@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import shutil
 from collections import Counter
@@ -14,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rawdata import sun_rgbd as raw
 from rawdata.compare import assert_same, read_all
+from rawdata.content import mat
 from rawdata.pictures import png
 from rawdata.truth import Truth
 from realraw import B3DO, KV2, sun_rgbd_together
@@ -249,12 +248,6 @@ def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
     truth = raw.write(tmp_path, rng=np.random.default_rng(3), scenes=SCENES)
     assert_same(read_all("sun-rgbd", tmp_path), truth.recordings["default"])
     assert find(tmp_path).notes[0].startswith("copies left aside: ")
-
-
-def mat(**arrays: Any) -> bytes:
-    stream = io.BytesIO()
-    scipy.io.savemat(stream, arrays, do_compression=True)
-    return stream.getvalue()
 
 
 def cells(*paths: object) -> np.ndarray:
@@ -489,8 +482,7 @@ def test_nearest_takes_the_pixel_below_each_centre(
         for column in range(target[1]):
             y = (shape[0] - step * target[0]) / 2 + step * (row + Fraction(1, 2))
             x = (shape[1] - step * target[1]) / 2 + step * (column + Fraction(1, 2))
-            expected[row, column] = numbers[y.numerator // y.denominator,
-                                            x.numerator // x.denominator]  # fmt: skip
+            expected[row, column] = numbers[int(y), int(x)]
     np.testing.assert_array_equal(sun_rgbd.nearest(numbers, target), expected)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rawdata import utd_mhad as raw
 from rawdata.compare import assert_same, read_all
+from rawdata.content import mat
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import utd_mhad
@@ -141,12 +142,6 @@ def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
     truth = raw.write(tmp_path, rng=np.random.default_rng(3), actions=(1, 2))
     assert_same(read_all("utd-mhad", tmp_path), truth.recordings["default"])
     assert find(tmp_path).notes[0].startswith("copies left aside: ")
-
-
-def mat(**arrays: object) -> bytes:
-    stream = io.BytesIO()
-    scipy.io.savemat(stream, arrays, do_compression=True)
-    return stream.getvalue()
 
 
 def with_nan(shape: tuple[int, ...], at: tuple[int, ...]) -> np.ndarray:

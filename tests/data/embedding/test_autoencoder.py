@@ -136,19 +136,17 @@ def test_raw_is_the_standardised_sample_flattened() -> None:
     np.testing.assert_allclose(body, expected, atol=1e-4)
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported() -> None:
+    reports: list[tuple[int, int]] = []
     embed_autoencoder(
-        waves(16), ACC, steps=100, progress=lambda done, total, text: told.append((done, total))
+        waves(16), ACC, steps=100, progress=lambda done, total, text: reports.append((done, total))
     )
-    assert told == [(50, 100), (100, 100)]
+    assert reports == [(50, 100), (100, 100)]
 
 
 def test_a_kind_without_a_decoder_is_refused() -> None:
-    cloud = Modality(
-        kind="point_cloud", unit="m",
-        axes=tuple(Axis(name=name, size=8) for name in ("time", "point", "channel")),
-    )  # fmt: skip
+    axes = tuple(Axis(name=name, size=8) for name in ("time", "point", "channel"))
+    cloud = Modality(kind="point_cloud", unit="m", axes=axes)
     with pytest.raises(UsageError, match="point_cloud"):
         embed_autoencoder(np.zeros((4, 8, 8, 8), dtype=np.float32), cloud, steps=1)
 

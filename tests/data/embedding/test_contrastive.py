@@ -168,17 +168,8 @@ def test_only_three_axis_inertial_samples_are_turned() -> None:
     assert two.config["views"]["turn"] == 0
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
-    embed_contrastive(
-        waves(8), ACC, steps=100, progress=lambda done, total, text: told.append((done, total))
-    )
-    assert told == [(50, 100), (100, 100)]
-
-
 def test_a_kind_without_an_encoder_is_refused() -> None:
-    image = Modality(
-        kind="image", unit="1", axes=tuple(Axis(name=name, size=8) for name in ("height", "width"))
-    )  # fmt: skip
+    axes = tuple(Axis(name=name, size=8) for name in ("height", "width"))
+    image = Modality(kind="image", unit="1", axes=axes)
     with pytest.raises(UsageError, match="image"):
         embed_contrastive(np.zeros((4, 8, 8), dtype=np.float32), image, steps=1)

@@ -188,7 +188,7 @@ def test_a_decoder_can_fit_a_negative_ramp(name: str) -> None:
 
 
 def test_the_published_sizes() -> None:
-    # counts measured on the published modules (shared/facts: UTD 2.1, 2.2; MM-Fi 1.4; SUN 2.2)
+    # counts measured on the published modules
     def size(one: Modality) -> tuple[int, int]:
         encoder = build_encoder(one, variant="reference")
         return count_parameters(encoder), encoder_dim(one, variant="reference")

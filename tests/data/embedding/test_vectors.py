@@ -42,7 +42,7 @@ def with_value(value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "message"),
     [
         (np.ones((5, 3)), r"expected .*\(4, d\).*got 5 rows"),
         (np.ones((3, 4)), "got 3 rows"),
@@ -56,8 +56,8 @@ def with_value(value: float) -> np.ndarray:
         (np.full((4, 3), "x"), "no real numbers"),
     ],
 )
-def test_other_arrays_are_one_sentence(tmp_path: Path, array: np.ndarray, told: str) -> None:
-    with pytest.raises(BindingError, match=told) as error:
+def test_other_arrays_are_one_sentence(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    with pytest.raises(BindingError, match=message) as error:
         embed_file(saved(tmp_path, array), 4)
     assert "mine.npy" in str(error.value)
     assert "\n" not in str(error.value)
@@ -111,7 +111,7 @@ def test_an_object_is_named_by_its_class() -> None:
 
 
 @pytest.mark.parametrize("give", [np.ones((4, 2)), np.ones(5), np.full((5, 2), np.nan), "text"])
-def test_functions_that_give_something_else_are_told(give: object) -> None:
+def test_functions_that_give_something_else_are_refused(give: object) -> None:
     def mine(values: np.ndarray, modality: Modality) -> np.ndarray:
         return give  # type: ignore[return-value]
 

@@ -200,9 +200,8 @@ def test_groups_match_inside_and_a_lone_group_stays_without() -> None:
     group_a, group_b = np.arange(30) % 4 - 1, np.arange(25) % 3 + 1  # -1, 0 | 1, 2 | 3
     table = cosines(a, b)
     to_b, to_a = match(a, b, MatchRule(top_k=2), group_a=group_a, group_b=group_b)
-    for got, own, mine, theirs in (
-        (to_b, table, group_a, group_b), (to_a, turned(table), group_b, group_a)
-    ):  # fmt: skip
+    sides = ((to_b, table, group_a, group_b), (to_a, turned(table), group_b, group_a))
+    for got, own, mine, theirs in sides:
         order = [
             [other for other in row if mine[j] == theirs[other]][:2]
             for j, row in enumerate(order_of(own, len(own[0])))

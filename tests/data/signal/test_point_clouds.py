@@ -94,8 +94,9 @@ def test_a_partition_keeps_its_points(radar: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.frame_offsets, expected.frame_offsets)
 
 
-@pytest.mark.parametrize(("array", "code"), [(0, "value-not-finite"), (1, "offsets-broken"),
-                                             (2, "offsets-broken")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("array", "code"), [(0, "value-not-finite"), (1, "offsets-broken"), (2, "offsets-broken")]
+)
 def test_a_broken_point_cloud_is_found(radar: Path, tmp_path: Path, array: int, code: str) -> None:
     import zarr
 
