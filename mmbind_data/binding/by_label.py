@@ -8,7 +8,7 @@ from string import Formatter
 
 import numpy as np
 
-from mmbind_data.binding.options import BindOptions
+from mmbind_data.binding.options import PAPER, BindOptions
 from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides
 from mmbind_data.embedding.sentences import (
     check_label_map,
@@ -20,7 +20,6 @@ from mmbind_data.embedding.sentences import (
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError
 from mmbind_data.matching.match import match, spread_ties
-from mmbind_data.matching.rule import MatchRule
 from mmbind_data.progress import Progress
 from mmbind_data.spec.label_synonyms import with_synonyms
 from mmbind_data.spec.store import LABEL
@@ -67,7 +66,7 @@ def pair_by_label(
     if model != options.label_model:  # a package is known by its own name, not by its folder's
         config["model"] = options.label_model
     n = len(texts[0])
-    to_b, to_a = match(embedded.vectors[:n], embedded.vectors[n:], MatchRule())
+    to_b, to_a = match(embedded.vectors[:n], embedded.vectors[n:], PAPER.rule)
     rng = np.random.default_rng(options.seed)
     matches = (
         spread_ties(groups[0], groups[1], to_b, rng),

