@@ -33,16 +33,10 @@ def augment(
     ----------
     values : Tensor, shape (n, *modality.shape)
         In their physical unit; point clouds may have room for fewer points.
-    modality : Modality
     options : Augmentation
         Strengths. Noise is added later, to standardised values: see `jitter`.
-    rng : torch.Generator
     flipped : Tensor, shape (n,), bool, optional
         Stills to be mirrored, see `draw_flips`.
-
-    Returns
-    -------
-    Tensor, same shape
     """
     for change in CHANGES.get(modality.kind, ()):
         values = change(values, modality, options, rng)

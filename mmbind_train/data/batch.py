@@ -62,18 +62,7 @@ def make_batch(
     augmentation: Augmentation | None = None,
     rng: torch.Generator | None = None,
 ) -> Batch:
-    """Put the chosen rows together.
-
-    Parameters
-    ----------
-    rows : TrainingSet
-    chosen : ndarray of int, shape (B,)
-    statistics : mapping of name to Statistics
-    augmentation : Augmentation, optional
-        None: the values as they are.
-    rng : torch.Generator, optional
-        Required with augmentation.
-    """
+    """Put the rows with numbers ``chosen``, (B,), together; ``augmentation`` requires ``rng``."""
     index, flips, inputs = rows.index[chosen], None, {}
     stills = any(one.kind == "image" for one in rows.modalities.values())
     if augmentation is not None and rng is not None and stills:
@@ -122,18 +111,9 @@ def standardise(values: Tensor, modality: Modality, statistics: Statistics) -> T
 
 
 def drop_modalities(present: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Remove modalities at random; a row keeps at least one of its own.
+    """Remove each modality with probability ``share``; a row keeps at least one of its own.
 
-    Parameters
-    ----------
-    present : Tensor, shape (B, M), bool
-    share : float
-        Probability with which each modality of a row is removed; 0 draws nothing.
-    rng : torch.Generator
-
-    Returns
-    -------
-    Tensor, shape (B, M), bool
+    From a presence mask, (B, M) bool, to another; a share of 0 draws nothing.
     """
     if not share:
         return present

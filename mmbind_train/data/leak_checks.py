@@ -61,15 +61,7 @@ def check_disjoint(
 ) -> None:
     """Check that no subject of a dataset has two roles.
 
-    Parameters
-    ----------
-    roles : mapping of role to mapping of dataset id to subjects
-        For example pretrain, finetune and test.
-
-    Raises
-    ------
-    LeakError
-        Naming both roles, the dataset and the subject.
+    From roles (pretrain, finetune, test) to dataset ids to subjects. Raises a LeakError.
     """
     role_of: dict[tuple[str, str], str] = {}
     fix = "Choose other subjects with mmbind partition --subjects."
@@ -84,15 +76,7 @@ def check_disjoint(
 def check_apart(lineages: Mapping[str, tuple[Path, Lineage]], *, doing: str = "evaluate") -> None:
     """Check that no sample and no recording has two roles, also where subjects have no names.
 
-    Parameters
-    ----------
-    lineages : mapping of role to (path, Lineage)
-        Where the role's samples are from, and which they are.
-
-    Raises
-    ------
-    LeakError
-        Naming both roles and both paths.
+    From roles to the path of the store and the lineage of the samples. Raises a LeakError.
     """
     fix = "Choose others with mmbind partition --subjects or --where."
     for (role, (path, one)), (other, (there, two)) in combinations(lineages.items(), 2):

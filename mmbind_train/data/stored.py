@@ -32,14 +32,7 @@ class Part:
 class StoredSamples:
     """The samples of one modality, of one store after the other, indexed like an array of them.
 
-    Attributes
-    ----------
-    name : str
-        The modality.
-    modality : Modality
-        As it enters the network.
-    recentre : {"frame", "first", "none"}
-    parts : sequence of Part
+    ``modality`` describes them as they enter the network.
     """
 
     name: str
@@ -51,15 +44,7 @@ class StoredSamples:
         return sum(len(part.rows) for part in self.parts)
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """Read some samples, each once, in the order of the stores.
-
-        Parameters
-        ----------
-        places : ndarray of int, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n, *modality.shape), float32
+        """Read some samples, each once, in the order of the stores: (n,) -> (n, *shape) float32.
 
         Raises
         ------
@@ -104,16 +89,9 @@ FEWER_SAMPLES = (
 
 
 def fits(need: int, memory: float | None, *, processes: int = 1) -> bool:
-    """Whether all samples fit into the memory that was granted, or else into what is free.
+    """Whether ``need`` bytes of samples of each process fit into the memory that was granted.
 
-    Parameters
-    ----------
-    need : int
-        Bytes of samples of each process.
-    memory : float, optional
-        GiB for the samples of one process.
-    processes : int
-        On this machine.
+    That is ``memory`` GiB for each process, or what is free on the machine if it is None.
     """
     if memory is not None:
         return need <= memory * GIB
@@ -129,20 +107,7 @@ def check_memory(
     doing: str = "train",
     fix: str = FEWER_SAMPLES,
 ) -> None:
-    """Refuse what takes more memory than is free.
-
-    Parameters
-    ----------
-    need : int
-        Bytes of samples of each process.
-    at, problem, doing, fix : str
-        Parts of the message.
-    processes : int
-
-    Raises
-    ------
-    UsageError
-    """
+    """Raise a UsageError if ``need`` bytes of samples of each process are more than is free."""
     need, free = processes * (need + OVERHEAD_BYTES), free_memory()
     if need > free:
         expected, got = f"at most {free / GIB:.1f} GiB, which are free", f"{need / GIB:.1f} GiB"

@@ -45,9 +45,8 @@ class TrainingSet:
         hold the other samples of a mean, padded with -1.
     kind : ndarray of str, shape (n_rows,)
         pseudo, incomplete, natural or mean.
-    weight : ndarray, shape (n_rows,), float32
-    similarity : ndarray, shape (n_rows,), float32
-        Of pseudo rows; NaN of others.
+    weight, similarity : ndarray, shape (n_rows,), float32
+        The similarity is that of pseudo rows; NaN of others.
     label : ndarray, shape (n_rows,), int64
         Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
     label_names : tuple of str
@@ -148,7 +147,7 @@ def gather_bound(
         owner = np.array(table[f"{name}.source"].to_pylist(), dtype=object)
         row = table[f"{name}.row"].fill_null(-1).to_numpy().astype(np.int64)
         modality = _common_modality(name, stores.values(), bounds)
-        column = _Column(name, modality, recentre, len(table))
+        columns.append(_Column(name, modality, recentre, len(table)))
         for source_id, store in stores.items():
             mine = np.flatnonzero(owner == source_id)
             outside = (row[mine] < 0) | (row[mine] >= len(store))
@@ -162,8 +161,7 @@ def gather_bound(
                     fix="Bind again.",
                 )
             if len(mine):
-                column.take(source_id, store, mine, row[mine])
-        columns.append(column)
+                columns[-1].take(source_id, store, mine, row[mine])
     uids = np.array([table[f"{name}.uid"].to_pylist() for name in names], dtype=object).T
     # equal uids have one code, whatever column they are in
     code_of = {uid: code for code, uid in enumerate(dict.fromkeys(uids.ravel().tolist()))}
@@ -188,6 +186,7 @@ def gather_store(
     modalities: Sequence[str] | None = None,
     *,
     like: Mapping[str, Modality] | None = None,
+    every_column: bool = False,
     recentre: Recentre = "frame",
     rows: np.ndarray | None = None,
     bounds: InputBounds = DEFAULT_BOUNDS,
@@ -202,6 +201,8 @@ def gather_store(
         Columns of the result, in this order; all that the store has by default.
     like : mapping of name to Modality, optional
         Modalities whose shape the samples are brought to; as stored, within `bounds`, by default.
+    every_column : bool
+        Have all columns of `like`, in its order; a modality that is not asked for is absent.
     rows : ndarray of int, shape (n,), optional
         Rows of the store in the order wanted; all by default.
     recentre, bounds, load : as in `gather_bound`
@@ -219,8 +220,11 @@ def gather_store(
         The store's axes differ from `like`.
     """
     chosen = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
-    columns = []
-    for name in modalities or store.info.modalities:
+    names, columns = modalities or tuple(store.info.modalities), []
+    for name in like if every_column and like else names:
+        if name not in names and like:
+            columns.append(_Column(name, like[name], recentre, len(chosen)))
+            continue
         if name not in store.info.modalities:
             raise UsageError(
                 cannot="read a store",
@@ -284,18 +288,9 @@ def _common_fields(
 def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
     """Put each group of mean rows, from a rank 0 to the next, into one row of their means.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-    rank : ndarray of int, shape (n_rows,)
+    From ranks, (n_rows,) int. The weight of a mean is the sum of its rows' weights, and it has the
+    codes of all their samples.
 
-    Returns
-    -------
-    TrainingSet
-        The weight of a mean is the sum of its rows' weights, and it holds all their samples.
-
-    Notes
-    -----
     Source: MMBind paper, section 7 ("a weighted sum of multiple similar samples").
     """
     member = rows.kind == "mean"

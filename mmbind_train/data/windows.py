@@ -51,16 +51,11 @@ class WindowReader:
         Rows of a batch; a window consists of whole batches.
     seed : int
     n_bytes : int
-        For the samples of a window.
+        For the samples of a window; a UsageError if not even one batch fits.
 
     Attributes
     ----------
     reading : Reading
-
-    Raises
-    ------
-    UsageError
-        Not even one batch fits.
     """
 
     def __init__(self, rows: TrainingSet, batch: int, seed: int, n_bytes: int) -> None:
@@ -88,12 +83,9 @@ class WindowReader:
         return self._order
 
     def load(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
-        """Rows in memory, and the numbers of the chosen rows of this epoch among them.
+        """Rows in memory, and the numbers of the chosen rows among them.
 
-        Parameters
-        ----------
-        chosen : ndarray of int, shape (B,)
-            Consecutive rows of the order, of one window.
+        ``chosen``, (B,) int, are consecutive rows of the epoch's order, of one window.
         """
         begin = int(self._place[chosen[0]]) // self._size * self._size
         if begin != self._begin:
@@ -106,14 +98,8 @@ class WindowReader:
 def find_blocks(rows: TrainingSet, column: np.ndarray, size: int) -> np.ndarray:
     """Block of each row: whole chunks of the store, small enough that a window mixes `BLOCKS`.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-    column : ndarray of int, shape (n_rows,)
-        Which of a row's samples decides on its block: the largest. It is the one that is read in
-        runs; others of the row, such as a partner, may be anywhere.
-    size : int
-        Rows of a window.
+    ``column``, (n_rows,) int, is a row's largest sample, which decides on its block: it is read in
+    runs, and others of the row, such as a partner, may be anywhere. A window has ``size`` rows.
     """
     block, first = np.zeros(len(rows), np.int64), 0
     for number, name in enumerate(rows.modalities):
@@ -161,14 +147,7 @@ def _whole_chunks(n_rows: int, samples: StoredSamples) -> int:
 def block_order(block: np.ndarray, size: int, seed: int, epoch: int) -> np.ndarray:
     """Every row once: blocks in random order, rows in random order within windows of ``size`` rows.
 
-    A pure function of its parameters.
-
-    Parameters
-    ----------
-    block : ndarray of int, shape (n,)
-        Number of each row's block, from 0 on.
-    size : int
-    seed, epoch : int
+    A pure function of the blocks' numbers, (n,) int from 0 on, and the other parameters.
     """
     rng = np.random.default_rng((seed, epoch))
     order = np.argsort(rng.permutation(int(block.max(initial=0)) + 1)[block], kind="stable")

@@ -20,7 +20,7 @@ from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.lineage import lineage_of, recording_table
 from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.leak_checks import check_apart, check_disjoint
-from mmbind_train.data.stored import StoredSamples, fits, needed_memory
+from mmbind_train.data.stored import fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation.finetune import Pretrained
 from mmbind_train.evaluation.finetune import finetune as finetune_once
@@ -187,12 +187,7 @@ def check_no_leaks(
 ) -> tuple[dict[str, Mapping[str, tuple[str, ...]]], pa.Table]:
     """Check that no subject, sample or recording has two roles.
 
-    Returns
-    -------
-    subjects : dict
-        Subjects of each role by dataset.
-    samples : pyarrow.Table
-        Those of pre-training and fine-tuning.
+    The subjects of each role by dataset, and the samples of pre-training and fine-tuning.
     """
     subjects: dict[str, Mapping[str, tuple[str, ...]]] = {"pretrain": info.subjects}
     tables, paths = {"pretrain": seen_samples(run)}, {"pretrain": run}
@@ -207,12 +202,7 @@ def check_no_leaks(
 def choose_modalities(
     info: RunInfo, stores: Mapping[str, Dataset], config: EvaluateConfig
 ) -> tuple[str, ...]:
-    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have."""
     known = {"the run": set(info.modalities)}
     known |= {str(store.path): set(store.info.modalities) for store in stores.values()}
     common = [name for name in info.modalities if all(name in has for has in known.values())]
@@ -231,10 +221,7 @@ def choose_modalities(
 def match_labels(stores: Mapping[str, Dataset]) -> tuple[str, ...]:
     """Classes, by label text in the order of the fine-tuning store.
 
-    Raises
-    ------
-    UsageError
-        A store without labels, or a test label that cannot be learnt.
+    A UsageError for a store without labels, or a test label that cannot be learnt.
     """
     present = {}
     for role, store in stores.items():
@@ -282,28 +269,13 @@ def _labelled(
         store,
         modalities,
         like=info.modalities,
+        every_column=True,
         recentre=info.config.recentre,
         rows=kept,
         bounds=bounds,
         load=fits(needed_memory(store, bounds), memory),
     )
-    # the columns of the run's model; a modality that was not asked for is absent
-    index, sample = np.full((2, len(rows), len(info.modalities)), -1, np.int64)
-    values = dict[str, np.ndarray | StoredSamples]()
-    for column, (name, modality) in enumerate(info.modalities.items()):
-        values[name] = rows.values.get(name, np.empty((0, *modality.shape), np.float32))
-        if name in modalities:
-            given = modalities.index(name)
-            index[:, column], sample[:, column] = rows.index[:, given], rows.sample[:, given]
-    return replace(
-        rows,
-        modalities=info.modalities,
-        values=values,
-        index=index,
-        sample=sample,
-        label=label[kept],
-        label_names=classes,
-    )
+    return replace(rows, label=label[kept], label_names=classes)
 
 
 def _part_of(progress: Progress | None, number: int, n_seeds: int) -> Progress | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from mmbind_train.config import EvaluateConfig, Space
 from mmbind_train.data.batch import all_batches, drop_modalities, make_batch
 from mmbind_train.data.stored import check_memory, sample_bytes
 from mmbind_train.data.training_set import TrainingSet, measure_statistics
-from mmbind_train.evaluation.metrics import FinetunedModel, late_epochs
+from mmbind_train.evaluation.metrics import FinetunedModel, accuracy_while_training, late_epochs
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.training.hardware import Hardware
 from mmbind_train.training.logs import Log
@@ -40,15 +41,7 @@ from mmbind_train.training.run_folder import RunInfo
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A run that was read.
-
-    Attributes
-    ----------
-    info : RunInfo
-    model : AdaptiveModel
-    classifier : Classifier or None
-        The one that was learnt along with the encoders, if labels were given.
-    """
+    """A run that was read; its classifier is the one that was learnt along with the encoders."""
 
     info: RunInfo
     model: AdaptiveModel
@@ -73,14 +66,12 @@ def finetune(
         Not changed.
     rows : TrainingSet
         Labelled ones.
-    config : EvaluateConfig
     seed : int
         Of the choice of labels, the order of rows, augmentation and dropout.
-    progress : callable (done, total, text), optional
     watched : TrainingSet, optional
         The test rows, for the paper's statistic alone.
-    log : Log, optional
-        Receives the loss of each logged step.
+    config, progress, log
+        As in `evaluate` and `fit`.
     """
     chosen = rows.select(choose_labelled(rows.label, config, seed))
     if chosen.on_disk:  # few enough for the memory
@@ -111,8 +102,10 @@ def finetune(
         encoders: list[nn.Module] = [model.encoders[name] for name in used]
         if start.space == "embedding":
             encoders += [model.heads[name] for name in used]
-        curve = list[float]()
-        note = None if watched is None else late_epochs(start, watched, curve, config.budget)
+        curve, note = list[float](), None
+        if watched is not None:
+            look = partial(accuracy_while_training, start, watched)
+            note = late_epochs(look, len(chosen), config.budget, curve)
         loss = fit(
             [Group([classifier]), Group(encoders, config.encoder_rate)],
             loss_of,
@@ -138,18 +131,8 @@ def stage_name(seed: int) -> str:
 def choose_labelled(label: np.ndarray, config: EvaluateConfig, seed: int) -> np.ndarray:
     """Choose the rows that count as labelled: the same share or number of every class.
 
-    Parameters
-    ----------
-    label : ndarray of int, shape (n,)
-        Class of each row, >= 0.
-    config : EvaluateConfig
-        Its labels_per_class or label_fraction (at least one row of each class).
-    seed : int
-
-    Returns
-    -------
-    ndarray of int
-        Ascending; a class with fewer rows than asked for gives all it has.
+    From classes, (n,) int >= 0, to ascending row numbers. ``config`` has labels_per_class, of which
+    a class with fewer rows gives all, or label_fraction, of which each class gives at least one.
     """
     rng = np.random.default_rng((seed, 1))
     chosen = []
@@ -199,20 +182,9 @@ def start_at_means(
     the row's feature and the mean of the class's features (each of unit norm). With one label per
     class that is the nearest neighbour.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        Changed in place. A class without rows gets zeros.
-    model : AdaptiveModel
-    rows : TrainingSet
-        Labelled ones.
-    statistics : mapping of name to Statistics
-    space : {"feature", "embedding"}
-        What the classifier reads.
-    sharpness : float
+    The classifier is changed in place; it reads the given space, and a class without rows gets
+    zeros.
 
-    Notes
-    -----
     Source: Qi, Brown, Lowe: Low-shot learning with imprinted weights, CVPR 2018.
     """
     shape = (classifier.linear.out_features, len(rows.modalities), model.width(space))
@@ -243,8 +215,8 @@ def carry_classes(
     known, classes : sequence of str
         Classes of ``learnt`` and of ``classifier``.
     wordings : mapping of str to str
-        The words that labels were given in pre-training. A text that it did not have, and that is
-        no class of it, may be one in its known wording.
+        The words that labels were given in pre-training. A text without any, which is no class,
+        may be one in its known wording.
     """
     place = {text: number for number, text in enumerate(known)}
     for number, text in enumerate(classes):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from pydantic import Field
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
-from torch import nn
 
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Model
@@ -91,29 +89,27 @@ def confusion(rows: TrainingSet, predicted: Sequence[np.ndarray]) -> tuple[tuple
 
 
 def late_epochs(
-    tuned: FinetunedModel, watched: TrainingSet, curve: list[float], budget: Budget
+    look: Callable[[], float], n_rows: int, budget: Budget, curve: list[float]
 ) -> Callable[[int], None]:
-    """A callback for `fit` that notes the test accuracy of the last 60 % of epochs.
+    """A callback for `fit` that appends what ``look`` gives in the last 60 % of epochs.
 
     Source: published code, UTD/UTD-acc-bind/evaluation/save_train_C/label_216/calculate_means.py:
     epochs 81 to 200 of 200.
     """
-    n_steps, epoch = budget.n_steps(tuned.n_rows), max(1, tuned.n_rows // budget.batch)
+    n_steps, epoch = budget.n_steps(n_rows), max(1, n_rows // budget.batch)
 
     def after_step(step: int) -> None:
         if step % epoch == 0 and step // epoch > 0.4 * (n_steps // epoch):
-            with evaluating(tuned.model, tuned.classifier):
-                predicted = predict(tuned, watched)
-            curve.append(float(accuracy_score(watched.label, predicted)))
+            curve.append(look())
 
     return after_step
 
 
-@contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks into evaluation mode, and afterwards into training mode."""
-    for network in networks:
+def accuracy_while_training(tuned: FinetunedModel, rows: TrainingSet) -> float:
+    """Accuracy in evaluation mode; afterwards the networks are in training mode."""
+    for network in (tuned.model, tuned.classifier):
         network.eval()
-    yield
-    for network in networks:
+    accuracy = float(accuracy_score(rows.label, predict(tuned, rows)))
+    for network in (tuned.model, tuned.classifier):
         network.train()
+    return accuracy

@@ -6,9 +6,9 @@ Source: MMBind paper, section 6.3 (Table 9, robustness to the modalities at infe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,7 @@ from mmbind_data.store.dataset import Dataset
 from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.evaluation.finetune import Pretrained, choose_labelled, stage_name
-from mmbind_train.evaluation.metrics import (
-    FinetunedModel,
-    mean_scores,
-    predict,
-    score_predictions,
-)
+from mmbind_train.evaluation.metrics import FinetunedModel, mean_scores, predict, score_predictions
 from mmbind_train.training.logs import METRICS, Log
 from mmbind_train.training.run_folder import DataInfo, FinetuneInfo, StageInfo, save_run
 
@@ -39,32 +34,16 @@ class SubsetResult(Model):
     n_test: int
 
 
-def subsets(modalities: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Every subset but the empty one, the small ones first.
-
-    >>> list(subsets(["acc", "gyro"]))
-    [('acc',), ('gyro',), ('acc', 'gyro')]
-    """
-    for size in range(1, len(modalities) + 1):
-        yield from combinations(modalities, size)
-
-
 def score_subsets(
     tuned: Sequence[FinetunedModel], rows: TrainingSet, modalities: Sequence[str]
 ) -> tuple[SubsetResult, ...]:
-    """Score networks on every subset of the modalities; nothing is trained.
+    """Score networks on every subset of the modalities, the small ones first, without training.
 
-    Parameters
-    ----------
-    tuned : sequence of FinetunedModel
-        One per seed.
-    rows : TrainingSet
-        Of the test. Rows without any modality of a subset are left out, and so are subsets without
-        rows.
-    modalities : sequence of str
+    Of the test rows those without any modality of a subset are left out, and so are subsets without
+    rows.
     """
-    found = []
-    for names in subsets(modalities):
+    found, sizes = [], range(1, len(modalities) + 1)
+    for names in chain.from_iterable(combinations(modalities, size) for size in sizes):
         absent = np.array([name not in names for name in rows.modalities])
         index = np.where(absent, -1, rows.index)
         kept = replace(rows, index=index).select(np.flatnonzero((index >= 0).any(axis=1)))
@@ -101,11 +80,8 @@ def save_finetuned(
         Empty, or with the log of the fine-tuning.
     pretrained : Pretrained
         What was fine-tuned.
-    tuned : FinetunedModel
     rows : TrainingSet
         Labelled ones of the store: their subjects count as trained on from now on.
-    store : Dataset
-    config : EvaluateConfig
     samples : pyarrow.Table
         Of pre-training and fine-tuning, see `save_run`.
     """
@@ -128,12 +104,16 @@ def save_finetuned(
         ),
         config=config.model_copy(update={"seeds": (tuned.seed,)}),
     )
+    subjects = {
+        dataset: tuple(sorted({*info.subjects.get(dataset, ()), *rows.subjects.get(dataset, ())}))
+        for dataset in {**info.subjects, **rows.subjects}
+    }
     saved = info.model_copy(
         update={
             # a modality that fine-tuning did not see keeps the scale of its encoder
             "statistics": {**info.statistics, **{name: tuned.statistics[name] for name in used}},
             "stretched": {**info.stretched, **rows.stretched},
-            "subjects": union_of_subjects(info.subjects, rows.subjects),
+            "subjects": subjects,
             "stages": (*info.stages, stage),
             "classes": rows.label_names,
             "wordings": {},  # the classes are the labels as they are
@@ -142,17 +122,3 @@ def save_finetuned(
         }
     )
     save_run(folder, saved, tuned.model, tuned.classifier, samples=samples)
-
-
-def union_of_subjects(
-    first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
-    """Subjects of either, by dataset.
-
-    >>> union_of_subjects({"utd": ["1", "2"]}, {"utd": ["3"], "own": ["1"]})
-    {'utd': ('1', '2', '3'), 'own': ('1',)}
-    """
-    return {
-        dataset: tuple(sorted({*first.get(dataset, ()), *second.get(dataset, ())}))
-        for dataset in {**first, **second}
-    }

@@ -45,20 +45,10 @@ class ModalityPart(nn.Module):
         self.recentre = info.config.recentre
 
     def forward(self, values: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Encode samples of one modality.
+        """Features, (n, dim), and embeddings of unit norm, (n, F), from (n, *shape) samples.
 
-        Parameters
-        ----------
-        values : Tensor, shape (n, *shape), float32
-            In the modality's unit; point clouds padded with NaN.
-        present : Tensor, shape (n, M), bool, optional
-            Modalities of the sample; given if and only if they are an input of the network.
-
-        Returns
-        -------
-        feature : Tensor, shape (n, dim), float32
-        embedding : Tensor, shape (n, F), float32
-            Of unit norm.
+        They are in the modality's unit, point clouds padded with NaN. ``present``, (n, M) bool, is
+        given if and only if the network has it as an input.
         """
         centred = centre(values, self.modality, self.recentre)
         feature = self.encoder(standardise(centred, self.modality, self.statistics))
@@ -69,15 +59,8 @@ class ModalityPart(nn.Module):
 class ClassifierPart(nn.Module):
     """From the outputs of the modalities' parts to the logits of the classes.
 
-    Parameters
-    ----------
-    model : AdaptiveModel
-    classifier : Classifier
-        Copied.
-    space : {"feature", "embedding"}
-        What it reads.
-    given : tuple of str
-        Modalities in the order of the inputs; all others of the model are absent.
+    The classifier is copied; ``space`` is what it reads, and ``given`` are the modalities in the
+    order of the inputs: all others of the model are absent.
     """
 
     outputs = LOGITS
@@ -92,13 +75,9 @@ class ClassifierPart(nn.Module):
         self.longest = model.width(space) - (model.n_prompt if self.prompted else 0)
 
     def forward(self, present: Tensor, *read: Tensor) -> Tensor:
-        """Logits, shape (n, classes).
+        """Logits, shape (n, classes), from the presence of `given`, shape (n, len(given)), bool.
 
-        Parameters
-        ----------
-        present : Tensor, shape (n, M of `given`), bool
-        *read : Tensor, shape (n, dim of the modality), float32
-            Features, or embeddings; where a modality is absent they have no influence.
+        ``read`` has the feature or embedding, (n, dim), of each of them; absent ones do not count.
         """
         mask, columns = present.float(), []
         nothing = torch.zeros_like(mask[:, :1])

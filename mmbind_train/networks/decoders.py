@@ -1,4 +1,4 @@
-"""Every kind of modality from a feature: what a decoder gives, its error, and the values it means.
+"""Decoders of every kind of modality from a feature, their errors, and the values they stand for.
 
 Quantities are compared number by number, the pixels of a class map by cross entropy, the points of
 a cloud, which have no order, by the Chamfer distance.
@@ -23,23 +23,9 @@ DECODED_POINTS = 16  # of every frame, or as many as fit
 def decoder_of(modality: Modality, latent_dim: int) -> nn.Module:
     """Make the decoder of a modality as it enters the network, with fresh weights.
 
-    Parameters
-    ----------
-    modality : Modality
-        Any kind that has an encoder.
-    latent_dim : int
-
-    Returns
-    -------
-    nn.Module
-        Maps (B, latent_dim) float32 to standardised quantities, (B, *shape); of a class map to the
-        logits of the classes, (B, H, W, K); of point clouds to some points of every frame, as many
-        for all, (B, T, `DECODED_POINTS`, C).
-
-    Raises
-    ------
-    UsageError
-        For a kind or shape that has no network.
+    It maps (B, latent_dim) float32 to standardised quantities, (B, *shape); of a class map to the
+    logits of the classes, (B, H, W, K); of point clouds to the same number of points for every
+    frame, (B, T, `DECODED_POINTS`, C). A kind or shape without a network is a UsageError.
     """
     if modality.kind == "point_cloud":
         n_frames, n_places, n_channels = modality.shape
@@ -53,7 +39,7 @@ def decoder_of(modality: Modality, latent_dim: int) -> nn.Module:
 
 
 def row_errors(decoded: Tensor, wanted: Tensor, modality: Modality) -> Tensor:
-    """How far what was decoded is from what was measured: mean error of each row, shape (B,).
+    """Mean error of each row between what was decoded and what was measured, shape (B,) float32.
 
     Parameters
     ----------
@@ -62,12 +48,8 @@ def row_errors(decoded: Tensor, wanted: Tensor, modality: Modality) -> Tensor:
     wanted : Tensor, shape (B, *shape), float32
         As it enters the encoder: standardised, class numbers, points padded with NaN.
     modality : Modality
-
-    Returns
-    -------
-    Tensor, shape (B,), float32
-        Squared error of quantities; cross entropy in nats of a class map, over the pixels of a
-        known class; `chamfer` of clouds.
+        Decides on the error: the squared error of quantities; the cross entropy in nats of a class
+        map, over the pixels of a known class; `chamfer` of clouds.
     """
     if modality.kind == "point_cloud":
         return chamfer(decoded, wanted)
@@ -82,7 +64,7 @@ def row_errors(decoded: Tensor, wanted: Tensor, modality: Modality) -> Tensor:
 
 
 def decoded_values(decoded: Tensor, modality: Modality) -> Tensor:
-    """What was decoded as it would enter an encoder, shape (B, *shape): NaN pads clouds."""
+    """What was decoded as it would enter an encoder, shape (B, *shape): clouds padded with NaN."""
     if modality.kind == "point_cloud":
         padding = modality.shape[1] - decoded.shape[2]
         return functional.pad(decoded, (0, 0, 0, padding), value=torch.nan)
@@ -90,26 +72,16 @@ def decoded_values(decoded: Tensor, modality: Modality) -> Tensor:
 
 
 def chamfer(decoded: Tensor, wanted: Tensor) -> Tensor:
-    """Chamfer distance of two clouds: every point to the nearest of the other cloud, both ways.
+    """Chamfer distance of two clouds: each point to the nearest of the other cloud, both ways.
 
-    Parameters
-    ----------
-    decoded : Tensor, shape (B, T, Q, C), float
-    wanted : Tensor, shape (B, T, P, C), float
-        NaN where there is no point.
+    From (B, T, Q, C) and (B, T, P, C), NaN where there is no point, to (B,). Squared distances over
+    C, so that a channel counts as much as a number elsewhere; the mean of the two directions, over
+    the frames that have a point. Without any it is 0.
 
-    Returns
-    -------
-    Tensor, shape (B,), float
-        Squared distances over C, so that a channel counts as much as a number elsewhere; the mean
-        of the two directions, over the frames that have a point. Without any it is 0.
-
-    Notes
-    -----
     Source: Fan, Su, Guibas: A Point Set Generation Network (CVPR 2017), section 3.2.
     """
     points, real = real_points(wanted)
-    with torch.no_grad():  # which point is nearest is no smooth matter; how far it is, is
+    with torch.no_grad():  # the choice of the nearest point has no gradient, its distance has
         exact = "donot_use_mm_for_euclid_dist"
         apart = torch.cdist(decoded.float(), points.float(), compute_mode=exact)
         to_wanted = apart.masked_fill(~real.unsqueeze(2), torch.inf).argmin(dim=3)

@@ -25,40 +25,40 @@ class AdaptiveModel(nn.Module):
     modalities : mapping of name to Modality
         In the order of the columns of every presence mask.
     options : NetworkOptions
+
+    Examples
+    --------
+    >>> axes = [{"name": "time", "size": 40}, {"name": "channel", "size": 3}]
+    >>> acc = Modality.model_validate({"kind": "inertial", "unit": "m/s^2", "axes": axes})
+    >>> model = AdaptiveModel({"acc": acc}, NetworkOptions())
+    >>> present = torch.ones(8, 1, dtype=torch.bool)
+    >>> features = model.features({"acc": torch.zeros(8, 40, 3)}, present)
+    >>> features.shape, model.embed(features).shape
+    (torch.Size([8, 1, 128]), torch.Size([8, 1, 128]))
     """
 
     def __init__(self, modalities: Mapping[str, Modality], options: NetworkOptions) -> None:
         super().__init__()
+        variant, size = options.variant, options.feature_dim
         self.modalities = tuple(modalities)
         self.dims = {
-            name: encoder_dim(modality, variant=options.variant, feature_dim=options.feature_dim)
-            for name, modality in modalities.items()
+            name: encoder_dim(one, variant=variant, feature_dim=size)
+            for name, one in modalities.items()
         }
         self.n_prompt = len(modalities) if options.prompt else 0
         self.dim = max(self.dims.values()) + self.n_prompt
         self.embedding_dim = options.embedding_dim
         self.dummy_value = options.dummy_value
-        self.encoders = nn.ModuleDict(
-            {
-                name: build_encoder(
-                    modality,
-                    variant=options.variant,
-                    width=options.width,
-                    feature_dim=options.feature_dim,
-                )
-                for name, modality in modalities.items()
-            }
-        )
-        self.heads = nn.ModuleDict(
-            {
-                name: _head(
-                    self.dims[name] + self.n_prompt,
-                    _hidden(modality, options),
-                    options.embedding_dim,
-                )
-                for name, modality in modalities.items()
-            }
-        )
+        self.encoders, self.heads = nn.ModuleDict(), nn.ModuleDict()
+        for name, one in modalities.items():
+            self.encoders[name] = build_encoder(
+                one, variant=variant, width=options.width, feature_dim=size
+            )
+        for name, one in modalities.items():  # as published, or as wide as the feature
+            hidden = reference_of(one).hidden if variant == "reference" else size
+            entry = nn.Linear(self.dims[name] + self.n_prompt, hidden)
+            leave = nn.Linear(hidden, self.embedding_dim)
+            self.heads[name] = nn.Sequential(nn.ReLU(), entry, nn.ReLU(), leave)
 
     def features(
         self,
@@ -77,15 +77,15 @@ class AdaptiveModel(nn.Module):
         present : Tensor, shape (B, M), bool
         encode_dummies : bool
             Pass the zeros of absent modalities through the encoder, as the published code does;
-            statistics that an encoder takes over its batch still come from present rows alone.
+            the statistics of batch normalisation still come from present rows alone.
         only : sequence of str, optional
             Modalities to use; the others count as absent.
 
         Returns
         -------
         Tensor, shape (B, M, dim), float32
-            A feature shorter than `dim` is followed by zeros; with a prompt, the presence mask
-            stands at the end.
+            A feature shorter than `dim` is padded with zeros; with a prompt, the presence mask is
+            at the end.
         """
         columns, longest = [], self.dim - self.n_prompt
         for column, name in enumerate(self.modalities):
@@ -94,8 +94,7 @@ class AdaptiveModel(nn.Module):
             if only is not None and name not in only:
                 here = torch.zeros_like(here)
             elif encode_dummies and not here.all():
-                dummy = self._dummy(name, inputs[name])
-                feature = dummy.expand(len(present), -1)
+                feature = self._dummy(name, inputs[name]).expand(len(present), -1)
             if here.all():
                 feature = self.encoders[name](inputs[name])
             elif here.any():
@@ -115,7 +114,7 @@ class AdaptiveModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network's weights lie."""
+        """Device of the network's weights."""
         return next(self.parameters()).device
 
     def _dummy(self, name: str, values: Tensor) -> Tensor:
@@ -135,17 +134,7 @@ class AdaptiveModel(nn.Module):
         return functional.normalize(torch.stack(columns, dim=1), dim=-1)
 
     def represent(self, inputs: Mapping[str, Tensor], present: Tensor, space: Space) -> Tensor:
-        """What a classifier reads, zero where a modality is absent.
-
-        Parameters
-        ----------
-        inputs, present : as in `features`
-        space : {"feature", "embedding"}
-
-        Returns
-        -------
-        Tensor, shape (B, M, dim) or (B, M, F)
-        """
+        """What a classifier reads, (B, M, `width`), zero where a modality is absent."""
         features = self.features(inputs, present)
         if space == "feature":
             return features
@@ -156,27 +145,11 @@ class AdaptiveModel(nn.Module):
         return self.dim if space == "feature" else self.embedding_dim
 
 
-def _head(dim: int, hidden: int, embedding_dim: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.ReLU(), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, embedding_dim)
-    )
-
-
-def _hidden(modality: Modality, options: NetworkOptions) -> int:
-    """Width of a projection head: as published, or that of the feature."""
-    if options.variant == "reference":
-        return reference_of(modality).hidden
-    return options.feature_dim
-
-
 @contextmanager
 def _fixed_statistics(encoder: nn.Module) -> Iterator[None]:
-    """Let batch normalisation use what it has seen, and learn nothing, for a while; no dropout."""
-    stopped = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.Dropout)) and module.training
-    ]
+    """Let batch normalisation use its running statistics unchanged, without dropout."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.Dropout)
+    stopped = [one for one in encoder.modules() if isinstance(one, kinds) and one.training]
     for module in stopped:
         module.training = False
     try:
@@ -187,10 +160,10 @@ def _fixed_statistics(encoder: nn.Module) -> Iterator[None]:
 
 
 class Classifier(nn.Module):
-    """One linear layer over the features of all modalities, each brought to one length before.
+    """One linear layer over the features of all modalities, each scaled to one length.
 
-    Without that the modality with the largest features decides alone while labels are few. A zero
-    feature (absent modality) stays zero.
+    Otherwise the modality with the largest features would decide alone while labels are few. The
+    zero feature of an absent modality stays zero.
     """
 
     def __init__(self, n_modalities: int, dim: int, n_classes: int, dropout: float) -> None:

@@ -20,21 +20,9 @@ def with_generated(
 ) -> TrainingSet:
     """Generate each modality that a row lacks from its shared one.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-        Incomplete ones.
-    translate : Translate
-        Trained.
-    statistics : mapping of name to Statistics
-        What the network's inputs are standardised with.
-
-    Returns
-    -------
-    TrainingSet
-        Of kind ``generated``; generated samples follow the measured ones in ``values``, in the
-        modality's unit, with the code of the sample that they were made from. Of class maps each
-        pixel is of its most likely class; clouds have the same number of points in every frame.
+    The result has the kind ``generated``. Generated samples follow the measured ones in ``values``,
+    in the modality's unit, with the code of the sample that they were made from. Of class maps each
+    pixel is of its most likely class; clouds have the same number of points in every frame.
     """
     values, index, sample = rows.arrays(), rows.index.copy(), rows.sample.copy()
     shared = tuple(rows.modalities).index(translate.shared)

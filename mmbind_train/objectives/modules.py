@@ -26,15 +26,9 @@ from mmbind_train.objectives.soft_targets import PairGraph
 
 
 class Objective(nn.Module):
-    """A network with the modules that only its training needs, and a loss over rows.
+    """A network, the auxiliary modules that only this stage needs, and a loss over rows.
 
-    Attributes
-    ----------
-    model : AdaptiveModel
-    auxiliary : nn.ModuleDict
-        Decoders or a classifier of this stage, learnt at the same rate.
-    rows : TrainingSet
-        Rows that row numbers refer to.
+    Decoders, a classifier or a temperature are auxiliary, learnt at the same rate.
     """
 
     def __init__(self, model: AdaptiveModel, rows: TrainingSet) -> None:
@@ -53,10 +47,6 @@ class Temperature(nn.Module):
 
     It is part of the forward pass, so that several processes share its gradient. It is at least
     0.01, as in Radford et al.: CLIP (2021), section 2.5.
-
-    Parameters
-    ----------
-    start : float
     """
 
     def __init__(self, start: float) -> None:
@@ -142,11 +132,7 @@ class Contrast(Contrasting):
 class SoftContrast(Contrasting):
     """Agreement of the modalities of a row and of its partners: `soft_info_nce`.
 
-    Parameters
-    ----------
-    model, rows, config
-    graph : PairGraph
-        Pairs of the rows; each row is also its own partner, with weight 1.
+    ``graph`` has the pairs of the rows; each row is also its own partner, with weight 1.
     """
 
     def __init__(
@@ -215,11 +201,7 @@ class Classify(Contrasting):
 class Decode(Objective):
     """Modalities decoded from features; the error of each depends on its kind, see `decoders`.
 
-    Parameters
-    ----------
-    model, rows
-    source_of : mapping of modality to modality
-        For each modality that is decoded, the one from whose feature.
+    ``source_of`` names, for each modality that is decoded, the one from whose feature.
     """
 
     def __init__(

@@ -34,19 +34,10 @@ class PairGraph:
     columns: sparse.csc_array
 
     def among(self, chosen: np.ndarray, *, steps: int = 2) -> np.ndarray:
-        """How much some samples are partners of each other.
+        """How much some samples are partners: (B,) int -> (B, B) float32, the diagonal 0.
 
-        Parameters
-        ----------
-        chosen : ndarray of int, shape (B,)
-        steps : {1, 2}
-            2: samples two pairs apart count as much as those of one pair. This links samples of one
-            source, which no pair does.
-
-        Returns
-        -------
-        ndarray, shape (B, B), float32
-            The diagonal is 0.
+        With ``steps=2`` samples two pairs apart count as much as those of one pair. This links
+        samples of one source, which no pair does.
         """
         own = self.shares[chosen]
         block: np.ndarray = own[:, chosen].toarray()
@@ -59,12 +50,8 @@ class PairGraph:
 def pair_graph(rows: TrainingSet, own: TrainingSet) -> PairGraph:
     """Make the graph of the pairs of the training rows.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-        Of a bound store, pseudo rows among them. The weights of an anchor's partners share 1.
-    own : TrainingSet, n of them
-        From `incomplete_rows`: the nodes of the graph.
+    ``rows`` are those of a bound store with its pseudo rows, in which the weights of an anchor's
+    partners sum to 1; ``own``, from `incomplete_rows`, are the nodes of the graph.
     """
     n_codes = int(rows.sample.max(initial=-1)) + 1
     pseudo = rows.select(rows.kind == "pseudo")
@@ -101,8 +88,6 @@ def published_weights(rows: TrainingSet, rule: PublishedRule = "published") -> n
         Negative where s is below 0.14, 0 or 0.5: such a pair is pushed apart. The logarithm has no
         value for s that are not positive: these get 0.
 
-    Notes
-    -----
     Source: published code, main_mmbind_3_incomplete_contrastive_weighted.py of UTD/UTD-acc-bind,
     main_mmbind_3_weighted_fuse_contrastive.py of PAMAP2, and contrastive_design_3M_Weighted.py of
     MMFI/MMFI_Code_Weighted and SUN_RGBD_Main.

@@ -32,14 +32,8 @@ class Checkpoints:
 
     Attributes
     ----------
-    folder : path
-    every : int
-        Steps.
-    log : Log
-    key : str
-        As in `open_checkpoints`.
-    processes : Processes
-        The first one writes and reads; the others get what it read.
+    folder, every, log, key, processes
+        As in `open_checkpoints`. The first process writes and reads; the others get what it read.
     earlier_cpu_s : float
         CPU seconds of earlier processes that led to the state which this training resumes from.
     begin_cpu_s : float
@@ -61,18 +55,9 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of one stage.
+    """State of one stage: its network with all buffers, and the generator of its augmentation.
 
-    Attributes
-    ----------
-    training : Checkpoints
-    path : path
-    every : int
-        Steps.
-    network : nn.Module
-        All that the stage learns or keeps, with its buffers.
-    rng : torch.Generator
-        Of the augmentation; torch's global generators, for dropout, are saved too.
+    The state of torch's global generators, which dropout uses, is saved too.
     """
 
     training: Checkpoints
@@ -140,13 +125,10 @@ def open_checkpoints(
         Cut to its length when the checkpoint was saved.
     every : int
         Steps between two checkpoints.
-    processes : Processes
 
     Returns
     -------
-    Checkpoints
-    str
-        What was found, for the user; empty: nothing.
+    Checkpoints, and what was found as a text for the user; empty: nothing.
     """
     found, message, last = sorted(folder.glob("stage-*.pt")), "", None
     if found:

@@ -13,18 +13,14 @@ from torch import Tensor, nn
 
 from mmbind_data.errors import UsageError
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Processes:
-    """One process among all.
+    """One process among all: how many there are, and its rank from 0 on; the first writes the run.
 
-    Attributes
-    ----------
-    count : int
-    rank : int
-        From 0 on; the first writes the run.
-    device : torch.device, optional
-        What the launcher assigned to this process; None: it is the only one.
+    ``device`` is what the launcher assigned to this process; None: it is the only one.
     """
 
     count: int = 1
@@ -49,10 +45,12 @@ class Processes:
         return np.arange(self.rank * each, (self.rank + 1) * each).clip(max=n_rows - 1)
 
     def gather(self, outputs: Tensor, n_rows: int) -> Tensor:
-        """Rows of several processes, (n_rows, ...), in the order of the batch.
+        """Rows of all processes, (n_rows, ...), in the order of the batch.
 
         Gradients go back to this process's own rows, times the number of processes.
         """
+        if self.count == 1:
+            return outputs
         from torch.distributed import all_gather
 
         parts = [torch.empty_like(outputs) for _ in range(self.count)]
@@ -65,8 +63,7 @@ class Processes:
     def together(self, network: nn.Module) -> nn.Module:
         """The network with gradients averaged over the processes.
 
-        Each process has the part of the loss's gradient that its own rows cause, times the number
-        of processes: so the average is the gradient itself.
+        Each has the part of the loss's gradient that its own rows cause, times their number.
         """
         if self.count == 1:
             return network
@@ -87,16 +84,12 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.count > 1:
-            from accelerate import PartialState
-
-            PartialState().wait_for_everyone()
+            _state().wait_for_everyone()
 
     def leave(self) -> None:
         """End the communication."""
         if self.count > 1:
-            from accelerate import PartialState
-
-            PartialState().destroy_process_group()
+            _state().destroy_process_group()
 
 
 ALONE = Processes()
@@ -105,37 +98,30 @@ ALONE = Processes()
 def join_processes(device: str = "auto") -> Processes:
     """Find the other processes of this training, if a launcher started several.
 
-    Parameters
-    ----------
-    device : str
-        cpu: use the CPU even if there are CUDA devices.
+    With ``device="cpu"`` they use the CPU even if there are CUDA devices.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    from accelerate import PartialState
-
-    state = PartialState(cpu=device == "cpu")
-    found = torch.device("cpu") if state.device.type == "cpu" else state.device  # not cpu:0
+    state = _state(cpu=device == "cpu")
+    found = CPU if state.device.type == "cpu" else state.device  # not cpu:0
     return Processes(state.num_processes, state.process_index, found)
 
 
+def _state(**options: bool) -> Any:
+    from accelerate import PartialState
+
+    return PartialState(**options)
+
+
 Precision = Literal["auto", "float32", "bfloat16"]
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Hardware:
     """A device and how to use it.
 
-    Attributes
-    ----------
-    device : torch.device
-    bfloat16 : bool
-        Compute features in bfloat16 where torch's autocast does; weights and losses are float32.
-    compiled : bool
-        Compile the encoders (torch.compile).
-    processes : Processes
-        Those that share the work.
+    With bfloat16 features are computed in it where torch's autocast does; weights and losses are
+    float32. ``compiled`` applies torch.compile to the encoders.
     """
 
     device: torch.device = CPU
@@ -176,12 +162,7 @@ def choose_hardware(
     processes : Processes
         A launcher's choice of the device overrides the user's.
     doing : str
-        What cannot be done, for the message.
-
-    Raises
-    ------
-    UsageError
-        No such device here.
+        What a UsageError says that cannot be done if there is no such device.
     """
     chosen = processes.device or _device(device, doing)
     native = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -190,10 +171,11 @@ def choose_hardware(
 
 
 def _device(name: str, doing: str) -> torch.device:
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda", torch.cuda.current_device()) if _n_cuda() else CPU
+        name = "cuda" if n_cuda else "cpu"
     kind, _, number = name.partition(":")
-    counts = {"cpu": 1, "cuda": _n_cuda(), "mps": int(torch.backends.mps.is_available())}
+    counts = {"cpu": 1, "cuda": n_cuda, "mps": int(torch.backends.mps.is_available())}
     known = kind in counts and (not number or (kind == "cuda" and number.isdecimal()))
     if not known or int(number or 0) >= counts[kind]:
         here = " or ".join(one for one, count in counts.items() if count)
@@ -208,7 +190,3 @@ def _device(name: str, doing: str) -> torch.device:
     if kind == "cuda":
         return torch.device("cuda", int(number) if number else torch.cuda.current_device())
     return torch.device(kind)
-
-
-def _n_cuda() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -22,14 +22,8 @@ class Log:
     """Files that grow with the steps.
 
     What depends on the seed is in metrics.jsonl, what depends on the clock in timing.jsonl: the
-    first has the same bytes however often the training was interrupted.
-
-    Attributes
-    ----------
-    folder : path
-        Of the run.
-    tensorboard : bool
-        Also write event files for TensorBoard into the folder ``tensorboard``.
+    first has the same bytes however often the training was interrupted. ``tensorboard``: also write
+    event files into a folder of that name.
     """
 
     folder: Path
@@ -77,12 +71,7 @@ class Log:
 
 
 def check_tensorboard() -> None:
-    """Refuse to begin a training whose events could not be written.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse, with a UsageError, a training whose events could not be written."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UsageError(
             cannot="train",

@@ -50,11 +50,8 @@ def fit(
     Parameters
     ----------
     groups : sequence of Group
-        What learns, and how fast.
     loss_of : callable
-        From row numbers, shape (B,), to the loss of that batch.
-    n_rows : int
-        Rows that the batches are drawn from.
+        From row numbers, shape (B,), of ``n_rows`` rows to the loss of that batch.
     n_steps : int
         Optimiser steps.
     budget : Budget
@@ -65,7 +62,6 @@ def fit(
         Name of the stage in the log and in progress reports.
     log : Log, optional
         Gets every tenth step and the last.
-    progress : callable (done, total, text), optional
     after_step : callable (step), optional
         Called after each step, from 1 on; it must not change the networks.
     checkpoint : Checkpoint, optional
@@ -170,13 +166,8 @@ def row_batches(
 ) -> Iterator[np.ndarray]:
     """Batches of row numbers without end; the order is a pure function of seed and epoch.
 
-    A last batch that is not full is left out, unless all rows fit into one batch.
-
-    Parameters
-    ----------
-    n_rows, batch, seed : int
-    order_of : callable (epoch), optional
-        Rows in the order of an epoch, called when the epoch begins; all shuffled by default.
+    A last batch that is not full is left out, unless all rows fit into one batch. ``order_of``
+    gives the rows in the order of an epoch that begins; all shuffled by default.
     """
     for epoch in itertools.count() if n_rows else ():
         if order_of is None:

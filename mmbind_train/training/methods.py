@@ -21,13 +21,7 @@ from mmbind_data.store.dataset import Dataset
 from mmbind_train.config import PairOptions, Space, TrainConfig
 from mmbind_train.data.training_set import ROW_COLUMNS, TrainingSet
 from mmbind_train.objectives.generated import with_generated
-from mmbind_train.objectives.modules import (
-    Classify,
-    Contrast,
-    Reconstruct,
-    SoftContrast,
-    Translate,
-)
+from mmbind_train.objectives.modules import Classify, Contrast, Reconstruct, SoftContrast, Translate
 from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph, published_weights
 from mmbind_train.training.run import PretrainingRun
 
@@ -40,21 +34,19 @@ class Method:
 
     Attributes
     ----------
-    pretrain : callable, optional
+    pretrain
         Runs the stages; None: the network keeps its initial weights.
-    data : {"any", "bound", "natural"}
+    data
         Kind of store that it trains on: a bound one, or a converted one of naturally paired rows.
-    kinds : tuple of str
+    kinds
         Kinds of rows that it may see.
-    prompt : bool
+    prompt
         Whether the presence mask is an input of the network.
-    needs_sensor : bool
-        Whether it is defined only if the shared modality is a sensor.
-    reads_shared : bool
-        Whether it trains on the shared modality itself, which must then be in the store.
-    space : {"embedding", "feature"}
+    needs_sensor, reads_shared
+        Whether the shared modality must be a sensor; whether it must be in the store, to train on.
+    space
         What it shapes, and a classifier should therefore read.
-    whole : bool
+    whole
         Whether it needs all samples in memory at once.
     """
 
@@ -164,6 +156,7 @@ def upper_bound(training: PretrainingRun) -> None:
     _supervised_or_hard(training, training.rows)
 
 
+# All methods by name; METHODS["mmbind"].kinds are the rows that mmbind may see.
 METHODS: Mapping[str, Method] = {
     "lower_bound": Method(None, data="any", kinds=("incomplete", "natural"), space="feature"),
     "unimodal": Method(unimodal, space="feature"),
@@ -210,13 +203,7 @@ def without_shared_input(rows: TrainingSet, shared: tuple[str, ...]) -> Training
 
 
 def find_method(name: str) -> Method:
-    """Entry of a method.
-
-    Raises
-    ------
-    UsageError
-        Naming the closest one.
-    """
+    """Entry of a method; a UsageError for an unknown one names the closest."""
     if name not in METHODS:
         raise UsageError(
             cannot="train",
@@ -230,19 +217,11 @@ def find_method(name: str) -> Method:
 
 
 def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
-    """Refuse options of hard targets if targets are soft: they would change nothing.
-
-    Raises
-    ------
-    UsageError
-    """
-    default = TrainConfig()
-    unused = [
-        f"pairs.{option}"
-        for option in ("rows", "weights", "shared_input")
-        if getattr(config.pairs, option) != getattr(default.pairs, option)
-    ]
-    unused += ["loss"] if config.loss != default.loss else []
+    """Refuse, with a UsageError, options of hard targets that soft ones would ignore."""
+    default, unused = TrainConfig(), ["loss"] if config.loss != TrainConfig().loss else []
+    for option in ("shared_input", "weights", "rows"):
+        if getattr(config.pairs, option) != getattr(default.pairs, option):
+            unused.insert(0, f"pairs.{option}")
     if METHODS[name].pretrain is mmbind and unused and has_soft_targets(rows, config.pairs):
         fix = f"Set it to hard, or leave {' and '.join(unused)} out."
         at, expected, got = "pairs.targets", "hard", "soft"
@@ -250,12 +229,7 @@ def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
 
 
 def check_method(name: str, data: Dataset | BoundDataset) -> None:
-    """Refuse a store of the wrong kind, or a method that is not defined for what the nodes share.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse, with a UsageError, a store that the method is not defined for."""
     method = METHODS[name]
     if isinstance(data, Dataset):
         if method.data == "bound":

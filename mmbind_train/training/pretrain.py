@@ -106,7 +106,7 @@ def train(
     (1.2037, (120, 3))
     """
     out, config = Path(out), _for_method(config, method)
-    opened = _open(data, sources, out, overwrite=overwrite)
+    opened = _open(data, out, sources=sources, overwrite=overwrite)
     hardware = hardware or choose_hardware()
     if tensorboard:
         check_tensorboard()
@@ -182,20 +182,9 @@ def pretrain(
     hardware: Hardware = CPU_ALONE,
     **options: Any,
 ) -> PretrainingRun:
-    """Make a network for the rows and train it in the method's stages.
+    """Make a network for the rows of a store, from `read_rows`, and run the method's stages.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-        From `read_rows`.
-    data : Dataset or BoundDataset
-        The store that they are from.
-    method : str
-    config : TrainConfig
-    steps : int
-    hardware : Hardware
-    **options
-        log, progress, checkpoints and on_message of `PretrainingRun`.
+    ``options`` are log, progress, checkpoints and on_message of `PretrainingRun`.
     """
     with hardware.fork_rng():
         torch.manual_seed(config.seed)
@@ -223,15 +212,14 @@ def plan_training(
     *,
     method: str = "mmbind",
     config: TrainConfig | None = None,
-    sources: Mapping[str, str | Path] | None = None,
-    overwrite: bool = False,
+    **options: Any,
 ) -> dict[str, int]:
     """Rows of each kind that `train` would use, after all checks; nothing is written.
 
-    Parameters and errors are those of `train`.
+    Parameters (``options``: sources, overwrite) and errors are those of `train`.
     """
     config = _for_method(config, method)
-    opened = _open(data, sources, Path(out), overwrite=overwrite)
+    opened = _open(data, Path(out), **options)
     if METHODS[method].pretrain is None:
         read_rows(opened, method, config, load=False)
         return {}
@@ -273,7 +261,11 @@ def _for_method(config: TrainConfig | None, method: str) -> TrainConfig:
 
 
 def _open(
-    data: str | Path, sources: Mapping[str, str | Path] | None, out: Path, *, overwrite: bool
+    data: str | Path,
+    out: Path,
+    *,
+    sources: Mapping[str, str | Path] | None = None,
+    overwrite: bool = False,
 ) -> Dataset | BoundDataset:
     """Open the store, and check that the run may be written."""
     opened = open_store(data, sources=sources)
@@ -305,7 +297,16 @@ def _prepare(
     rows = read_rows(data, method, config, load=whole)
     check_pairs(method, rows, config)
     steps = config.budget.n_steps(count_samples(rows)) if entry.pretrain else 0
-    keys = [_key(data, method, config, steps, hardware, loaded) for loaded in (False, True)]
+    # equal for trainings whose results must be equal, so that one may resume the other
+    digests = [data.info.content_digest]
+    if isinstance(data, BoundDataset):
+        digests += [one.content_digest for one in data.info.sources]
+    how = [str(hardware.device), hardware.bfloat16, hardware.compiled, processes.count]
+    options, code = config.model_dump(mode="json"), code_digest(sys.modules[__name__])
+    keys = [
+        job_key("training", method, options, digests, steps, how, loaded, code)
+        for loaded in (False, True)
+    ]
     interrupted = interrupted_key(kept) if kept else None
     if interrupted in keys:
         load = interrupted == keys[True]
@@ -321,21 +322,3 @@ def _prepare(
         fix = "Give less --memory."
         check_memory(need, data.path, problem, processes=processes.count, fix=fix)
     return rows, steps, keys[False]
-
-
-def _key(
-    data: Dataset | BoundDataset,
-    method: str,
-    config: TrainConfig,
-    steps: int,
-    hardware: Hardware,
-    loaded: bool,
-) -> str:
-    """Equal for trainings whose results must be equal, so that one may resume the other."""
-    digests = [data.info.content_digest]
-    if isinstance(data, BoundDataset):
-        digests += [one.content_digest for one in data.info.sources]
-    how = [str(hardware.device), hardware.bfloat16, hardware.compiled, hardware.processes.count]
-    code = code_digest(sys.modules[__name__])
-    options = config.model_dump(mode="json")
-    return job_key("training", method, options, digests, steps, how, loaded, code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,15 +38,10 @@ class PretrainingRun:
         What the nodes were bound by; empty for naturally paired rows.
     model : AdaptiveModel
     statistics : mapping of name to Statistics
-    config : TrainConfig
     steps : int
         Optimiser steps of all stages together, the same for every method.
-    hardware : Hardware
-    log, progress : as in `fit`
-    checkpoints : Checkpoints, optional
-        Where the stages are saved and resumed from.
-    on_message : callable (text), optional
-        Receives how samples are read that do not fit into memory.
+    config, hardware, log, progress, checkpoints, on_message
+        As in `train` and `fit`.
     stages : list of StageInfo
         The stages so far.
     classifier : Classifier, optional
@@ -87,12 +83,11 @@ class PretrainingRun:
         name : str
             Of the stage, in logs.
         objective : Objective
+            It gets the rows' labels only if ``labels`` says so.
         share : float
             Of ``steps``; the shares of a method's stages sum to 1.
         frozen : sequence of str
             Modalities whose encoder keeps its weights, dropout off.
-        labels : bool
-            Whether the objective reads the rows' labels.
         """
         if not labels:
             objective.rows = objective.rows.without_labels()
@@ -139,24 +134,13 @@ class PretrainingRun:
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
-        self.stages.append(_describe(name, steps, rows, labels, loss, windows))
+        reading = windows.reading if windows else None
+        options = {"labels": labels, "final_loss": loss, "reading": reading}
+        self.stages.append(_describe(rows, name=name, steps=steps, **options))
 
 
-def _describe(
-    name: str,
-    steps: int,
-    rows: TrainingSet,
-    labels: bool,
-    loss: float | None,
-    windows: WindowReader | None,
-) -> StageInfo:
+def _describe(rows: TrainingSet, **fields: Any) -> StageInfo:
     kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
-    return StageInfo(
-        name=name,
-        steps=steps,
-        n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
-        n_present=dict(zip(rows.modalities, rows.present.sum(axis=0).tolist(), strict=True)),
-        labels=labels,
-        final_loss=loss,
-        reading=windows.reading if windows else None,
-    )
+    fields["n_rows"] = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
+    present = rows.present.sum(axis=0).tolist()
+    return StageInfo(n_present=dict(zip(rows.modalities, present, strict=True)), **fields)

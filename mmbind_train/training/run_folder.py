@@ -111,14 +111,7 @@ def save_run(
 ) -> None:
     """Write run.json, the weights and the table of the samples that were used into a folder.
 
-    Parameters
-    ----------
-    folder : path
-        Exists.
-    info, model, classifier
-        What `load_run` and `load_classifier` read back.
-    samples : pyarrow.Table
-        As `mmbind_data.store.lineage.recording_table` returns it.
+    ``samples`` is as `mmbind_data.store.lineage.recording_table` returns it.
     """
     for name, module in ((WEIGHTS, model), (CLASSIFIER, classifier)):
         if module is not None:
@@ -175,15 +168,7 @@ def load_run(folder: str | Path) -> tuple[RunInfo, AdaptiveModel]:
 def seen_samples(folder: str | Path) -> pa.Table:
     """The samples that a run was trained on, as `recording_table` describes them.
 
-    Parameters
-    ----------
-    folder : path
-        A run; one of an early release has no such table, which gives an empty one.
-
-    Raises
-    ------
-    IntegrityError
-        The table is damaged.
+    An IntegrityError if the table is damaged; runs of early releases have none: no rows.
     """
     path = Path(folder) / SAMPLES
     if not path.exists():
@@ -192,14 +177,7 @@ def seen_samples(folder: str | Path) -> pa.Table:
 
 
 def load_classifier(folder: str | Path, info: RunInfo) -> Classifier | None:
-    """Read the classifier that was learnt along with the encoders; None: there was none.
-
-    Parameters
-    ----------
-    folder : path
-        A run.
-    info : RunInfo
-        From `load_run`.
+    """Read the classifier of a run whose ``info`` is from `load_run`; None: it has none.
 
     Raises
     ------
