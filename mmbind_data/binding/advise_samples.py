@@ -1,4 +1,4 @@
-"""The samples that advice is taken from: drawn, loaded, made small, their labels as numbers."""
+"""The samples that advice is based on: drawn, loaded, reduced in size, with coded labels."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def draw(
         subject = np.arange(len(rows))
         if "raw_file" in table.column_names:
             recordings = np.array([str(one) for one in table["raw_file"].to_pylist()])
-            names, numbers = np.unique(recordings[rows], return_inverse=True)
-            subject = numbers if len(names) > 1 else subject
+            names, codes = np.unique(recordings[rows], return_inverse=True)
+            subject = codes if len(names) > 1 else subject
     return SampleDraw(store, rows, label[rows], subject, n_subjects, float(carried.mean()))
 
 

@@ -141,10 +141,10 @@ def locations_of(side: PairTable) -> tuple[np.ndarray, tuple[str, str]]:
 
 def _numbers(side: PairTable, column: str) -> np.ndarray:
     """Values of a column that may hold text, NaN where one is missing."""
-    numbers = np.full(len(side), math.nan)
+    values = np.full(len(side), math.nan)
     for row, value in enumerate(side.values(column).tolist()):
         try:
-            numbers[row] = math.nan if value in (None, "") else float(value)
+            values[row] = math.nan if value in (None, "") else float(value)
         except ValueError as error:
             raise BindingError(
                 cannot="bind by location",
@@ -153,7 +153,7 @@ def _numbers(side: PairTable, column: str) -> np.ndarray:
                 expected="degrees (lat, lon) or metres (x, y)",
                 got=repr(value),
             ) from error
-    return numbers
+    return values
 
 
 def _step(

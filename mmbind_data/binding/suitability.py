@@ -222,8 +222,8 @@ def stability(score: np.ndarray, perturbed: np.ndarray, k: int = OCCURRENCE_K) -
     score, perturbed : ndarray, shape (n_a, n_b)
     """
     before, after = _nearest(score, k), _nearest(perturbed, k)
-    kept = [np.isin(one, other).mean() for one, other in zip(before, after, strict=True)]
-    return float(np.mean(kept))
+    common = [np.isin(one, other).mean() for one, other in zip(before, after, strict=True)]
+    return float(np.mean(common))
 
 
 def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) -> np.ndarray:
@@ -280,12 +280,12 @@ def _principal(centred: np.ndarray, n: int, rng: np.random.Generator) -> np.ndar
     for _ in range(4):
         basis = np.linalg.qr(centred.T @ np.linalg.qr(centred @ basis)[0])[0]
     left, sizes, _ = np.linalg.svd(centred @ basis, full_matrices=False)
-    kept = sizes[:n] > 1e-9 * sizes[0]
-    return np.asarray(left[:, :n][:, kept] * math.sqrt(len(centred)))
+    significant = sizes[:n] > 1e-9 * sizes[0]
+    return np.asarray(left[:, :n][:, significant] * math.sqrt(len(centred)))
 
 
 def _classify(table: np.ndarray, side: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """-1 or 1 for each row asked: least squares with both sides weighing the same, some ridge."""
+    """Side of each row asked, -1 or 1: ridge regression with equal weight of both sides."""
     design = np.column_stack([table, np.ones(len(table))])
     weight = 0.5 / np.where(side > 0, (side > 0).mean(), (side < 0).mean())
     normal = (design * weight[:, np.newaxis]).T @ design + np.eye(design.shape[1])
@@ -296,7 +296,7 @@ def _classify(table: np.ndarray, side: np.ndarray, asked: np.ndarray) -> np.ndar
 def _held_out(
     group_a: np.ndarray, group_b: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Test rows of each fold, as masks over A then B: a part of each side at a time."""
+    """Masks over A then B of the test rows of each fold: a part of either side at a time."""
     by_subject = min(len(np.unique(group_a)), len(np.unique(group_b))) > 1
     parts = []
     for group in (group_a, group_b):

@@ -132,7 +132,7 @@ def _remarks(counts: Counter[str]) -> list[str]:
 def _presence(
     plan: ConversionPlan, units: Sequence[Spooled]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Which rows carry which modality; modalities that no row carries are left out, with a note."""
+    """Which rows have which modality; modalities that no row has are left out, with a note."""
     recordings = [recording for unit in units for recording in unit.present]
     sizes = [n for n, _ in recordings]
     masks = {

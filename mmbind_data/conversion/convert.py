@@ -32,7 +32,7 @@ def convert(
 ) -> Converted:
     """Convert a raw dataset to a `mmbind-dataset` store.
 
-    An interrupted conversion leaves a hidden folder beside the target; the same call resumes it.
+    An interrupted conversion leaves a hidden folder next to the target; the same call resumes it.
     Raw data that cannot be read leaves nothing. The result does not depend on ``workers``, nor on
     whether the raw data is zipped.
 
@@ -51,7 +51,7 @@ def convert(
     modalities : sequence of str, optional
         Convert only these; by default those of the preset that the raw data holds.
     placements : sequence of str, optional
-        Convert only what was worn at these body positions; by default what the preset says.
+        Convert only what was worn at these body positions; by default those of the preset.
     options : mapping of str to str, optional
         Choices that the dataset's descriptor offers; those left out keep their default.
     document : str, optional

@@ -49,7 +49,7 @@ class ConversionPlan:
 class ConversionRequest:
     """What of a raw dataset is asked for; the fields are parameters of `convert`.
 
-    None, or no name at all, stands for everything that the preset reads.
+    None, or no name at all, means everything that the preset reads.
     """
 
     preset: str = "default"
@@ -163,7 +163,7 @@ def check_request(name: str, request: ConversionRequest) -> None:
 def _select(
     name: str, raw: str | Path, listing: RawListing, preset: Preset, request: ConversionRequest
 ) -> tuple[Unit, ...]:
-    """Units that can hold samples that were asked for, as far as their names tell."""
+    """Units that can hold samples that were asked for, judging by their names."""
     subjects = {unit.fields["subject"] for unit in listing.units if "subject" in unit.fields}
     worn = {place for unit in listing.units for place in unit.worn}
     for what, names, found in (

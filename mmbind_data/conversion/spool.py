@@ -78,7 +78,7 @@ class Spooled:
 
     @property
     def present(self) -> list[tuple[int, list[str]]]:
-        """Number of samples and the modalities they carry, by recording."""
+        """Number of samples and their modalities, by recording."""
         return [(len(one["spans"]), one["present"]) for one in self.head["recordings"]]
 
 
@@ -165,7 +165,7 @@ def read_clouds(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> Ragg
 
 
 def _carries(spooled: Spooled, modality: str) -> np.ndarray:
-    """Which of a unit's samples carry a modality: bool, shape (n_samples,)."""
+    """Which of a unit's samples have a modality: bool, shape (n_samples,)."""
     runs = [np.full(n, modality in names) for n, names in spooled.present]
     return np.concatenate([np.zeros(0, dtype=bool), *runs])
 

@@ -4,7 +4,7 @@ Both the public release (``tof``, ``leap_motion``, each split into train, valida
 the author's folders from before it (``data/<session>``) are read.
 
 Source: Manganaro, Pini, Borghi, Vezzani, Cucchiara, ICIAP 2019, the author's recorder and public
-loaders; what was checked on real bytes is in the descriptor beside this module.
+loaders; what was checked on real bytes is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
 
 
 def _canonical(path: str) -> str | None:
-    """<split>/<subject>/<gesture>/<repetition>/<modality>/<file>, whatever lies between."""
+    """<split>/<subject>/<gesture>/<repetition>/<modality>/<file>, without the folders between."""
     *folders, name = path.split("/")
     match = FRAME_NAME.fullmatch(name)
     # from the right, because the folders above may be named by numbers too
@@ -257,7 +257,7 @@ def _entry(file: RawFile, document: Any, path: str) -> Any:
 def _video(
     modality: str, files: Mapping[int, RawFile], frames: range, block: int, counts: Counter[str]
 ) -> np.ndarray:
-    """Shrunken images of all frames; for a missing one the nearest stands, of two the earlier."""
+    """Shrunken images of all frames; a missing one repeats the nearest, of two the earlier."""
     images = {
         number: block_means(_depth(file), block, skip_zeros=True)
         if modality == "depth"

@@ -4,7 +4,7 @@ The two share authors, camera, gestures and folders, and differ in the names of 
 the gesture was cut out of the recording, and in the numbering of the 28 classes.
 
 Source: De Smedt, Wannous, Vandeborre, CVPRW 2016, and De Smedt et al., 3DOR 2017; what was measured
-on real files is in the descriptor beside this module.
+on real files is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def _reduce(file: RawFile, block: int) -> np.ndarray:
 
 
 def _listed(unit: Unit, n_frames: int) -> tuple[int, int, dict[str, str], dict[str, int]]:
-    """First frame and one past the last, further columns, remarks: what the lists tell."""
+    """First frame and one past the last, further columns and remarks, from the lists."""
     if unit.fields["release"] == "dhg":
         first, end, counts = _truncation(unit, n_frames)
         return first, end, {}, counts

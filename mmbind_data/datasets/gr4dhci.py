@@ -1,7 +1,7 @@
 """Reader of GR4DHCI: hand gestures above a desk, seen by a Leap Motion controller.
 
 Source: Wang et al., ICSMD 2023 (arXiv:2401.03828), for what there is; the raw format is
-unpublished, so files are found and read as the mapping says (gr4dhci_mapping.py).
+unpublished, so files are found and read according to a mapping (gr4dhci_mapping.py).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     Raises
     ------
     RawLayoutError
-        A file is not what the mapping says, or images of one sample differ in size.
+        A file does not fit the mapping, or images of one sample differ in size.
     """
     mapping = load_mapping(unit.files.get("mapping"))
     streams = {}
@@ -231,7 +231,7 @@ def _mapping_path(path: str) -> str | None:
 
 
 def _side(eye: str, file: RawFile, mapping: Mapping) -> str:
-    """Left or right, as the mapping understands what the path of a file says of the eye."""
+    """Left or right: the eye of a file's path, translated by the mapping."""
     if eye not in mapping.ir.eyes:
         known = ", ".join(mapping.ir.eyes)
         raise bad_file(file, "unknown eye", f"one of ir.eyes, {known}", eye, STEP)

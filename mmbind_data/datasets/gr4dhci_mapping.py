@@ -1,4 +1,4 @@
-r"""How the user's copy of GR4DHCI is laid out: assumed, or told by ``gr4dhci-mapping.json``.
+r"""How the user's copy of GR4DHCI is laid out: assumed, or described by ``gr4dhci-mapping.json``.
 
 The raw format is unpublished, so nothing about it is built in but defaults, which the file in the
 raw folder overrides field by field, for example::
@@ -124,7 +124,7 @@ class Mapping(Model):
 
 @dataclass(frozen=True)
 class Place:
-    """What the path of one file tells."""
+    """What is known of one file by its path."""
 
     modality: str
     canonical: str

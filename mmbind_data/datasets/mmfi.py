@@ -2,7 +2,7 @@
 
 Source: Yang et al., NeurIPS 2023 Datasets and Benchmarks, and the toolbox
 https://github.com/ybhbingo/MMFi_dataset (README, mmfi_lib/mmfi.py); what was measured on the files
-themselves is in the descriptor beside this module.
+themselves is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SPAN = re.compile("([1-9][0-9]{0,2})-([1-9][0-9]{0,2})")
 
 @dataclass(frozen=True)
 class Place:
-    """What a folder tells of its files; ``folder`` is the modality's, empty for the action's."""
+    """What the path of a folder means; ``folder`` is the modality's, empty for the action's."""
 
     sequence: str
     folder: str

@@ -1,7 +1,7 @@
 """Reader of MotionSense: an iPhone in the front pocket, 24 subjects, 15 trials of 6 activities.
 
 Source: https://github.com/mmalekzadeh/motion-sense (README and folder ``data``); what was measured
-on the files themselves is in the descriptor beside this module.
+on the files themselves is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -197,35 +197,25 @@ def _notes(
 def _read_files(
     unit: Unit, sources: Mapping[str, Source], modalities: Sequence[str]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Read the needed columns of each of the unit's data files, by role.
+    """Read the needed columns of each data file, by role; float64 of shape (n_rows,) each.
 
     Every file is read even if its modality was not asked for: the common length, and with it the
-    identity of the windows, must not depend on the choice of modalities.
+    identity of the windows, must not depend on the choice of modalities. The first column has an
+    empty name in the header and counts the rows from 0.
     """
+    needed: dict[str, list[str]] = {source.role: [""] for source in sources.values()}
+    for name in modalities:
+        needed[sources[name].role] += sources[name].columns
     tables = {}
-    for role in dict.fromkeys(source.role for source in sources.values()):
-        needed = [
-            column
-            for name, source in sources.items()
-            if source.role == role and name in modalities
-            for column in source.columns
-        ]
-        tables[role] = _read_columns(unit.files[role], tuple(dict.fromkeys(needed)))
+    for role, columns in needed.items():
+        file = unit.files[role]
+        tables[role] = read_csv(file, list(dict.fromkeys(columns)), integers=[""])
+        index = tables[role][""]
+        wrong = np.flatnonzero(index != np.arange(len(index)))
+        if len(wrong):
+            row = int(wrong[0])
+            raise bad_file(file, f"row index on line {row + 2}", str(row), f"{index[row]:g}")
     return tables
-
-
-def _read_columns(file: RawFile, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read columns of one CSV, float64 of shape (n_rows,), and check its row index.
-
-    The index has an empty name in the header and counts the rows from 0.
-    """
-    values = read_csv(file, ("", *columns), integers=[""])
-    index = values[""]
-    wrong = np.flatnonzero(index != np.arange(len(index)))
-    if len(wrong):
-        row = int(wrong[0])
-        raise bad_file(file, f"row index on line {row + 2}", str(row), f"{index[row]:g}")
-    return values
 
 
 def _subject_info(unit: Unit) -> dict[str, str]:

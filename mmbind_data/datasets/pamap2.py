@@ -1,7 +1,7 @@
 """Reader of PAMAP2: nine people in 18 activities, inertial units on hand, chest and ankle.
 
 Source: Reiss and Stricker, ISWC 2012, and the readme of the UCI archive; what was measured on real
-rows is in the descriptor beside this module.
+rows is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ STEP = 0.01  # seconds between two rows
 MAX_BRIDGE = 10  # frames, 0.1 s: most drop-outs last 1 to 7
 STALE = 10.0  # seconds; a heart rate that was read longer ago is worth a remark
 FEMALE, LEFT_HANDED = {"102"}, {"108"}
-# rows of the official files, by which a file that was cut at the end of a line is told
+# rows of the official files, which reveal a file that was cut at the end of a line
 N_ROWS = {
     "Protocol/subject101.dat": 376417,
     "Protocol/subject102.dat": 447000,
@@ -146,7 +146,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
                 gaps=spans_of(gaps),
                 counts={**counts, **repairs},
             )
-            counts = {}  # what holds for the whole file is said once
+            counts = {}  # remarks on the whole file belong to one recording
 
 
 def _canonical(path: str) -> str | None:

@@ -102,7 +102,7 @@ def make_recording(
     files : sequence of RawFile
         What was read for it.
     key : str
-        What tells it from other recordings of the unit; appended to the unit's key.
+        What distinguishes it from other recordings of the unit; appended to the unit's key.
     counts : mapping of str to int, optional
         Remarks; those that apply 0 times are left out.
     **further

@@ -1,7 +1,7 @@
 """Reader of RealWorld (HAR) 2016: 15 people, 8 activities, phones or watches at 7 body positions.
 
 Source: Sztyler and Stuckenschmidt, PerCom 2016, and the dataset's web page at the University of
-Mannheim; what was measured on real files, and what is only reported, is in the descriptor beside
+Mannheim; what was measured on real files, and what is only reported, is in the descriptor next to
 this module.
 """
 
@@ -53,7 +53,7 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Named:
-    """What names tell of a recording; parts are the takes of one activity, counted from 1."""
+    """A recording as named by its path; parts are the takes of one activity, counted from 1."""
 
     subject: str
     activity: str
@@ -147,7 +147,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     """Read the one recording of a unit: sensors of one device on a common grid of 50 Hz.
 
     The grid spans what all sensors of the recording cover, also those that were not asked for:
-    where windows lie must not depend on the choice of modalities.
+    the position of windows must not depend on the choice of modalities.
 
     Yields
     ------
@@ -215,7 +215,7 @@ def _track(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Strictly increasing times in ms, shape (n,), and values, shape (n, 3).
 
-    ``times`` says what the stamps are taken for: those of the delivery of samples that were
+    ``times`` is how to understand the stamps: as those of the delivery of samples that were
     "taken" at a steady rate before, or, "written", the times of the samples themselves.
     """
     stamps = columns[TIME]
@@ -242,10 +242,10 @@ def _track(
 
 
 def _parse(path: str) -> tuple[str, Named] | None:
-    """Modality and recording that a path tells.
+    """Modality and recording of a path.
 
-    The number of a part stands in the name of the file, of the zip that holds it, or in neither:
-    then it is the first. The zip around that zip carries none.
+    The number of a part is in the name of the file, of the zip that holds it, or in neither:
+    then it is the first. The zip around that zip has none.
     """
     *folders, name = path.split("/")
     file = FILE_NAME.fullmatch(name)

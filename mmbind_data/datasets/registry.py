@@ -1,7 +1,7 @@
 """The known datasets: one reader module and one descriptor of the same stem each.
 
 Packages add datasets through the entry-point group ``mmbind.datasets``: the name is the dataset
-id, the value a module with ``find`` and ``read`` beside which a JSON of the same stem lies.
+id, the value a module with ``find`` and ``read``, next to a JSON file of the same stem.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
                 gaps=spans_of(gaps),
                 counts={**counts, BRIDGED: n_bridged, LOST: int(gaps.sum())},
             )
-            counts = {}  # what holds for the whole file is said once
+            counts = {}  # remarks on the whole file belong to one recording
 
 
 def _canonical(path: str) -> str | None:

@@ -1,7 +1,7 @@
 """Reader of SUN RGB-D: 10,335 indoor scenes, each one colour image, depth, and drawn polygons.
 
 Source: Song, Lichtenberg, Xiao, CVPR 2015, and the README and toolbox of the distribution; what was
-measured on the files themselves is in the descriptor beside this module.
+measured on the files themselves is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
 
 
 def decode_depth(raw: np.ndarray) -> np.ndarray:
-    """Metres of a stored depth map: the millimetres lie rotated left by 3 bits in 16.
+    """Metres of a stored depth map: millimetres, rotated left by 3 bits in 16.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def decode_depth(raw: np.ndarray) -> np.ndarray:
 
 
 def nearest(values: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    """Pick, for each target pixel, the raw pixel on which its centre lies; nothing is blended.
+    """Pick, for each target pixel, the raw pixel under its centre; nothing is blended.
 
     The largest centred cut-out of the target's aspect ratio is taken. In whole numbers, because
     rounding would move some pixels by one.

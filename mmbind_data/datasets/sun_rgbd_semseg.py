@@ -23,15 +23,15 @@ box whiteboard person night_stand toilet sink lamp bathtub bag
 """
 CLASSES = tuple(SEG37_LIST.split())
 CLASS_IDS = {name: number for number, name in enumerate(CLASSES, start=1)}
-FAR_CORNER = 1e5  # pixels: no corner of a real polygon lies out there
+FAR_CORNER = 1e5  # pixels: no corner of a real polygon is that far out
 
 
 def paint(annotation: Any, shape: tuple[int, int], counts: Counter[str]) -> np.ndarray | None:
     """Class numbers of every pixel, from the polygons that people drew.
 
     Large polygons are painted first, so that a book stays visible before its shelf; of equal area,
-    the one that comes later in the file lies on top. What is none of the 37 classes is painted
-    too, with 0: it hides what is behind it. Corners may lie outside the image.
+    the one that comes later in the file is on top. What is none of the 37 classes is painted
+    too, with 0: it hides what is behind it. Corners may be outside the image.
 
     Parameters
     ----------

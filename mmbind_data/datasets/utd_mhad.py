@@ -1,7 +1,7 @@
 """Reader of UTD-MHAD: 27 actions, 8 subjects, a Kinect and one wearable inertial sensor.
 
 Source: Chen, Jafari, Kehtarnavaz, ICIP 2015, and the dataset's web page; what was measured on the
-files themselves is in the descriptor beside this module.
+files themselves is in the descriptor next to this module.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def reduce_depth(raw: np.ndarray) -> np.ndarray:
     ndarray
         (n_frames, height / 4, width / 4) float32, metres.
     """
-    # MATLAB's order: transposed, the array lies in memory as it is read here
+    # MATLAB's order: transposed, the array is contiguous in the order of this loop
     pixels = raw.T
     total = _sum_blocks(pixels, np.dtype(np.uint32))
     count = _sum_blocks(pixels != 0, np.dtype(np.uint8))

@@ -1,7 +1,7 @@
 """A pool of worker processes: spawned, deaf to Ctrl-C, and gone when this process is.
 
-A thread of this process stands for each worker: it starts the worker and gives it one task at a
-time, so a task that has not begun can still be cancelled, or done by somebody else.
+Each worker has a thread in this process, which starts the worker and gives it one task at a time.
+So a task that has not begun can still be cancelled, or be done by somebody else.
 """
 
 from __future__ import annotations

@@ -9,24 +9,18 @@ from mmbind_data.publishing.facts import Facts
 from mmbind_data.publishing.rights import CUSTOM, DISCLAIMER, Rights
 from mmbind_data.spec.bundle import BundleInfo
 
-PAPER = """@inproceedings{ouyang2025mmbind,
-  title     = {{MMBind}: Unleashing the Potential of Distributed and Heterogeneous Data for
-               Multimodal Learning in {IoT}},
-  author    = {Ouyang, Xiaomin and Wu, Jason and Kimura, Tomoyoshi and Lin, Yihan and
-               Verma, Gunjan and Abdelzaher, Tarek and Srivastava, Mani},
-  booktitle = {Proceedings of the ACM Conference on Embedded Networked Sensor Systems (SenSys)},
-  year      = {2025},
-  doi       = {10.1145/3715014.3722053},
-  note      = {arXiv:2411.12126}
-}
-"""
 _SPECIAL = re.compile(r"([&%$#_{}])")
 _DOI = re.compile(r"doi:\s*(10\.\d{4,9}/[^\s,;]*[^\s,;.])", re.IGNORECASE)
 
 
+def paper() -> str:
+    """BibTeX entry of the method's paper."""
+    return (files(__package__) / "template" / "paper.bib").read_text(encoding="utf-8")
+
+
 def citations(facts: Facts) -> str:
     """Text of CITATION.bib: the method, then each dataset as its descriptor cites it."""
-    entries = [PAPER]
+    entries = [paper()]
     for dataset_id in dict.fromkeys(source.dataset_id for source in facts.bound.sources):
         store = next(s for s in facts.stores.values() if s.info.dataset_id == dataset_id)
         cited, page = facts.fact(dataset_id, "citation"), facts.fact(dataset_id, "homepage")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmbind_data.io.digests import file_digest
-from mmbind_data.publishing.credits import PAPER, duty_sentences, licence_url
+from mmbind_data.publishing.credits import duty_sentences, licence_url, paper
 from mmbind_data.publishing.facts import SAMPLES_TABLE, STORE, Facts
 from mmbind_data.publishing.rights import CUSTOM
 from mmbind_data.store.bound import PAIRS
@@ -48,7 +48,7 @@ def croissant(facts: Facts, *, published: str | None = None) -> dict[str, Any]:
         "description": _description(facts),
         "version": bundle.data_version,
         "license": "LICENSES/BUNDLE.txt" if own_terms else licence_url(bundle.licence),
-        "citeAs": PAPER,
+        "citeAs": paper(),
         "isLiveDataset": False,
         "keywords": ["multimodal", "sensor data", "pseudo-paired", *facts.bound.modalities],
         "identifier": f"mmbind:{bundle.content_digest}",

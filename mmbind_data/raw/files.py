@@ -195,7 +195,7 @@ def scan(raw: Path) -> list[RawFile]:
     RawLayoutError
         ``raw`` is missing, neither folder nor zip, holds no file, or holds a broken zip.
     """
-    # resolved, because "." has no name and that of a link says nothing
+    # resolved, because "." has no name, and that of a link does not describe the data
     root = raw.resolve()
     if root.is_file():
         files = list(_members(root, root.name))

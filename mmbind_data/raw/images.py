@@ -52,7 +52,7 @@ def read_image(
             mode, values = image.mode, np.asarray(image)
     except RawLayoutError:
         raise
-    except Image.DecompressionBombError as error:  # before its size can be asked for
+    except Image.DecompressionBombError as error:  # raised before the size is known
         raise bad_file(file, "huge image", too_large, "more than twice as many") from error
     except Exception as error:  # Pillow raises many kinds for broken bytes
         got = f"{len(content)} bytes that cannot be decoded ({error})"

@@ -83,7 +83,7 @@ def read_csv(
 
 
 def check_once(
-    file: RawFile, wanted: Sequence[str], names: Sequence[str], step: str = OFFICIAL
+    file: RawFile, wanted: Sequence[str], names: Sequence[str], fix: str = OFFICIAL
 ) -> None:
     """Refuse a table in which a wanted column occurs twice: its name would be ambiguous."""
     for name in wanted:
@@ -91,7 +91,7 @@ def check_once(
         if len(places) > 1:
             got = f"it as columns {', '.join(map(str, places))}"
             what = f"column {name or '(no name)'} occurs {len(places)} times"
-            raise bad_file(file, what, "each wanted column once", got, step)
+            raise bad_file(file, what, "each wanted column once", got, fix)
 
 
 def read_rows(
@@ -145,7 +145,7 @@ def _open_text(file: RawFile, expected: str) -> tuple[bytes, Any, bool]:
             start = next(blocks)
             quoted = b'"' in start or any(b'"' in block for block in blocks)
             return start, pa.OSFile(str(file.container)), quoted
-    content = file.read()  # raises an error that says why a file could not be opened
+    content = file.read()  # if it could not be opened, the error names the reason
     if not content or content.isspace():
         raise bad_file(file, "empty file", expected, f"{len(content)} bytes")
     return content[:BLOCK_BYTES], pa.BufferReader(content), b'"' in content

@@ -179,7 +179,7 @@ def read_member(container: Path, nest: tuple[Span, ...], span: Span, place: str)
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that macOS and Windows leave behind."""
+    """Whether a file or folder is hidden, or one that macOS and Windows create."""
     return name in ("__MACOSX", "Thumbs.db") or (name.startswith(".") and name != "..")
 
 
@@ -239,7 +239,7 @@ def _fetch(container: Path, nest: tuple[Span, ...], offset: int, n: int) -> byte
 
 @lru_cache(CACHED_ZIPS)
 def _inflated(container: Path, nest: tuple[Span, ...], modified_ns: int) -> bytes:
-    """All of an inner zip; the time of change tells two states of one container apart."""
+    """All of an inner zip; ``modified_ns`` distinguishes two states of one container."""
     del modified_ns
     return read_member(container, nest[:-1], nest[-1], f"{container}: zip inside")
 

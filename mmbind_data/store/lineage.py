@@ -118,8 +118,8 @@ def lineage_of(table: pa.Table) -> Lineage:
         if recording is not None:
             dataset, subject, placement = owner
             recordings.setdefault(recording, set()).add((dataset, subject, placement))
-    kept = {name: frozenset(owners) for name, owners in recordings.items()}
-    return Lineage(frozenset(table["uid"].to_pylist()), kept)
+    frozen = {name: frozenset(owners) for name, owners in recordings.items()}
+    return Lineage(frozenset(table["uid"].to_pylist()), frozen)
 
 
 def named_uids(table: pa.Table, modalities: Sequence[str], source_id: str) -> dict[str, pa.Array]:

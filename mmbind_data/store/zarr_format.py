@@ -205,7 +205,7 @@ class ShardQueue:
 
 
 def shard_path(array: str, index: int, n_axes: int) -> str:
-    """Where a shard lies in the store, under zarr's default chunk keys; rows alone are cut.
+    """Path of a shard in the store, by zarr's default chunk keys; only the first axis is cut.
 
     >>> shard_path("modalities/acc/data", 2, 3)
     'modalities/acc/data/c/2/0/0'

@@ -1,7 +1,7 @@
 """Small raw folders with physically plausible signals, for `mmbind demo`.
 
 A sensor has a path and an orientation; accelerometer and gyroscope follow from both, and the
-skeleton follows the same path. So every modality carries what was done, and the accelerations of
+skeleton follows the same path. So every modality shows what was done, and the accelerations of
 one action resemble each other across people, who differ in gain, tempo and how they wear it.
 """
 
@@ -55,7 +55,7 @@ LEFT_ARM = {5: 0.5, 6: 1.0, 7: 1.1}
 RIGHT_LEG = {17: 0.6, 18: 0.4, 19: 0.4}
 BONES = (0, 0, 1, 2, 1, 4, 5, 6, 1, 8, 9, 10, 3, 12, 13, 14, 3, 16, 17, 18)  # joint -> parent
 FIRST_THIGH_ACTION = 22
-SLOPPINESS = 0.45  # spread of a gesture's waves: acc then tells about as much as in the real set
+SLOPPINESS = 0.45  # spread of a gesture's waves: acc is as informative as in the real set
 FOCAL = 285.0  # pixels, Kinect depth camera at 320 x 240
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,6 +29,18 @@ class Outcome:
     @property
     def document(self) -> Any:
         return json.loads(self.stdout)
+
+
+def wait_for_group(group: int) -> None:
+    """Workers must not outlive a killed parent."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("worker processes are still running")
 
 
 Mmbind = Callable[..., Outcome]

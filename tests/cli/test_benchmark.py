@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from benchdata import small_document, write_protocol, write_raw
 
-from .conftest import Mmbind
+from .conftest import Mmbind, wait_for_group
 
 FEW = ("--methods", "lower_bound,mim", "--seeds", "1", "--jobs", "1")
 
@@ -99,14 +99,7 @@ def test_interrupt_tells_how_to_go_on(mmbind: Mmbind, data: Path, tmp_path: Path
     assert process.returncode == 130, stderr
     assert "run the same command to resume" in stderr
     assert "Traceback" not in stderr
-    while time.monotonic() < deadline:  # nobody is left behind
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("worker processes are still running")
+    wait_for_group(process.pid)
     (record,) = bound.glob("*.json")
     before = record.stat().st_mtime_ns
     outcome = mmbind(*words, "--jobs", "1", "--json")

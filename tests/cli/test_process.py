@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from rawdata import motionsense
 
+from .conftest import wait_for_group
+
 COMMAND = [sys.executable, "-m", "mmbind_cli"]
 HEAVY = {"torch", "faiss", "sentence_transformers", "transformers", "sklearn", "matplotlib"}
 
@@ -119,18 +121,6 @@ def stopped(
 def n_units(folder: Path) -> int:
     """Units that stand in spool files, the last perhaps not wholly."""
     return sum(file.read_bytes().count(b'{"bytes":') for file in folder.glob("*.spool"))
-
-
-def wait_for_group(group: int) -> None:
-    """Workers must not outlive a killed parent."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("worker processes are still running")
 
 
 INTERRUPTED_IMPORT = """

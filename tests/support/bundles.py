@@ -20,6 +20,7 @@ from mmbind_data.publishing.publish import publish
 from mmbind_data.publishing.upload import open_destination, upload
 from mmbind_data.spec.bundle import BundleInfo
 from mmbind_data.store.bound import open_bound
+from mmbind_train.data.training_set import TrainingSet
 
 BLOCK = 32
 LEAST_DISTINCT = 8  # a run of zeros is nobody's data
@@ -60,6 +61,17 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def assert_same_samples(rows: TrainingSet, wanted: TrainingSet) -> None:
+    """The same values in each training row, wherever their stores hold them."""
+    np.testing.assert_array_equal(rows.index >= 0, wanted.index >= 0)
+    for column, name in enumerate(wanted.modalities):
+        there = wanted.index[:, column] >= 0
+        np.testing.assert_array_equal(
+            rows.values[name][rows.index[there, column]],
+            wanted.values[name][wanted.index[there, column]],
+        )
 
 
 def streams(folder: Path) -> Iterator[tuple[str, bytes]]:

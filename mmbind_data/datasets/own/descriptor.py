@@ -1,4 +1,4 @@
-"""What a user says of data of their own: which files there are, which columns, units and rates.
+"""The descriptor of a user's own data: which files there are, their columns, units and rates.
 
 The descriptor is a JSON document; keys that begin with ``$comment`` are for people and may stand
 anywhere. `parse_descriptor` checks it, `as_dataset` gives what is known in mmbind's own words.
@@ -370,7 +370,7 @@ def match_path(pattern: re.Pattern[str], path: str) -> dict[str, str] | None:
 def compile_pattern(text: str) -> re.Pattern[str]:
     """Turn a path pattern into a regular expression; see `match_path`.
 
-    ``{name}`` stands for text without a slash, ``*`` for any such text, ``**`` for any text; a
+    ``{name}`` matches text without a slash, ``*`` for any such text, ``**`` for any text; a
     pattern with ``(?P<`` is a regular expression already.
 
     >>> match_path(compile_pattern("{subject}/{label}.csv"), "raw/s1/walk.csv")

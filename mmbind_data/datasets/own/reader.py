@@ -1,4 +1,4 @@
-"""Reader of a user's own data: CSV, Parquet, NumPy and MATLAB files, as their descriptor says."""
+"""Reader of a user's own data: CSV, Parquet, NumPy and MATLAB files with a descriptor."""
 
 from __future__ import annotations
 

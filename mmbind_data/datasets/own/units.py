@@ -61,7 +61,7 @@ def conversion(text: str, where: str) -> Conversion:
         ``dps``, ``uT``, ``gauss``, ``mm``, ``m/s^2``, ``degC``, ``bpm``; ``1`` for plain numbers.
         Units that pint does not know are an error; ``px`` and ``dB`` are kept as they are.
     where : str
-        What carries the unit, for the message.
+        What has the unit, for the message.
 
     Raises
     ------

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from bundles import blocks_of, contents, make_bundle, streams
+from bundles import assert_same_samples, blocks_of, contents, make_bundle, streams
 from rawdata.truth import Truth
 from reportpages import read_html
 from smallstores import edit_pairs, make_world, write_small_store
@@ -121,16 +121,7 @@ def test_a_self_contained_bundle_needs_nothing_else(
         assert validate(bound.source(one.source_id).path, level="values") == []
     check_bound(bound, method="mmbind")
     rows, wanted = gather_bound(bound), gather_bound(original)
-    for name in wanted.modalities:
-        for column, (own, other) in enumerate(
-            zip(rows.index[:, :].T, wanted.index[:, :].T, strict=True)
-        ):
-            if name == list(wanted.modalities)[column]:
-                there = other >= 0
-                np.testing.assert_array_equal(own >= 0, there)
-                np.testing.assert_array_equal(
-                    rows.values[name][own[there]], wanted.values[name][other[there]]
-                )
+    assert_same_samples(rows, wanted)
     np.testing.assert_array_equal(rows.weight, wanted.weight)
     assert rows.subjects == wanted.subjects
     assert bound.info.content_digest == original.info.content_digest

@@ -72,6 +72,9 @@ def test_what_arrives_otherwise_is_seen(hub: SmallHub, index_bundle: Path, path:
     with pytest.raises(IntegrityError, match=rf"not what was sent at {ADDRESS} {path}"):
         send(index_bundle, ADDRESS)
     assert MANIFEST not in uploaded(hub)
+    hub.flip = None  # the same command again sends what is wrong
+    send(index_bundle, ADDRESS)
+    assert uploaded(hub) == contents(index_bundle)
 
 
 def test_a_wrong_token_is_told_and_not_shown(

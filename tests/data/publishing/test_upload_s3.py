@@ -123,6 +123,9 @@ def test_what_arrives_otherwise_is_seen(
     with pytest.raises(IntegrityError, match=r"not what was sent at .*README\.md"):
         send(index_bundle, address)
     assert MANIFEST not in stored(address)
+    monkeypatch.setattr(BucketPrefix, "put", put)  # the same command again sends what is wrong
+    send(index_bundle, address)
+    assert stored(address) == contents(index_bundle)
 
 
 def test_places_that_are_none(index_bundle: Path, bucket: str) -> None:
