@@ -10,11 +10,7 @@ from mmbind_train.benchmarks.protocol import Protocol
 from mmbind_train.benchmarks.results import Results
 from mmbind_train.exporting.programs import Contract
 
-SCHEMAS: Mapping[str, type[Model]] = {
-    "export": Contract,
-    "protocol": Protocol,
-    "results": Results,
-}
+SCHEMAS: Mapping[str, type[Model]] = {"export": Contract, "protocol": Protocol, "results": Results}
 
 
 def schema_text(name: str) -> str:

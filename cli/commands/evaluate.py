@@ -76,7 +76,5 @@ def command(
     ]
     kept = [f"{result.saved}: the network of seed {settings.seeds[0]}"] if result.saved else []
     return Report(
-        result.model_dump(mode="json"),
-        [line, *subsets, *kept],
-        notes(remarks if left_out else []),
+        result.model_dump(mode="json"), [line, *subsets, *kept], notes(remarks if left_out else [])
     )

@@ -86,11 +86,7 @@ def pair_by_location(
     group_a, group_b = match_groups(sides, options.group_by)
     places, columns = _common_locations(sides)
     matches = match_places(
-        *places,
-        radius_m=options.window_m,
-        plane=columns == PLANE,
-        group_a=group_a,
-        group_b=group_b,
+        *places, radius_m=options.window_m, plane=columns == PLANE, group_a=group_a, group_b=group_b
     )
     config = {"window_m": options.window_m, "columns": list(columns)}
     return _step(shared, sides, matches, options, config)

@@ -148,12 +148,7 @@ def one_way(round_trip_share: float, n_classes: float) -> float:
 
 
 def a_distance(
-    a: np.ndarray,
-    b: np.ndarray,
-    group_a: np.ndarray,
-    group_b: np.ndarray,
-    *,
-    seed: int = 0,
+    a: np.ndarray, b: np.ndarray, group_a: np.ndarray, group_b: np.ndarray, *, seed: int = 0
 ) -> float:
     """Proxy A-distance: how well a linear classifier separates the two sides.
 

@@ -80,10 +80,7 @@ def assemble(
             if unit.present:
                 yield read(unit, modality, described.shape)
 
-    documents = {
-        DESCRIPTOR: plan.descriptor.model_dump(mode="json"),
-        PROVENANCE: _provenance(plan),
-    }
+    documents = {DESCRIPTOR: plan.descriptor.model_dump(mode="json"), PROVENANCE: _provenance(plan)}
     table = sample_table(rows, columns["label"][0], plan.descriptor.column_types)
     raw_files = _raw_file_table(results)
     n_points = {

@@ -13,13 +13,7 @@ from mmbind_data.conversion.plan import (
     check_request,
     plan_conversion,
 )
-from mmbind_data.conversion.spool import (
-    SUFFIX,
-    UnitResult,
-    UnitTask,
-    convert_unit,
-    read_spools,
-)
+from mmbind_data.conversion.spool import SUFFIX, UnitResult, UnitTask, convert_unit, read_spools
 from mmbind_data.datasets.reader import TABLE
 from mmbind_data.errors import MMBindError, RawLayoutError
 from mmbind_data.io.atomic import (

@@ -212,13 +212,7 @@ def _recording(
         files.append(unit.files["segments"])
     trial = None if number is None else str(number)
     yield make_recording(
-        unit,
-        kept,
-        files,
-        key=f"/{trial}" if trial else "",
-        trial=trial,
-        extra=extra,
-        counts=counts,
+        unit, kept, files, key=f"/{trial}" if trial else "", trial=trial, extra=extra, counts=counts
     )
 
 

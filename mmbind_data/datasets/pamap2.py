@@ -37,11 +37,7 @@ from mmbind_data.spec.descriptor import Recording
 NAME = "pamap2"
 FOLDERS = {"protocol": "Protocol", "optional": "Optional"}
 SUBJECTS = {"protocol": tuple(range(101, 110)), "optional": (101, 105, 106, 108, 109)}
-SESSIONS = {
-    "default": ("protocol",),
-    "reference": ("protocol",),
-    "all": ("protocol", "optional"),
-}
+SESSIONS = {"default": ("protocol",), "reference": ("protocol",), "all": ("protocol", "optional")}
 N_COLUMNS = 54
 TIME, ACTIVITY, HEART_RATE = 0, 1, 2
 UNIT_START = {"hand": 3, "chest": 20, "ankle": 37}

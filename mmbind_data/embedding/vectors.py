@@ -84,8 +84,7 @@ def embed_file(path: str | Path, n: int | None) -> Embedded:
         found = f"a file that fails to load ({error})"
         raise _refusal(path, n, "unreadable embeddings", found) from error
     return Embedded(
-        _checked(vectors, n, path),
-        {"name": "file", "file": path.name, "sha256": file_digest(path)},
+        _checked(vectors, n, path), {"name": "file", "file": path.name, "sha256": file_digest(path)}
     )
 
 

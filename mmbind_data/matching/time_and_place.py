@@ -68,10 +68,7 @@ def match_times(
     a, b = checked_times(start_a, end_a, start_b, end_b, window_s)
     window = round(window_s * MICRO)
     return _match_both_ways(
-        (a, b),
-        (group_a, group_b),
-        lambda one, other: _best_spans(one, other, window),
-        "times",
+        (a, b), (group_a, group_b), lambda one, other: _best_spans(one, other, window), "times"
     )
 
 

@@ -11,13 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from mmbind_data.binding.writing import (
-    JUDGEMENT,
-    PARTNERS,
-    finish_bound,
-    make_folders,
-    write_json,
-)
+from mmbind_data.binding.writing import JUDGEMENT, PARTNERS, finish_bound, make_folders, write_json
 from mmbind_data.progress import Progress
 from mmbind_data.publishing.rights import Mode
 from mmbind_data.spec.store import BoundInfo, SourceInfo

@@ -10,13 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmbind_data.binding.writing import JUDGEMENT, PARTNERS, finish_bound, make_folders
-from mmbind_data.errors import (
-    FormatError,
-    IntegrityError,
-    MMBindError,
-    UsageError,
-    suggest,
-)
+from mmbind_data.errors import FormatError, IntegrityError, MMBindError, UsageError, suggest
 from mmbind_data.io.atomic import check_output, staged
 from mmbind_data.io.locations import relative_link
 from mmbind_data.io.unzip import is_archive, unpacked

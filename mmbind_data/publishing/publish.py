@@ -35,12 +35,7 @@ from mmbind_data.publishing.rights import (
     decide,
     read_permissions,
 )
-from mmbind_data.publishing.upload import (
-    check_destination,
-    is_address,
-    open_destination,
-    upload,
-)
+from mmbind_data.publishing.upload import check_destination, is_address, open_destination, upload
 from mmbind_data.publishing.upload_hub import HubRepository
 from mmbind_data.publishing.verify import refuse_damage, verify
 from mmbind_data.publishing.versioning import choose_version

@@ -141,10 +141,7 @@ def _check(place: Destination, there: Mapping[str, Any], *, resumes: bool, overw
 
 
 def _equal(
-    folder: Path,
-    files: Mapping[str, ManifestEntry],
-    place: Destination,
-    there: Mapping[str, Any],
+    folder: Path, files: Mapping[str, ManifestEntry], place: Destination, there: Mapping[str, Any]
 ) -> list[str]:
     """Files that are there as they are in the folder."""
     return [

@@ -8,13 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from mmbind_data.errors import Finding, IntegrityError, UsageError, suggest
-from mmbind_data.io.digests import (
-    MANIFEST,
-    SUMS,
-    file_digest,
-    manifest_lines,
-    store_files,
-)
+from mmbind_data.io.digests import MANIFEST, SUMS, file_digest, manifest_lines, store_files
 from mmbind_data.spec.bundle import Manifest
 from mmbind_data.spec.descriptor import Descriptor
 from mmbind_data.spec.store import SAMPLE_COLUMNS

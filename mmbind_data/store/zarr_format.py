@@ -88,10 +88,7 @@ def array_node(
 
 
 def write_nodes(
-    root: Path,
-    attributes: Mapping[str, Any],
-    nodes: Mapping[str, Node],
-    inner: Sequence[str] = (),
+    root: Path, attributes: Mapping[str, Any], nodes: Mapping[str, Node], inner: Sequence[str] = ()
 ) -> None:
     """Write the documents of a store, and all of them once more into that of its root.
 

@@ -181,12 +181,7 @@ def group_share(name: str) -> float:
 
 
 def _convert(
-    source: SourceData,
-    raw: Path,
-    work: Path,
-    workers: int,
-    write: bool,
-    progress: Progress | None,
+    source: SourceData, raw: Path, work: Path, workers: int, write: bool, progress: Progress | None
 ) -> Path:
     code = code_digest(conversion, load_reader_module(source.dataset))
     # units, scales, windows and labels are in the descriptor, which is not code

@@ -477,11 +477,7 @@ main()
 
 @pytest.mark.parametrize(
     ("how", "where"),
-    [
-        (signal.SIGINT, "join"),
-        (signal.SIGINT, "write_bound"),
-        (signal.SIGKILL, "write_bound"),
-    ],
+    [(signal.SIGINT, "join"), (signal.SIGINT, "write_bound"), (signal.SIGKILL, "write_bound")],
 )
 def test_a_stopped_binding_leaves_nothing_to_clean_up(
     mmbind: Mmbind, here: Path, how: signal.Signals, where: str

@@ -65,11 +65,7 @@ REMARKS = {
 
 
 def write(
-    root: Path,
-    *,
-    rng: np.random.Generator,
-    form: str = "folders",
-    clips: Sequence[Clip] = CLIPS,
+    root: Path, *, rng: np.random.Generator, form: str = "folders", clips: Sequence[Clip] = CLIPS
 ) -> Truth:
     """Write the raw files; each value tells its clip, frame, joint or pixel."""
     offset = float(rng.uniform(0, 5))

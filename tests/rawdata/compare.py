@@ -68,11 +68,7 @@ def assert_same(got: Sequence[Recording], expected: Sequence[Recording]) -> None
 
 
 def read_placed(
-    dataset_id: str,
-    root: Path,
-    preset: str,
-    modalities: Sequence[str],
-    placements: Sequence[str],
+    dataset_id: str, root: Path, preset: str, modalities: Sequence[str], placements: Sequence[str]
 ) -> list[Recording]:
     """What a reader makes of a raw folder at some placements, whatever the preset takes."""
     reader = load_reader_module(dataset_id)

@@ -20,11 +20,7 @@ MODALITIES = {
     "depth": Modality(
         kind="depth_video",
         unit="m",
-        axes=(
-            Axis(name="time", size=2),
-            Axis(name="height", size=4),
-            Axis(name="width", size=6),
-        ),
+        axes=(Axis(name="time", size=2), Axis(name="height", size=4), Axis(name="width", size=6)),
         background=0.0,
     ),
 }

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 # what a store holds, in the order in which it is tried; other units become base units
 STORED_UNITS = "m/s^2 rad/s 1/min Hz uT m rad s m/s V A K Pa N W lx"
 # words of sensor data sheets that pint reads otherwise, or not at all
-PINT_DEFINITIONS = (
-    "dps = degree / second",
-    "bpm = 1 / minute",
-    "sensor_gauss = 1e-4 * tesla",
-)
+PINT_DEFINITIONS = ("dps = degree / second", "bpm = 1 / minute", "sensor_gauss = 1e-4 * tesla")
 # to pint, g is gram, G the constant of gravitation, and gauss no SI unit
 UNIT_ALIASES = {
     "g": "standard_gravity",

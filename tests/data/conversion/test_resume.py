@@ -36,10 +36,7 @@ def failing(n: int, error: type[BaseException]) -> Progress:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_interrupted_conversion_resumes_to_the_same_bytes(
-    motionsense_truth: Truth,
-    motionsense_store: Path,
-    tmp_path: Path,
-    error: type[BaseException],
+    motionsense_truth: Truth, motionsense_store: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     out = tmp_path / "m.zarr"
     with pytest.raises(error):
@@ -151,10 +148,7 @@ def second_line(content: bytes) -> bytes:
     ids=["empty", "one line", "short", "a bit", "no JSON", "whole"],
 )
 def test_damaged_units_of_a_spool_file_are_made_again(
-    motionsense_truth: Truth,
-    tmp_path: Path,
-    damage: Callable[[bytes], bytes],
-    n_left: int,
+    motionsense_truth: Truth, tmp_path: Path, damage: Callable[[bytes], bytes], n_left: int
 ) -> None:
     """As after a power cut, or a full disk."""
     reference = convert("motionsense", motionsense_truth.root, tmp_path / "whole.zarr")
@@ -169,9 +163,7 @@ def test_damaged_units_of_a_spool_file_are_made_again(
 
 
 def test_a_conversion_may_be_interrupted_again_and_again(
-    motionsense_truth: Truth,
-    motionsense_store: Path,
-    tmp_path: Path,
+    motionsense_truth: Truth, motionsense_store: Path, tmp_path: Path
 ) -> None:
     """Each run goes on behind what all earlier ones left, the last of which was cut short."""
     out = tmp_path / "m.zarr"

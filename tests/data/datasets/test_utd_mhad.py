@@ -81,11 +81,7 @@ def test_every_file_name_of_the_distribution_finds_its_trial(tmp_path: Path) -> 
         "a1_s2_t1"
     ]
     assert {unit.key for unit in listing.units} == names - missing
-    assert listing.notes == (
-        "861 of 861 trials found (subjects 1-8)",
-        "no skeleton",
-        "no depth",
-    )
+    assert listing.notes == ("861 of 861 trials found (subjects 1-8)", "no skeleton", "no depth")
     labels = {unit.key.split("_")[0]: unit.fields["label"] for unit in listing.units}
     assert (labels["a9"], labels["a10"]) == (
         "draw circle clockwise",

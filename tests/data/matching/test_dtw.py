@@ -254,8 +254,7 @@ def test_samples_without_time_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [{"frames": 1}, {"band": -1}, {"offset": 1.5}, {"offset": -0.1}, {"slope": float("nan")}],
+    "bad", [{"frames": 1}, {"band": -1}, {"offset": 1.5}, {"offset": -0.1}, {"slope": float("nan")}]
 )
 def test_bad_settings_are_one_sentence(bad: dict[str, float]) -> None:
     (name,) = bad

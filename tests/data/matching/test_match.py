@@ -121,9 +121,7 @@ def test_of_equal_rows_the_lowest_is_taken_also_across_blocks(n_extra: int) -> N
 
 
 @pytest.mark.parametrize("blocks", [(256, 4096), (1, 1), (2, 2), (1, 2)])
-def test_of_different_rows_of_equal_similarity_the_lowest_is_taken(
-    blocks: tuple[int, int],
-) -> None:
+def test_of_different_rows_of_equal_similarity_the_lowest_is_taken(blocks: tuple[int, int]) -> None:
     one, two, three, four = np.eye(4)
     a, b = np.stack([one, two, three]), np.stack([four, -four, one + two, one - two, one + three])
     to_b, to_a = best_matches(a, b, Blocking(*blocks))

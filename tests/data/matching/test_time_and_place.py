@@ -156,11 +156,7 @@ def naive_distance(one: list[float], other: list[float]) -> float:
             (math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat))
         )
     u, v = vectors
-    cross = (
-        u[1] * v[2] - u[2] * v[1],
-        u[2] * v[0] - u[0] * v[2],
-        u[0] * v[1] - u[1] * v[0],
-    )
+    cross = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
     dot = sum(x * y for x, y in zip(u, v, strict=True))
     return EARTH_RADIUS_M * math.atan2(math.sqrt(sum(x * x for x in cross)), dot)
 

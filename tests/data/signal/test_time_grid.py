@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.signal.time_grid import (
-    bridge,
-    common_grid,
-    interpolate,
-    spans_of,
-    undelayed,
-)
+from mmbind_data.signal.time_grid import bridge, common_grid, interpolate, spans_of, undelayed
 
 NAN = float("nan")
 # quarters are exact in binary: equality may be asked for

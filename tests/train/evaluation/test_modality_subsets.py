@@ -26,9 +26,7 @@ SMALL = TrainConfig(
     budget=Budget(steps=10, batch=16), network=NetworkOptions(width=8, feature_dim=16)
 )
 QUICK = EvaluateConfig(
-    seeds=(0, 1),
-    budget=Budget(steps=12, batch=16, learning_rate=1e-2),
-    modality_dropout=0.4,
+    seeds=(0, 1), budget=Budget(steps=12, batch=16, learning_rate=1e-2), modality_dropout=0.4
 )
 
 

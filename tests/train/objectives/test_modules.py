@@ -109,8 +109,7 @@ def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: TrainingSet) -
         own.config = TrainConfig(mask_same_sample=mask)
         found = own.soft_loss(z, chosen, apart)
         torch.testing.assert_close(
-            found,
-            soft_info_nce(z, present, weight, target, temperature=0.07, exclude=expected),
+            found, soft_info_nce(z, present, weight, target, temperature=0.07, exclude=expected)
         )
     # where the two have one label they are positives, excluded or not
     apart[0, 1] = apart[1, 0] = 1

@@ -27,13 +27,7 @@ from mmbind_data.errors import LeakError
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import RAW_FILES, SAMPLES, open_dataset
 from mmbind_data.store.partitioning import partition
-from mmbind_train.config import (
-    Budget,
-    EvaluateConfig,
-    NetworkOptions,
-    PairOptions,
-    TrainConfig,
-)
+from mmbind_train.config import Budget, EvaluateConfig, NetworkOptions, PairOptions, TrainConfig
 from mmbind_train.data.anchor_labels import bound_by_label, with_anchor_labels
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store, measure_statistics
