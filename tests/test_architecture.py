@@ -117,6 +117,26 @@ def test_functions_stay_short(module: str) -> None:
                 assert length <= MAX_FUNCTION, f"{node.name}: {length} lines"
 
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def private_names(source: str) -> set[str]:
+    """Names with a leading underscore that a module takes from another object or from mmbind."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmbind"):
+            found |= {alias.name for alias in node.names}
+    private = {name for name in found if name.startswith("_") and not name.startswith("__")}
+    return private - {"_exit"}  # os._exit is public
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_use_public_names(path: Path) -> None:
+    assert private_names(path.read_text()) == set()
+
+
 def test_the_rules_see_a_breach(tmp_path: Path) -> None:
     breach = tmp_path / "errors.py"
     breach.write_text(
@@ -129,3 +149,4 @@ def test_the_rules_see_a_breach(tmp_path: Path) -> None:
     assert (place("mmbind_data.binding.bind") or 0) > (place("mmbind_data.errors") or 0)
     with pytest.raises(CycleError):
         TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    assert private_names("from mmbind_data import _a\nstore._b\nself._c") == {"_a", "_b"}

@@ -194,8 +194,11 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     )
 
 
-def _is_milliseconds(intervals: np.ndarray) -> bool:
-    """Whether the median interval, if there is one, is within `MEDIAN_INTERVAL`."""
+def are_milliseconds(intervals: np.ndarray) -> bool:
+    """Whether stamps at these intervals count milliseconds: their median is in `MEDIAN_INTERVAL`.
+
+    Without any interval the answer is yes.
+    """
     low, high = MEDIAN_INTERVAL
     n_outside = max(np.count_nonzero(intervals < low), np.count_nonzero(intervals > high))
     if 2 * n_outside < len(intervals):  # so that no value need be sorted
@@ -226,7 +229,7 @@ def _track(
         row = int(np.argmax(latest - stamps))
         expected = f"no step back of more than {MAX_BACK / 1000:g} s"
         raise bad_file(file, f"{TIME} on line {row + 2}", expected, f"{back / 1000:g} s back")
-    if not _is_milliseconds(np.diff(stamps)):
+    if not are_milliseconds(np.diff(stamps)):
         expected = f"milliseconds, about {PERIOD:g} from row to row"
         got = f"a median of {np.median(np.diff(stamps)):g}"
         raise bad_file(file, f"unit or rate of {TIME}", expected, got)

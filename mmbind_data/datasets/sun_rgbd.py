@@ -312,13 +312,13 @@ def _official_half(unit: Unit) -> dict[str, str]:
     file = unit.files.get("split")
     if file is None:
         return {}
-    half = _halves(file, file.read()).get(unit.key)
+    half = official_halves(file, file.read()).get(unit.key)
     return {} if half is None else {"split": half}
 
 
 # every unit asks for the same file: parsing takes longer than reading the scene
 @lru_cache(maxsize=1)
-def _halves(file: RawFile, content: bytes) -> dict[str, str]:
+def official_halves(file: RawFile, content: bytes) -> dict[str, str]:
     """Sample folder -> train or test, from the absolute paths of allsplit.mat."""
     halves: dict[str, str] = {}
     for name, half in (("alltrain", "train"), ("alltest", "test")):

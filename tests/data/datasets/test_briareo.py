@@ -208,10 +208,13 @@ def test_inner_folders_are_found(tmp_path: Path, folder: str) -> None:
 
 
 def test_each_split_may_be_a_zip() -> None:
-    path = "raw/tof.zip/train.zip/003/g04/02/tof/depth/017_z.npz"
-    assert briareo._canonical(path) == "train/003/g04/02/depth/017_z.npz"
-    path = "123/g01/00/tof/train/003/g04/02/tof/ir/017_ir.png"
-    assert briareo._canonical(path) == "train/003/g04/02/ir/017_ir.png"
+    for path, modality in (
+        ("raw/tof.zip/train.zip/003/g04/02/tof/depth/017_z.npz", "depth"),
+        ("123/g01/00/tof/train/003/g04/02/tof/ir/017_ir.png", "ir"),
+    ):
+        listing = briareo.find([RawFile(path, Path("listing"), None, 1)], "default")
+        assert [unit.key for unit in listing.units] == ["train/003/g04/02"]
+        assert listing.modalities == (modality,)
 
 
 def changed(**members: object) -> bytes:
@@ -350,12 +353,14 @@ JSON_VALUES = st.recursive(
 def test_any_document_reads_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, where: str, value: object
 ) -> None:
-    path = tmp_path_factory.mktemp("raw") / "000_js.json"
+    root = tmp_path_factory.mktemp("raw")
+    make(root, raw.Clip(PLACE, EVERY, 3))
     one = {"frame": value} if where == "frame" else json.loads(changed(**{where: value}))
-    path.write_text(json.dumps(one))
+    (root / JSON).write_text(json.dumps(one))
     with contextlib.suppress(RawLayoutError):
-        joints = briareo._joints(scan(path.parent)[0])
-        assert joints is None or (joints.shape == (21, 3) and np.isfinite(joints).all())
+        skeleton = read_one(root).streams["skeleton"]
+        assert skeleton.shape == (3, 21, 3)
+        assert np.isfinite(skeleton).all()
 
 
 @pytest.mark.realdata

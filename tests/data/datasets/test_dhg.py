@@ -25,7 +25,7 @@ from mmbind_data.conversion.convert import convert
 from mmbind_data.datasets import dhg
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import BindingError, RawLayoutError
-from mmbind_data.raw.files import RawListing, scan
+from mmbind_data.raw.files import RawFile, RawListing, scan
 from mmbind_data.raw.images import block_means
 from mmbind_data.raw.tables import read_numbers
 from mmbind_data.spec.descriptor import Recording
@@ -167,7 +167,8 @@ def test_inner_folders_and_a_zip_per_gesture_are_found(tmp_path: Path) -> None:
     inner = truth.root / "DHG2016" / "gesture_1"
     assert [unit.key for unit in find(inner).units] == [f"dhg/{FIRST}"]
     path = "raw/gesture_1.zip/finger_1/subject_1/essai_1/0_depth.png"
-    assert dhg._canonical(path) == f"HandGestureDataset_SHREC2017/{FIRST}/0_depth.png"
+    listing = dhg.find([RawFile(path, Path("listing"), None, 1)], "default")
+    assert [unit.key for unit in listing.units] == [f"shrec17/{FIRST}"]
 
 
 def test_palm_can_be_left_out(tmp_path: Path) -> None:
@@ -450,11 +451,17 @@ def test_every_listed_sequence_is_found_and_split(real_data: Path, tmp_path: Pat
         "shrec17: 2800 of 2800, subjects 1-28",
     )
     assert {unit.key for unit in listing.units} == set(splits)
+    line = " ".join(["0.5"] * 66) + "\n"
     for unit in listing.units[::50]:
         split, n_frames = splits[unit.key]
-        assert dhg._listed(unit, n_frames) == (0, n_frames, {"split": split}, {})
+        skeleton = folder / unit.key.removeprefix("shrec17/") / "skeletons_world.txt"
+        skeleton.write_text(line * n_frames)
+        (recording,) = dhg.read(unit, ["skeleton"], "default")
+        assert recording.extra["split"] == split
+        assert len(recording.streams["skeleton"]) == n_frames
+        skeleton.write_text(line * (n_frames + 1))
         with pytest.raises(RawLayoutError, match="number of frames"):
-            dhg._listed(unit, n_frames + 1)
+            list(dhg.read(unit, ["skeleton"], "default"))
 
 
 @pytest.mark.realdata

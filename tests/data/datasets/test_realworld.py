@@ -387,7 +387,7 @@ def test_options_are_those_of_the_descriptor(truth: Truth) -> None:
 @given(st.lists(st.sampled_from([0.02, 4.9, 5.0, 20.0, 100.0, 100.1, 900.0]), max_size=9))
 def test_the_median_interval_tells_milliseconds(intervals: list[float]) -> None:
     expected = not intervals or 5.0 <= np.median(intervals) <= 100.0
-    assert realworld._is_milliseconds(np.array(intervals)) == expected
+    assert realworld.are_milliseconds(np.array(intervals)) == expected
 
 
 # bad files

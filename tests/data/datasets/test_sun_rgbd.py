@@ -607,7 +607,7 @@ def test_real_polygons_and_halves(real_data: Path, tmp_path: Path) -> None:
 def test_real_lists_name_every_sample_once(real_data: Path) -> None:
     place = real_data / "sunrgbd-derived" / raw.SPLIT
     file = RawFile(raw.SPLIT, place, None, place.stat().st_size)
-    halves = sun_rgbd._halves(file, file.read())
+    halves = sun_rgbd.official_halves(file, file.read())
     assert Counter(halves.values()) == {"train": 5285, "test": 5050}
     for half, name in (("train", "training"), ("test", "testing")):
         text = (real_data / f"sunrgbd-derived/lists/sunrgbd_{name}_images.txt").read_text()
