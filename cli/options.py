@@ -31,8 +31,8 @@ def assignments(
     """Turn ``NAME=VALUE`` texts into a mapping (a click callback)."""
     values: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value) or name in values:
+        name, _, value = text.partition("=")
+        if not (name and value) or name in values:
             message = f"expected NAME=VALUE, each name once, got {text!r}"
             raise click.BadParameter(message, ctx=ctx, param=parameter)
         values[name] = value
@@ -45,8 +45,8 @@ def choices(
     """Turn ``COLUMN=VALUE`` texts into the values of each column (a click callback)."""
     values: dict[str, list[str]] = {}
     for text in texts:
-        column, equals, value = text.partition("=")
-        if not (column and equals and value):
+        column, _, value = text.partition("=")
+        if not (column and value):
             message = f"expected COLUMN=VALUE, got {text!r}"
             raise click.BadParameter(message, ctx=ctx, param=parameter)
         values.setdefault(column, []).append(value)
@@ -78,6 +78,7 @@ def source_paths(
 count = partial(click.option, type=click.IntRange(min=1))
 natural = partial(click.option, type=click.IntRange(min=0))
 names = partial(click.option, callback=comma_list)
+values = partial(click.option, multiple=True, metavar="NAME=VALUE", callback=assignments)
 out = partial(click.option, "-o", "--out", required=True, type=click.Path())
 dry_run = partial(click.option, "--dry-run", is_flag=True)
 overwrite = partial(click.option, "--overwrite", is_flag=True, help="Replace OUT.")

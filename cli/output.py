@@ -29,23 +29,13 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found or made.
+    """What a command found or made."""
 
-    Attributes
-    ----------
-    result : JSON value of ``--json``
-    lines : text for people
-    issues : dictionaries of code, severity, where, message, fix
-    exit_code : int
-    echo_issues : bool
-        False if ``lines`` contain the issues already.
-    """
-
-    result: Any
-    lines: Sequence[Any] = ()
-    issues: Sequence[dict[str, str]] = ()
+    result: Any  # JSON value of --json
+    lines: Sequence[Any] = ()  # text for people
+    issues: Sequence[dict[str, str]] = ()  # each with code, severity, where, message, fix
     exit_code: int = 0
-    echo_issues: bool = True
+    echo_issues: bool = True  # False: `lines` contain the issues already
 
 
 def make_issue(code: str, severity: str, message: str) -> dict[str, str]:
@@ -55,14 +45,11 @@ def make_issue(code: str, severity: str, message: str) -> dict[str, str]:
 
 def notes(texts: Iterable[str]) -> list[dict[str, str]]:
     """Issues that are not errors; a text that begins with ``warning: `` is a warning."""
-    return [
-        make_issue(
-            "note",
-            "warning" if text.startswith("warning: ") else "info",
-            printable(text.removeprefix("warning: ")),
-        )
-        for text in texts
-    ]
+    found = []
+    for text in texts:
+        severity = "warning" if text.startswith("warning: ") else "info"
+        found.append(make_issue("note", severity, printable(text.removeprefix("warning: "))))
+    return found
 
 
 def reported(function: Callable[..., Report]) -> Callable[..., Report]:
@@ -110,8 +97,8 @@ def _deliver(report: Report, *, as_json: bool, quiet: bool) -> None:
     """Print a report; a reader that went away is no error, a full disk is one."""
     try:
         if as_json:
-            issues = list(report.issues)
-            _print_json(ok=report.exit_code == 0, result=report.result, issues=issues)
+            ok, issues = report.exit_code == 0, list(report.issues)
+            _print_json(ok=ok, result=report.result, issues=issues)
         else:
             _print(report, quiet=quiet)
         sys.stdout.flush()

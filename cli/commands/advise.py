@@ -42,10 +42,8 @@ def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Repo
             expected = f"{one.expected:.0%} ({low:.0%} to {high:.0%})"
         lines.append(f"{rank}. {one.shared}: expected pairing accuracy {expected}")
         lines += [f"   {reason}" for reason in one.reasons]
+    step = f"mmbind bind --shared {advice[0].shared} {a} {b} -o bound.zarr"
     if set(stores[0].info.modalities) == set(stores[1].info.modalities):
-        lines.append(
-            "next: nothing; both carry the same modalities, so neither completes the other"
-        )
-    else:
-        lines.append(f"next: mmbind bind --shared {advice[0].shared} {a} {b} -o bound.zarr")
+        step = "nothing; both carry the same modalities, so neither completes the other"
+    lines.append(f"next: {step}")
     return Report([asdict(one) for one in advice], lines, notes(refused))

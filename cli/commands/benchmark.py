@@ -40,20 +40,13 @@ STATISTIC = "Also the mean test accuracy over the last 60 % of epochs."
 @options.dry_run(help="Say what there is to do and how long it takes.")
 @reported
 def command(
-    protocol: str | None,
-    listing: bool,
-    out: Path | None,
-    work: Path | None,
-    jobs: int | None,
-    dry_run: bool,
-    screen: Screen,
-    **chosen: Any,
+    protocol: str | None, out: Path | None, dry_run: bool, screen: Screen, **chosen: Any
 ) -> Report:
     """Run PROTOCOL, a name from --list or a JSON file, from raw data to a table.
 
     The same command resumes where it was interrupted, and repeats only what a change affects.
     """
-    if listing:
+    if chosen.pop("listing"):
         return _list()
     if protocol is None or out is None:
         message = "give a PROTOCOL and -o OUT; mmbind benchmark --list names the protocols"
@@ -61,12 +54,13 @@ def command(
     from mmbind_train.benchmarks.plan import BenchmarkRequest
     from mmbind_train.benchmarks.run import benchmark, plan_benchmark
 
+    how = {name: chosen.pop(name) for name in ("work", "jobs")}
     request = BenchmarkRequest(protocol=protocol, **chosen)
     if dry_run:
-        return _preview(plan_benchmark(request, out, work=work, jobs=jobs))
+        return _preview(plan_benchmark(request, out, **how))
     words = shlex.join(["mmbind", *sys.argv[1:]])
     with screen.progress(f"benchmark {Path(protocol).stem}") as progress:
-        results = benchmark(request, out, work=work, jobs=jobs, command=words, progress=progress)
+        results = benchmark(request, out, command=words, progress=progress, **how)
     return _report(out, results)
 
 
@@ -79,6 +73,8 @@ def _list() -> Report:
 
 
 def _preview(preview: BenchmarkPreview) -> Report:
+    from mmbind_data.progress import duration
+
     result = {
         "protocol": preview.protocol.name,
         "cells": preview.n_jobs,
@@ -87,8 +83,6 @@ def _preview(preview: BenchmarkPreview) -> Report:
         "exact": preview.exact,
         "missing": preview.missing,
     }
-    from mmbind_data.progress import duration
-
     counts = ", ".join(f"{count} {kind}" for kind, count in preview.n_jobs.items())
     left = "unknown before jobs of each kind were measured"
     if preview.seconds is not None:

@@ -60,14 +60,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.overwrite()
 @reported
 def command(
-    stores: tuple[str, ...],
-    out: str,
-    shared: tuple[str, ...],
-    sources: dict[str, str],
-    screen: Screen,
-    dry_run: bool,
-    overwrite: bool,
-    **chosen: Any,
+    stores: tuple[str, ...], out: str, shared: tuple[str, ...], screen: Screen, **chosen: Any
 ) -> Report:
     """Pair each sample of A with its most similar one of B, and the reverse; then go on with C.
 
@@ -77,20 +70,13 @@ def command(
     from mmbind_data.binding.inputs import open_inputs
     from mmbind_data.io.atomic import check_output
 
+    dry_run, where = chosen.pop("dry_run"), {n: chosen.pop(n) for n in ("sources", "overwrite")}
     options = bind_options(shared, chosen)
     if dry_run:
-        check_output(Path(out), overwrite=overwrite, doing="bind", inputs=stores)
-        return _preview(open_inputs(stores, sources), shared, options)
+        check_output(Path(out), overwrite=where["overwrite"], doing="bind", inputs=stores)
+        return _preview(open_inputs(stores, where["sources"]), shared, options)
     with screen.progress(f"bind by {', '.join(shared)}") as progress:
-        info = bind(
-            stores,
-            out,
-            shared=shared,
-            options=options,
-            sources=sources,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        info = bind(stores, out, shared=shared, options=options, progress=progress, **where)
     return _report(out, info)
 
 

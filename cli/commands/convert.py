@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from mmbind_data.conversion.pipeline import Converted
 
-from ..options import assignments, comma_list
+from .. import options
 from ..output import Report, Screen, notes, reported
 
 
@@ -19,33 +19,16 @@ from ..output import Report, Screen, notes, reported
 @click.argument("raw", type=click.Path())
 @click.argument("out", type=click.Path())
 @click.option("--preset", default="default", show_default=True, help="How to window; see datasets.")
-@click.option("--subjects", callback=comma_list, help="Only these, comma separated.")
-@click.option("--modalities", callback=comma_list, help="Only these, comma separated.")
-@click.option("--placement", "placements", callback=comma_list, help="Only these body positions.")
-@click.option(
-    "--set",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=assignments,
-    help="A choice that the dataset offers; see datasets NAME.",
-)
+@options.names("--subjects", help="Only these, comma separated.")
+@options.names("--modalities", help="Only these, comma separated.")
+@options.names("--placement", "placements", help="Only these body positions.")
+@options.values("--set", "options", help="A choice that the dataset offers; see datasets NAME.")
 @click.option("--descriptor", type=click.Path(dir_okay=False), help="Own data: what NAME table is.")
 @click.option("--workers", default=1, show_default=True, help="Processes that read.")
-@click.option("--dry-run", is_flag=True, help="Say what would be read, write nothing.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@options.dry_run(help="Say what would be read, write nothing.")
+@options.overwrite()
 @reported
-def command(
-    name: str,
-    raw: str,
-    out: str,
-    descriptor: str | None,
-    workers: int,
-    dry_run: bool,
-    overwrite: bool,
-    screen: Screen,
-    **choice: Any,
-) -> Report:
+def command(name: str, raw: str, out: str, screen: Screen, **choice: Any) -> Report:
     """Convert the raw data of dataset NAME, a folder or zip RAW, to the store OUT.
 
     NAME "table" is your own data: tables, arrays or MAT files that --descriptor FILE describes.
@@ -54,15 +37,15 @@ def command(
     from mmbind_data.conversion.convert import convert
     from mmbind_data.datasets.registry import check_document, read_document
 
+    descriptor, workers = choice.pop("descriptor"), choice.pop("workers")
+    dry_run, overwrite = choice.pop("dry_run"), choice.pop("overwrite")
     check_document(name, given=descriptor is not None)
     choice["document"] = None if descriptor is None else read_document(Path(descriptor))
     if dry_run:
         return _preview(name, raw, Path(out), choice, overwrite=overwrite)
     with screen.progress(f"convert {name}") as progress:
-        made = convert(
-            name, raw, out, workers=workers, overwrite=overwrite, progress=progress, **choice
-        )
-    return _report(made)
+        choice |= {"workers": workers, "overwrite": overwrite, "progress": progress}
+        return _report(convert(name, raw, out, **choice))
 
 
 def _preview(name: str, raw: str, out: Path, choice: dict[str, Any], *, overwrite: bool) -> Report:

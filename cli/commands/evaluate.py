@@ -53,15 +53,9 @@ def command(
     settings = read_config(EvaluateConfig, config, changes)
     hardware = choose_hardware(chosen["device"], doing="evaluate")
     with screen.progress("fine-tune") as progress:
-        result = evaluate(
-            run,
-            finetune,
-            test,
-            config=settings,
-            progress=progress,
-            hardware=hardware,
-            **{name: chosen[name] for name in ("every_subset", "save", "overwrite")},
-        )
+        how = {name: chosen[name] for name in ("every_subset", "save", "overwrite")}
+        how |= {"hardware": hardware, "progress": progress}
+        result = evaluate(run, finetune, test, config=settings, **how)
     spread = "" if result.accuracy_std is None else f" +- {result.accuracy_std:.1%}"
     line = (
         f"{result.method} with {', '.join(result.modalities)}: accuracy {result.accuracy:.1%}"
@@ -75,6 +69,5 @@ def command(
         for one in result.per_subset
     ]
     kept = [f"{result.saved}: the network of seed {settings.seeds[0]}"] if result.saved else []
-    return Report(
-        result.model_dump(mode="json"), [line, *subsets, *kept], notes(remarks if left_out else [])
-    )
+    lines = [line, *subsets, *kept]
+    return Report(result.model_dump(mode="json"), lines, notes(remarks if left_out else []))

@@ -18,9 +18,8 @@ def command(store: str, screen: Screen) -> Report:
     del screen
     info = read_info(locate_store(store))
     lines = _bound(info) if isinstance(info, BoundInfo) else _converted(info)
-    return Report(
-        info.model_dump(mode="json"), [f"{store}: {info.spec} {info.spec_version}", *lines]
-    )
+    lines.insert(0, f"{store}: {info.spec} {info.spec_version}")
+    return Report(info.model_dump(mode="json"), lines)
 
 
 def _converted(info: DatasetInfo) -> list[str]:
@@ -29,9 +28,8 @@ def _converted(info: DatasetInfo) -> list[str]:
         f"{info.n_samples} samples",
     ]
     for name, modality in info.modalities.items():
-        still = modality.axes[0].name != "time"
         rate = f"{modality.rate_hz:g} Hz" if modality.rate_hz else "stretched to the recording"
-        rate = "still" if still else rate
+        rate = rate if modality.axes[0].name == "time" else "still"
         shape = " x ".join(str(size) for size in modality.shape)
         lines.append(
             f"  {name:<10} {modality.kind:<12} {shape:<14} {modality.unit:<6} {rate}, "
@@ -59,11 +57,8 @@ def _bound(info: BoundInfo) -> list[str]:
     low, median, high = (info.similarity[key] for key in ("min", "median", "max"))
     lines.append(f"similarity {low:.3f} to {high:.3f}, median {median:.3f}")
     accuracy = info.pairing_accuracy
-    lines.append(
-        "pairing accuracy unknown (no common labels)"
-        if accuracy is None
-        else f"pairing accuracy {accuracy:.1%}"
-    )
+    judged = "unknown (no common labels)" if accuracy is None else f"{accuracy:.1%}"
+    lines.append(f"pairing accuracy {judged}")
     mean, most = info.reuse["mean"], info.reuse["max"]
     lines.append(f"a partner is used {mean:.1f} times on average, {most:.0f} at most")
     return [*lines, f"content {info.content_digest}"]

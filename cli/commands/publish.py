@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 REFUSED = 5
 MODES = ["auto", "self-contained", "index-only", "linked"]
+PERMISSION = "JSON or Markdown: source, granted_by, date, text."
+NO_DATA = (
+    "It holds pairs and no data. Others attach their own with mmbind hydrate; its "
+    "README.md has the commands. Why: publish --dry-run."
+)
 
 
 @click.command("publish")
@@ -22,12 +27,7 @@ MODES = ["auto", "self-contained", "index-only", "linked"]
 @click.argument("bundle", type=click.Path())
 @options.choice("--mode", MODES, "auto: as the rights allow.", "auto")
 @click.option(
-    "--permission",
-    "permissions",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="JSON or Markdown: source, granted_by, date, text.",
+    "--permission", "permissions", multiple=True, type=click.Path(), metavar="FILE", help=PERMISSION
 )
 @click.option("--data-version", metavar="X.Y.Z", help="[default: 1.0.0, or the next]")
 @click.option("--previous", type=click.Path(), help="The bundle that this one follows.")
@@ -51,12 +51,7 @@ def command(bound: str, bundle: str, dry_run: bool, screen: Screen, **chosen: An
         return _preview(bundle, preview_publication(bound, bundle, **chosen))
     with screen.progress("publish") as progress:
         info = publish(bound, bundle, progress=progress, **chosen)
-    remarks = [DISCLAIMER]
-    if info.mode == "index-only":
-        remarks.append(
-            "It holds pairs and no data. Others attach their own with mmbind hydrate; its "
-            "README.md has the commands. Why: publish --dry-run."
-        )
+    remarks = [DISCLAIMER, *([NO_DATA] if info.mode == "index-only" else [])]
     return Report(_result(bundle, info), [f"{bundle}: {_line(info)}"], notes(remarks))
 
 

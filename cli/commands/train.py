@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,8 @@ from ..output import Report, Screen, notes, reported
 if TYPE_CHECKING:
     from mmbind_train.training.run_folder import RunInfo
 
+METHOD = "lower_bound, unimodal, mim, mpm, cmg, dcm, imagebind, mmbind or upper_bound."
+MEMORY = "For samples; more is read in windows.  [default: what is free, or windows of 1]"
 RECIPE = "Soft targets; eq. 3 as printed; what the paper's code does."
 PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 
@@ -22,13 +23,7 @@ PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 @click.command("train")
 @click.argument("data", type=click.Path())
 @options.out(help="Folder of the run.")
-@click.option(
-    "--method",
-    default="mmbind",
-    show_default=True,
-    metavar="NAME",
-    help="lower_bound, unimodal, mim, mpm, cmg, dcm, imagebind, mmbind or upper_bound.",
-)
+@click.option("--method", default="mmbind", show_default=True, metavar="NAME", help=METHOD)
 @options.choice("--recipe", ["default", "paper", "published"], RECIPE, "default")
 @options.natural("--steps", help="Optimiser steps.  [default: 700]")
 @options.natural("--epochs", help="Passes over the samples instead.")
@@ -40,12 +35,7 @@ PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 @options.device()
 @options.choice("--precision", ["auto", "float32", "bfloat16"], PRECISION, "auto")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the encoders (needs C++).")
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="GIB",
-    help="For samples; more is read in windows.  [default: what is free, or windows of 1]",
-)
+@click.option("--memory", type=click.FloatRange(0, min_open=True), metavar="GIB", help=MEMORY)
 @click.option("--tensorboard", is_flag=True, help="Event files for TensorBoard in the run.")
 @options.dry_run(help="Say what would be trained on, write nothing.")
 @options.overwrite(help="Replace the run.")
@@ -60,7 +50,7 @@ def command(
 
     settings = read_config(TrainConfig, config, _changes(chosen), recipe(chosen["recipe"]))
     method = chosen["method"]
-    request = {name: chosen[name] for name in ("method", "sources", "overwrite")}
+    request: dict[str, Any] = {name: chosen[name] for name in ("method", "sources", "overwrite")}
     if dry_run:
         counts = plan_training(data, out, config=settings, **request)
         rows = ", ".join(f"{n} {kind} rows" for kind, n in counts.items())
@@ -78,16 +68,8 @@ def command(
         screen.remark(text)
 
     with screen.progress(f"train {method}") as progress:
-        info = train(
-            data,
-            Path(out),
-            config=settings,
-            progress=progress,
-            hardware=hardware,
-            tensorboard=chosen["tensorboard"],
-            on_message=remark,
-            **request,
-        )
+        request |= {"hardware": hardware, "tensorboard": chosen["tensorboard"]}
+        info = train(data, out, config=settings, progress=progress, on_message=remark, **request)
     processes.leave()
     if not processes.first:
         sys.exit(0)  # the first process prints the result

@@ -107,26 +107,13 @@ def _length(budget: Budget) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work.
+    """One piece of work."""
 
-    Attributes
-    ----------
-    key : str
-        Digest of the task, of the contents that it reads, and of the code.
-    task : BindTask, TrainTask or ScoreTask
-    out : Path
-        The result; the record lies beside it.
-    needs : tuple of str
-        Keys of jobs that must be done before.
-    title : str
-        Shown to people.
-    """
-
-    key: str
+    key: str  # digest of the task, of the contents that it reads, and of the code
     task: BindTask | TrainTask | ScoreTask
-    out: Path
-    needs: tuple[str, ...]
-    title: str
+    out: Path  # the result; the record lies beside it
+    needs: tuple[str, ...]  # keys of jobs that must be done before
+    title: str  # shown to people
 
     @property
     def record(self) -> Path:

@@ -132,18 +132,8 @@ def prepare(
 ) -> NodeStores:
     """Convert the sources and cut the nodes of each split; stores that exist are reused.
 
-    Parameters
-    ----------
-    protocol : Protocol
-    raw : mapping of dataset id to path
-    work : Path
-    splits : sequence of Split
-    held_out : {"T", "V"}
-        The node that is held out; the other one is not cut at all.
-    workers : int
-    write : bool
-        False: write nothing.
-    progress : callable (done, total, text), optional
+    ``raw`` has a path per dataset id. ``held_out`` is the node that is held out, T or V; the other
+    one is not cut at all. With ``write=False`` nothing is written.
 
     Raises
     ------
@@ -189,15 +179,11 @@ def _convert(
     key = job_key("convert", source.model_dump(mode="json"), _listing(raw), descriptor, code)
     out = work / "stores" / f"{source.dataset}-{key}.zarr"
     if not out.exists():
-        _may_write(write, out)
+        if not write:
+            raise NotPreparedError(out)
         chosen: dict[str, Any] = {name: getattr(source, name) for name in CONVERT_OPTIONS}
         convert(source.dataset, raw, out, workers=workers, progress=progress, **chosen)
     return out
-
-
-def _may_write(write: bool, out: Path) -> None:
-    if not write:
-        raise NotPreparedError(out)
 
 
 def _listing(raw: Path) -> list[tuple[str, int, int]]:
@@ -249,7 +235,8 @@ def _cut(name: str, node: Node, split: Split, store: Dataset, work: Path, write:
     key = job_key("partition", {"parent": store.info.content_digest, **options}, code)
     out = work / "nodes" / f"{name}-{key}.zarr"
     if not out.exists():
-        _may_write(write, out)
+        if not write:
+            raise NotPreparedError(out)
         partition(store.path, out, **options)
     return NodeStore(name, out, key, open_dataset(out).info.content_digest)
 

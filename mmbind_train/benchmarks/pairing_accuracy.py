@@ -19,23 +19,13 @@ PAIRED = ("pseudo", "mean")  # kinds of rows that a binding makes
 def judge_pairs(bound: Path, labelled: Sequence[Path]) -> float | None:
     """Share of pseudo-paired rows whose samples have one label, best partners alone.
 
-    Labels are compared in the words of the store's bindings, as `mmbind bind` does.
-
-    Parameters
-    ----------
-    bound : path
-    labelled : sequence of path
-        Converted stores that the bound nodes were cut from.
-
-    Returns
-    -------
-    float or None
-        None if the stores have no label in common.
+    Labels are compared in the words of the store's bindings, as `mmbind bind` does. ``labelled``
+    are the converted stores that the bound nodes were cut from; None if these have no label in
+    common.
     """
     opened = open_bound(bound)
     wordings = synonym_map(*opened.info.binder)
-    label: dict[str, str | None] = {}
-    known = []
+    label, known = dict[str, str | None](), []
     for path in labelled:
         samples = open_dataset(path).samples()
         texts = [
@@ -45,9 +35,8 @@ def judge_pairs(bound: Path, labelled: Sequence[Path]) -> float | None:
         known.append({text for text in texts if text})
     if not can_agree(known):
         return None
-    table = opened.pairs()
-    table = table.filter(pc.is_in(table["kind"].cast(pa.string()), pa.array(PAIRED)))
-    table = table.filter(pc.equal(table["rank"], 0))
+    is_pair = pc.is_in(pc.field("kind").cast(pa.string()), pa.array(PAIRED))
+    table = opened.pairs().filter(is_pair & (pc.field("rank") == 0))
     columns = [table[f"{name}.uid"].to_pylist() for name in opened.info.modalities]
     right = [same_label(row, label) for row in zip(*columns, strict=True)]
     return sum(right) / len(right) if right else None

@@ -127,22 +127,20 @@ class _RowPlan:
 
     def train_job(self, bound: Job | None) -> Job:
         method, config = self.row.method, self.protocol.train_config(self.row, self.seed)
-        data = bound.out if bound else self.node(self.row.data or "").path
-        data_key = bound.key if bound else self.node(self.row.data or "").key
+        data = bound or self.node(self.row.data or "")
+        path = data.out if isinstance(data, Job) else data.path
         code = code_digest(*TRAIN_CODE)
-        key = job_key("train", method, data_key, config.model_dump(mode="json"), code)
-        task, needs = TrainTask(data, method, config), (bound.key,) if bound else ()
+        key = job_key("train", method, data.key, config.model_dump(mode="json"), code)
+        task, needs = TrainTask(path, method, config), (bound.key,) if bound else ()
         return Job(key, task, self.work / "runs" / key, needs, f"train {self.title}")
 
     def score_job(self, run: Job, condition: Condition) -> Job:
         once = self.protocol.finetuned_once(self.row)
         config = self.protocol.evaluate_config(self.row, condition, self.seed)
         finetune, held_out = self.node(FINETUNE), self.node(self.selection.held_out)
-        statistic = self.selection.paper_statistic
-        code = code_digest(*SCORE_CODE)
-        document = config.model_dump(mode="json")
+        statistic, document = self.selection.paper_statistic, config.model_dump(mode="json")
         keys = (run.key, finetune.key, held_out.key)
-        key = job_key("score", *keys, document, statistic, once, code)
+        key = job_key("score", *keys, document, statistic, once, code_digest(*SCORE_CODE))
         task = ScoreTask(run.out, finetune.path, held_out.path, config, statistic, once)
         title = f"test {self.title}" + ("" if once else f", {condition.name}")
         return Job(key, task, self.work / "scores" / f"{key}-result.json", (run.key,), title)
@@ -159,39 +157,18 @@ def estimate(jobs: Sequence[Job], measured: Mapping[str, Sequence[float]]) -> fl
 
 @dataclass(frozen=True)
 class BenchmarkRequest:
-    """What to run of a protocol.
+    """What to run of a protocol."""
 
-    Attributes
-    ----------
-    protocol : str or Path
-        A shipped name or a file.
-    data : str or Path, optional
-        Folder of raw folders by dataset id; not needed for generated data.
-    methods : sequence of str, optional
-        Rows by name or method; all by default.
-    seeds, splits : int, optional
-        How many; those of the protocol by default.
-    on : {"test", "validation"}
-    paper_statistic : bool
-        Report the mean test accuracy of the last 60 % of epochs as well.
-    generated : bool
-        The data is made up; without ``data`` it is generated.
-    steps : int, optional
-        Optimiser steps of every training, to try a protocol out.
-    label_model : str, optional
-        Another sentence model.
-    """
-
-    protocol: str | Path
-    data: str | Path | None = None
-    methods: Sequence[str] | None = None
-    seeds: int | None = None
-    splits: int | None = None
+    protocol: str | Path  # a shipped name or a file
+    data: str | Path | None = None  # folder of raw folders by dataset id; None: generated data
+    methods: Sequence[str] | None = None  # rows by name or method; None: all
+    seeds: int | None = None  # how many; None: those of the protocol
+    splits: int | None = None  # likewise
     on: Literal["test", "validation"] = "test"
-    paper_statistic: bool = False
-    generated: bool = False
-    steps: int | None = None
-    label_model: str | None = None
+    paper_statistic: bool = False  # also the mean test accuracy of the last 60 % of epochs
+    generated: bool = False  # the data is made up; without `data` it is generated
+    steps: int | None = None  # optimiser steps of every training, to try a protocol out
+    label_model: str | None = None  # another sentence model
 
 
 def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tuple[str, ...]]:
@@ -245,10 +222,8 @@ def _chosen_rows(protocol: Protocol, names: Sequence[str] | None) -> tuple[Row, 
     )
     if lacking := sorted({row.method for row in rows} - set(METHODS)):
         ready = ",".join(row.name for row in protocol.rows if row.method in METHODS)
-        what, expected = (
-            "this version of mmbind lacks methods",
-            f"methods among {', '.join(METHODS)}",
-        )
+        what = "this version of mmbind lacks methods"
+        expected = f"methods among {', '.join(METHODS)}"
         fix = f"Leave them out with --methods {ready}."
         _refuse(protocol, what, "its rows", expected, ", ".join(lacking), fix)
     return rows

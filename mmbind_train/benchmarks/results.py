@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from mmbind_data.errors import OutputError
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.jobs import write_atomically
+from mmbind_train.benchmarks.plan import JobSelection
 from mmbind_train.benchmarks.protocol import PaperFigure, Protocol, changed_paths
-from mmbind_train.benchmarks.statistics import Difference, Reached, Score, ScoreKey, Summary
+from mmbind_train.benchmarks.statistics import Difference, Reached, Score, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
 WATERMARK = "generated data"
@@ -64,13 +65,7 @@ class Results(Model):
 
 
 def check_folder(
-    out: Path,
-    protocol: Protocol,
-    figures: Set[ScoreKey],
-    *,
-    generated: bool,
-    on: str,
-    paper_statistic: bool,
+    out: Path, protocol: Protocol, selection: JobSelection, *, generated: bool, on: str
 ) -> None:
     """Refuse a folder whose results a run would replace by others, or by fewer.
 
@@ -97,6 +92,11 @@ def check_folder(
             got=found,
             fix="Choose another folder: results of different kinds are not mixed.",
         )
+    rows, splits, conditions = (
+        [one.name for one in part]
+        for part in (selection.rows, selection.splits, protocol.conditions)
+    )
+    figures = set(product(rows, splits, selection.seeds, conditions))
     lost = [one.key for one in before.scores if one.key not in figures]
     if changed := changed_settings(before.protocol, protocol):
         what, expected, got = "made with other settings", "the same", f"other {', '.join(changed)}"
@@ -104,10 +104,10 @@ def check_folder(
         what, expected = "not all of them would be made again", "a run that contains them"
         got = f"one without {len(lost)} of the {len(before.scores)} figures there, such as "
         got += ", ".join(map(str, lost[0]))
-    elif not paper_statistic and any(one.paper_statistic is not None for one in before.scores):
-        what, expected, got = "it would drop a column", "--paper-statistic", "none"
-    else:
+    elif selection.paper_statistic or all(one.paper_statistic is None for one in before.scores):
         return
+    else:
+        what, expected, got = "it would drop a column", "--paper-statistic", "none"
     raise OutputError(
         cannot="replace finished results",
         problem=what,

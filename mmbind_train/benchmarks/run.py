@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from mmbind_train.benchmarks.node_stores import (
 from mmbind_train.benchmarks.plan import (
     BenchmarkRequest,
     JobChain,
-    JobSelection,
     apply_request,
     estimate,
     plan_jobs,
@@ -50,29 +48,14 @@ KINDS_OF_DATA = {True: "generated", False: "measured"}
 
 @dataclass(frozen=True)
 class BenchmarkPreview:
-    """What a benchmark would do.
-
-    Attributes
-    ----------
-    protocol : Protocol
-    n_jobs : dict
-        Jobs in all by kind: bind, train, score.
-    n_done : int
-        Jobs that are finished already.
-    seconds : float or None
-        Estimate for the others; None if jobs of a kind were never measured.
-    exact : bool
-        False: stores are still to be made, and finished jobs could not be recognised.
-    missing : str or None
-        The error about raw data that was not found.
-    """
+    """What a benchmark would do."""
 
     protocol: Protocol
-    n_jobs: dict[str, int]
-    n_done: int
-    seconds: float | None
-    exact: bool
-    missing: str | None
+    n_jobs: dict[str, int]  # in all, by kind: bind, train, score
+    n_done: int  # finished already
+    seconds: float | None  # estimate for the others; None: jobs of a kind were never measured
+    exact: bool  # False: stores are still to be made, finished jobs could not be recognised
+    missing: str | None  # the error about raw data that was not found
 
 
 def benchmark(
@@ -91,7 +74,6 @@ def benchmark(
 
     Parameters
     ----------
-    request : BenchmarkRequest
     out : path
         Folder of the results.
     work : path, optional
@@ -100,7 +82,6 @@ def benchmark(
         Processes; as many as there are cores by default. Results do not depend on it.
     command : str
         What the user typed, for the record.
-    progress : callable (done, total, text), optional
 
     Returns
     -------
@@ -122,7 +103,7 @@ def benchmark(
     raw, generated = _find_data(protocol, request, work)
     if request.data is None:
         _generate(raw)
-    _check_folder(out, protocol, selection, request, generated=generated)
+    check_folder(out, protocol, selection, generated=generated, on=request.on)
     folder = work / KINDS_OF_DATA[generated]
     options: dict[str, Any] = {"workers": processes, "progress": progress}
     stores = prepare(protocol, raw, folder, selection.splits, selection.held_out, **options)
@@ -170,7 +151,7 @@ def plan_benchmark(
         raw, generated = _find_data(protocol, request, work)
     except RawLayoutError as error:
         missing = str(error)
-    _check_folder(out, protocol, selection, request, generated=generated)
+    check_folder(out, protocol, selection, generated=generated, on=request.on)
     folder = work / KINDS_OF_DATA[generated]
     if raw is not None:
         try:
@@ -181,8 +162,12 @@ def plan_benchmark(
             pass
         except RawLayoutError as error:
             missing = str(error)
-    assumed = stores or _assumed_stores(protocol, selection, folder)
-    planned, _ = plan_jobs(protocol, selection, assumed, folder)
+    assumed = {  # stores that are still to be made: the jobs that depend on them are counted
+        (split.name, name): NodeStore(name, folder, f"{split.name}/{name}", "")
+        for split in selection.splits
+        for name in read_nodes(protocol, selection.held_out)
+    }
+    planned, _ = plan_jobs(protocol, selection, stores or NodeStores(assumed, {}, {}), folder)
     seconds = estimate(planned, measured_times(folder))
     return BenchmarkPreview(
         protocol=protocol,
@@ -191,28 +176,6 @@ def plan_benchmark(
         seconds=None if seconds is None else seconds / (jobs or cores()),
         exact=stores is not None,
         missing=missing,
-    )
-
-
-def _check_folder(
-    out: Path,
-    protocol: Protocol,
-    selection: JobSelection,
-    request: BenchmarkRequest,
-    *,
-    generated: bool,
-) -> None:
-    rows, splits, conditions = (
-        [one.name for one in part]
-        for part in (selection.rows, selection.splits, protocol.conditions)
-    )
-    check_folder(
-        out,
-        protocol,
-        set(product(rows, splits, selection.seeds, conditions)),
-        generated=generated,
-        on=request.on,
-        paper_statistic=request.paper_statistic,
     )
 
 
@@ -246,16 +209,6 @@ def _generate(raw: Mapping[str, Path]) -> None:
         else:
             write_motionsense(folder, n_subjects=24, seconds=20, rng=rng)
         (folder / GENERATED).write_text("made by mmbind benchmark --generated\n")
-
-
-def _assumed_stores(protocol: Protocol, selection: JobSelection, folder: Path) -> NodeStores:
-    """Stores that are still to be made, for counting the jobs that depend on them."""
-    nodes = {
-        (split.name, name): NodeStore(name, folder, f"{split.name}/{name}", "")
-        for split in selection.splits
-        for name in read_nodes(protocol, selection.held_out)
-    }
-    return NodeStores(nodes, {}, {})
 
 
 def measured_times(work: Path) -> dict[str, list[float]]:

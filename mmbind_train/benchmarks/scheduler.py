@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,18 +25,8 @@ def run_jobs(
 ) -> dict[str, str]:
     """Do the jobs that are not done yet.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-        In an order in which every job comes after those that it needs.
-    processes : int
-        One thread each. The results do not depend on it.
-    progress : callable (done, total, text), optional
-
-    Returns
-    -------
-    dict
-        Key of each job that failed, or that needs one that failed, and why.
+    Every job comes after those that it needs. Each process has one thread; the results do not
+    depend on their number. The key of each job that failed, or that needs one that failed, and why.
 
     Raises
     ------
@@ -43,24 +34,17 @@ def run_jobs(
         A process died.
     """
     waiting = {job.key: job for job in jobs if not job.done}
-    count = _counter(len(waiting), progress)
+    total, ended = len(waiting), itertools.count(1)
+
+    def count(job: Job) -> None:
+        """Report a job that has ended."""
+        if progress is not None:
+            progress(next(ended), total, job.title)
+
     if processes == 1:
         return _run_in_turn(waiting, count)
     with _one_thread_each():
         return _run_in_pool(waiting, processes, count)
-
-
-def _counter(total: int, progress: Progress | None) -> Callable[[Job], None]:
-    """A function to be called with every job that has ended."""
-    done = 0
-
-    def count(job: Job) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, job.title)
-
-    return count
 
 
 def _run_in_turn(waiting: Mapping[str, Job], count: Callable[[Job], None]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.protocol import REFERENCES
+from mmbind_train.evaluation.metrics import spread
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -19,7 +20,6 @@ MEANS = (
     "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
     "joules",
 )  # fmt: skip
-ScoreKey = tuple[str, str, int, str]  # row, split, seed, condition
 PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
 
@@ -46,7 +46,7 @@ class Score(Model):
     joules: float | None
 
     @property
-    def key(self) -> ScoreKey:
+    def key(self) -> tuple[str, str, int, str]:
         """Row, split, seed and condition."""
         return self.row, self.split, self.seed, self.condition
 
@@ -120,11 +120,6 @@ def _summary(scores: Sequence[Score]) -> Summary:
         pairing_accuracy=_mean(pairing),
         pairing_accuracy_std=spread(pairing),
     )
-
-
-def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for fewer than two values."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

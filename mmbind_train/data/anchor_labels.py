@@ -24,13 +24,8 @@ def bound_by_label(bound: BoundDataset) -> bool:
 def with_anchor_labels(rows: TrainingSet, bound: BoundDataset) -> TrainingSet:
     """Give each row the label of its anchor, matched between the sources by text.
 
-    Texts are those that the bindings compared: what a label map unites is one class.
-
-    Parameters
-    ----------
-    rows : TrainingSet
-        All rows of the store, from `gather_bound`: the mean rows of an anchor are one.
-    bound : BoundDataset
+    Texts are those that the bindings compared: what a label map unites is one class. ``rows`` are
+    all rows of the store, from `gather_bound`: the mean rows of an anchor are one.
 
     Raises
     ------

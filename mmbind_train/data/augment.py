@@ -29,14 +29,9 @@ def augment(
 ) -> Tensor:
     """Change each sample by a random amount of its own, by the changes of its kind (`CHANGES`).
 
-    Parameters
-    ----------
-    values : Tensor, shape (n, *modality.shape)
-        In their physical unit; point clouds may have room for fewer points.
-    options : Augmentation
-        Strengths. Noise is added later, to standardised values: see `jitter`.
-    flipped : Tensor, shape (n,), bool, optional
-        Stills to be mirrored, see `draw_flips`.
+    ``values``, (n, *modality.shape), are in their physical unit; point clouds may have room for
+    fewer points. Noise is added later, to standardised values: see `jitter`. ``flipped``, (n,)
+    bool, are stills to be mirrored, see `draw_flips`.
     """
     for change in CHANGES.get(modality.kind, ()):
         values = change(values, modality, options, rng)
@@ -135,9 +130,9 @@ def _gain(values: Tensor, modality: Modality, options: Augmentation, rng: Genera
         return values
     gain = 1 + options.gain * torch.randn(len(values), generator=rng)
     gain = gain.view(-1, *[1] * (values.ndim - 1))
-    return (
-        values + 20 * torch.log10(gain.clamp(min=0.1)) if modality.unit == "dB" else values * gain
-    )
+    if modality.unit == "dB":
+        return values + 20 * torch.log10(gain.clamp(min=0.1))
+    return values * gain
 
 
 def _shift(values: Tensor, modality: Modality, options: Augmentation, rng: Generator) -> Tensor:

@@ -20,21 +20,12 @@ AT_ONCE = 256  # rows
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one batch.
+    """Tensors of one batch; point clouds have room for its largest frame, or for more."""
 
-    Attributes
-    ----------
-    inputs : mapping of name to Tensor, shape (B, *shape), float32
-        Of point clouds P may be smaller: the largest frame of the batch.
-    present : Tensor, shape (B, M), bool
-    weight : Tensor, shape (B,), float32
-    label : Tensor, shape (B,), int64
-    """
-
-    inputs: Mapping[str, Tensor]
-    present: Tensor
-    weight: Tensor
-    label: Tensor
+    inputs: Mapping[str, Tensor]  # by modality: (B, *shape), float32
+    present: Tensor  # (B, M), bool
+    weight: Tensor  # (B,), float32
+    label: Tensor  # (B,), int64
 
     def take(self, places: np.ndarray) -> Batch:
         """Some rows of the batch, by their numbers, shape (n,)."""

@@ -40,9 +40,9 @@ def check_bound(bound: BoundDataset, *, method: str) -> None:
     if not {TIME, LOCATION} & set(bound.info.shared):
         found = {name: lineage_of(one) for name, one in recording_tables_of_bound(bound).items()}
         fix = "Give each node subjects of its own and bind again."
-        for (name, lineage), (other, others) in combinations(found.items(), 2):
-            n = lineage.common(others)
-            _check_none_common(doing, "recordings", n, (name, other), bound.path, fix)
+        for (name, one), (other, two) in combinations(found.items(), 2):
+            pair, n = (name, other), one.common(two)
+            _check_none_common(doing, "recordings", n, pair, bound.path, fix)
     kinds = set(bound.pairs()["kind"].to_pylist())
     if "natural" in kinds:
         raise LeakError(

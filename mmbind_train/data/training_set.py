@@ -31,41 +31,23 @@ ROW_COLUMNS = ("index", "sample", "kind", "weight", "similarity", "label")
 class TrainingSet:
     """Training rows over samples that are stored once.
 
-    Attributes
-    ----------
-    modalities : mapping of name to Modality
-        In the order of the columns of `index`; all samples of a modality have its shape.
-    values : mapping of name to ndarray, shape (n_samples, *shape), float32
-        The modality's unit; skeletons relative to their root unless asked otherwise; point clouds
-        padded with NaN. `StoredSamples` are read from disk on every access.
-    index : ndarray, shape (n_rows, n_modalities), int64
-        Row of `values`, -1 = the row lacks the modality.
-    sample : ndarray, shape (n_rows, n_modalities or more), int64
-        Code of the source sample (equal uid = equal code), -1 where `index` is -1. Further columns
-        hold the other samples of a mean, padded with -1.
-    kind : ndarray of str, shape (n_rows,)
-        pseudo, incomplete, natural or mean.
-    weight, similarity : ndarray, shape (n_rows,), float32
-        The similarity is that of pseudo rows; NaN of others.
-    label : ndarray, shape (n_rows,), int64
-        Index into `label_names`, -1 = unlabelled; rows of a bound store have no labels.
-    label_names : tuple of str
-    subjects : mapping of dataset id to the subjects of the samples
-    stretched : mapping of "source/modality" to (frames stored, frames used), where they differ
-        Interpolated, or of videos, point clouds and CSI picked.
+    Samples are in the modality's unit, skeletons relative to their root unless asked otherwise,
+    point clouds padded with NaN. `StoredSamples` are read from disk on every access. The codes of
+    `sample` are equal for equal uids; columns behind those of the modalities hold the other samples
+    of a mean, padded with -1.
     """
 
-    modalities: Mapping[str, Modality]
-    values: Mapping[str, np.ndarray | StoredSamples]
-    index: np.ndarray
-    sample: np.ndarray
-    kind: np.ndarray
-    weight: np.ndarray
-    similarity: np.ndarray
-    label: np.ndarray
-    label_names: tuple[str, ...]
-    subjects: Mapping[str, tuple[str, ...]]
-    stretched: Mapping[str, tuple[int, int]]
+    modalities: Mapping[str, Modality]  # in the order of the columns of `index`
+    values: Mapping[str, np.ndarray | StoredSamples]  # (n_samples, *shape), float32
+    index: np.ndarray  # (n_rows, n_modalities), int64: row of `values`, -1 = lacks the modality
+    sample: np.ndarray  # (n_rows, n_modalities or more), int64: code of the source sample, or -1
+    kind: np.ndarray  # (n_rows,), str: pseudo, incomplete, natural or mean
+    weight: np.ndarray  # (n_rows,), float32
+    similarity: np.ndarray  # (n_rows,), float32: of pseudo rows, else NaN
+    label: np.ndarray  # (n_rows,), int64: index into `label_names`, -1 = none
+    label_names: tuple[str, ...]  # empty for rows of a bound store, unless bound by label
+    subjects: Mapping[str, tuple[str, ...]]  # of the samples, by dataset id
+    stretched: Mapping[str, tuple[int, int]]  # "source/modality" -> frames stored, used; if unlike
 
     def __len__(self) -> int:
         return len(self.index)
@@ -118,7 +100,6 @@ def gather_bound(
 
     Parameters
     ----------
-    bound : BoundDataset
     recentre : {"frame", "first", "none"}
         Skeletons relative to the root joint of every frame, of the first frame, or not.
     bounds : InputBounds
@@ -192,11 +173,10 @@ def gather_store(
     bounds: InputBounds = DEFAULT_BOUNDS,
     load: bool = True,
 ) -> TrainingSet:
-    """Read a converted store as naturally paired rows.
+    """Read a converted store as naturally paired rows of weight 1, with labels.
 
     Parameters
     ----------
-    store : Dataset
     modalities : sequence of str, optional
         Columns of the result, in this order; all that the store has by default.
     like : mapping of name to Modality, optional
@@ -206,11 +186,6 @@ def gather_store(
     rows : ndarray of int, shape (n,), optional
         Rows of the store in the order wanted; all by default.
     recentre, bounds, load : as in `gather_bound`
-
-    Returns
-    -------
-    TrainingSet
-        With labels; weight 1.
 
     Raises
     ------

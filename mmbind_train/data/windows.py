@@ -42,20 +42,9 @@ class Reading(Model):
 
 
 class WindowReader:
-    """The windows of rows whose samples are on disk.
+    """The windows of rows whose samples are on disk: whole batches of ``batch`` rows.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-    batch : int
-        Rows of a batch; a window consists of whole batches.
-    seed : int
-    n_bytes : int
-        For the samples of a window; a UsageError if not even one batch fits.
-
-    Attributes
-    ----------
-    reading : Reading
+    ``n_bytes`` are for the samples of a window; a UsageError if not even one batch fits.
     """
 
     def __init__(self, rows: TrainingSet, batch: int, seed: int, n_bytes: int) -> None:

@@ -22,21 +22,8 @@ from mmbind_train.config import EvaluateConfig
 from mmbind_train.data.leak_checks import check_apart, check_disjoint
 from mmbind_train.data.stored import fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
-from mmbind_train.evaluation.finetune import Pretrained
-from mmbind_train.evaluation.finetune import finetune as finetune_once
-from mmbind_train.evaluation.metrics import (
-    SeedResult,
-    confusion,
-    mean_scores,
-    predict,
-    score_predictions,
-)
-from mmbind_train.evaluation.modality_subsets import (
-    SubsetResult,
-    continue_log,
-    save_finetuned,
-    score_subsets,
-)
+from mmbind_train.evaluation import finetune as finetuning
+from mmbind_train.evaluation import metrics, modality_subsets
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run, seen_samples
 
@@ -53,8 +40,8 @@ class Result(Model):
     n_test: int
     n_test_without_input: int
     n_classes: int
-    per_seed: tuple[SeedResult, ...]
-    per_subset: tuple[SubsetResult, ...] = Field(
+    per_seed: tuple[metrics.SeedResult, ...]
+    per_subset: tuple[modality_subsets.SubsetResult, ...] = Field(
         default=(), description="the same networks where only these modalities arrive"
     )
     confusion: tuple[tuple[int, ...], ...] = Field(
@@ -88,8 +75,6 @@ def evaluate(
         The output of `train`.
     finetune, test : path
         Converted stores with labels, C and T. Their labels are matched by text.
-    config : EvaluateConfig, optional
-    progress : callable (done, total, text), optional
     paper_statistic : bool
         Also test after every fine-tuning epoch and report the mean accuracy over the last 60 % of
         them, as the published code does. All other figures are the same with and without. It looks
@@ -104,11 +89,6 @@ def evaluate(
         Where to write the fine-tuned network of the first seed, as a run with a classifier.
     overwrite : bool
         Replace a run at ``save``.
-
-    Returns
-    -------
-    Result
-        Means over the seeds, and each seed's figures.
 
     Raises
     ------
@@ -132,7 +112,7 @@ def evaluate(
     """
     config, run = config or EvaluateConfig(), Path(run)
     info, model = load_run(run)
-    pretrained = Pretrained(info, model.to(hardware.device), load_classifier(run, info))
+    pretrained = finetuning.Pretrained(info, model.to(hardware.device), load_classifier(run, info))
     stores = {"finetune": open_dataset(finetune), "test": open_dataset(test)}
     subjects, samples = check_no_leaks(run, info, stores)
     modalities = choose_modalities(info, stores, config)
@@ -149,21 +129,27 @@ def evaluate(
     tuned = []
     with saving as folder:
         for number, seed in enumerate(config.seeds):
-            log = None if folder is None or number else continue_log(run, folder)
+            log = None
+            if folder is not None and number == 0:
+                log = modality_subsets.continue_log(run, folder)
             options: dict[str, Any] = {"watched": watched, "log": log}
             options["progress"] = _part_of(progress, number, len(config.seeds))
-            tuned.append(finetune_once(pretrained, rows, config, seed, **options))
+            tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
         if folder is not None:
             store = stores["finetune"]
-            save_finetuned(folder, pretrained, tuned[0], rows, store, config, samples=samples)
+            network = (pretrained, tuned[0], rows, store, config)
+            modality_subsets.save_finetuned(folder, *network, samples=samples)
     # Nothing is learnt or chosen after this line: the test store may be read.
     held_out = _labelled(stores["test"], *arguments)
-    predicted = [predict(one, held_out) for one in tuned]
+    predicted = [metrics.predict(one, held_out) for one in tuned]
     scores = tuple(
-        score_predictions(one, held_out, classes_of)
+        metrics.score_predictions(one, held_out, classes_of)
         for one, classes_of in zip(tuned, predicted, strict=True)
     )
     digests = {role: store.info.content_digest for role, store in stores.items()}
+    subsets: tuple[modality_subsets.SubsetResult, ...] = ()
+    if every_subset:
+        subsets = modality_subsets.score_subsets(tuned, held_out, modalities)
     return Result(
         method=info.method,
         modalities=modalities,
@@ -171,14 +157,14 @@ def evaluate(
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
-        per_subset=score_subsets(tuned, held_out, modalities) if every_subset else (),
-        confusion=confusion(held_out, predicted),
+        per_subset=subsets,
+        confusion=metrics.confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
         subjects={role: dict(own) for role, own in subjects.items()},
         digests={"pretrain": info.data.content_digest, **digests},
         config=config,
-        **mean_scores(scores),
+        **metrics.mean_scores(scores),
     )
 
 

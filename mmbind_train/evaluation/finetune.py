@@ -60,26 +60,15 @@ def finetune(
 ) -> FinetunedModel:
     """Train a classifier and the encoders of the modalities at hand on the chosen labels.
 
-    Parameters
-    ----------
-    pretrained : Pretrained
-        Not changed.
-    rows : TrainingSet
-        Labelled ones.
-    seed : int
-        Of the choice of labels, the order of rows, augmentation and dropout.
-    watched : TrainingSet, optional
-        The test rows, for the paper's statistic alone.
-    config, progress, log
-        As in `evaluate` and `fit`.
+    ``rows`` are labelled, ``watched`` are the test rows, for the paper's statistic alone. The seed
+    decides on the choice of labels, the order of rows, augmentation and dropout. ``pretrained`` is
+    not changed.
     """
     chosen = rows.select(choose_labelled(rows.label, config, seed))
     if chosen.on_disk:  # few enough for the memory
         need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
-        problem, fix = (
-            "the labelled samples do not fit into memory",
-            "Take fewer: --labels-per-class.",
-        )
+        problem = "the labelled samples do not fit into memory"
+        fix = "Take fewer: --labels-per-class."
         check_memory(need, f"{len(chosen)} rows of C", problem, doing="fine-tune", fix=fix)
         chosen = chosen.loaded()
     statistics: Mapping[str, Statistics] = pretrained.info.statistics
@@ -207,16 +196,9 @@ def carry_classes(
 ) -> None:
     """Copy the weights of the classes that were learnt in pre-training, matched by text.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        Changed in place.
-    learnt : Classifier
-    known, classes : sequence of str
-        Classes of ``learnt`` and of ``classifier``.
-    wordings : mapping of str to str
-        The words that labels were given in pre-training. A text without any, which is no class,
-        may be one in its known wording.
+    ``known`` are the classes of ``learnt``; ``classes`` those of ``classifier``, which is changed
+    in place. ``wordings`` are the words that labels were given in pre-training: a text without any,
+    which is no class, may be one in its known wording.
     """
     place = {text: number for number, text in enumerate(known)}
     for number, text in enumerate(classes):

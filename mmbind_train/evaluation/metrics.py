@@ -76,9 +76,13 @@ def mean_scores(scores: Sequence[SeedResult]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for name in ("accuracy", "macro_f1"):
         values = [getattr(one, name) for one in scores]
-        found[name] = float(np.mean(values))
-        found[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found |= {name: float(np.mean(values)), f"{name}_std": spread(values)}
     return found
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def confusion(rows: TrainingSet, predicted: Sequence[np.ndarray]) -> tuple[tuple[int, ...], ...]:

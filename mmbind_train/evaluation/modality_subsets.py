@@ -74,16 +74,9 @@ def save_finetuned(
 ) -> None:
     """Write a fine-tuned network as a run with a classifier, which `export` and `evaluate` take.
 
-    Parameters
-    ----------
-    folder : Path
-        Empty, or with the log of the fine-tuning.
-    pretrained : Pretrained
-        What was fine-tuned.
-    rows : TrainingSet
-        Labelled ones of the store: their subjects count as trained on from now on.
-    samples : pyarrow.Table
-        Of pre-training and fine-tuning, see `save_run`.
+    ``folder`` is empty, or has the log of the fine-tuning. The subjects of ``rows``, the labelled
+    ones of the store, count as trained on from now on. ``samples`` are those of pre-training and
+    fine-tuning, see `save_run`.
     """
     info = pretrained.info
     chosen = rows.select(choose_labelled(rows.label, config, tuned.seed))

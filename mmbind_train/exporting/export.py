@@ -17,17 +17,8 @@ from torch import Tensor
 
 from mmbind_data.errors import IntegrityError, UsageError, suggest
 from mmbind_data.io.atomic import staged
-from mmbind_train.exporting.programs import (
-    PRESENT,
-    VALUES,
-    ClassifierPart,
-    Contract,
-    ExportedModality,
-    Format,
-    ModalityPart,
-    describe_classifier,
-    describe_modality,
-)
+from mmbind_train.exporting import programs
+from mmbind_train.exporting.programs import ClassifierPart, Contract, Format, ModalityPart
 from mmbind_train.networks.model import AdaptiveModel
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run
 
@@ -102,17 +93,17 @@ def export(
     with staged(
         Path(out), overwrite=overwrite, doing="export", inputs=[run], replaces="export"
     ) as folder:
-        errors, described, written = [], None, dict[str, ExportedModality]()
+        errors, described, written = [], None, dict[str, programs.ExportedModality]()
         for name in given:
             path = folder / f"{name}{ENDINGS[kind]}"
             part = ModalityPart(info, model, name)
             errors.append(_write(path, part, partial(_modality_inputs, info, model, name)))
-            written[name] = describe_modality(path, name, info, model)
+            written[name] = programs.describe_modality(path, name, info, model)
         if classifier is not None:
             path = folder / f"classifier{ENDINGS[kind]}"
             last = ClassifierPart(model, classifier, info.space, given)
             errors.append(_write(path, last, partial(_classifier_inputs, info, model, given)))
-            described = describe_classifier(path, info, given)
+            described = programs.describe_classifier(path, info, given)
         contract = Contract(
             format=kind,
             method=info.method,
@@ -156,8 +147,9 @@ def _modality_inputs(info: RunInfo, model: AdaptiveModel, name: str, n: int) -> 
     if modality.kind == "point_cloud":
         values[:, :, (shape[2] + 1) // 2 :] = torch.nan
     if not model.n_prompt:
-        return {VALUES: values}
-    return {VALUES: values, PRESENT: torch.ones(n, model.n_prompt, dtype=torch.bool)}
+        return {programs.VALUES: values}
+    present = torch.ones(n, model.n_prompt, dtype=torch.bool)
+    return {programs.VALUES: values, programs.PRESENT: present}
 
 
 def _classifier_inputs(
@@ -169,7 +161,7 @@ def _classifier_inputs(
     widths = [model.embedding_dim if embedded else model.dims[name] for name in given]
     read = [torch.randn(n, width, generator=rng) for width in widths]
     present = torch.rand(n, len(given), generator=rng) < 0.7
-    return {PRESENT: present, **dict(zip(given, read, strict=True))}
+    return {programs.PRESENT: present, **dict(zip(given, read, strict=True))}
 
 
 def _refuse(problem: str, at: str, expected: str, got: str, fix: str) -> NoReturn:

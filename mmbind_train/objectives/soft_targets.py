@@ -21,17 +21,12 @@ def incomplete_rows(rows: TrainingSet) -> TrainingSet:
 class PairGraph:
     """Source samples that are pseudo-paired, and how much.
 
-    Attributes
-    ----------
-    shares : scipy.sparse.csr_array, shape (n, n), float32
-        Row i: how sample i's weight is shared among its partners, both directions of a pair
-        counted; sums to 1, or to 0 without partners.
-    columns : scipy.sparse.csc_array, shape (n, n), float32
-        The same, for reading columns.
+    Row i of ``shares`` is how sample i's weight is shared among its partners, both directions of a
+    pair counted; it sums to 1, or to 0 without partners.
     """
 
-    shares: sparse.csr_array
-    columns: sparse.csc_array
+    shares: sparse.csr_array  # (n, n), float32
+    columns: sparse.csc_array  # the same, for reading columns
 
     def among(self, chosen: np.ndarray, *, steps: int = 2) -> np.ndarray:
         """How much some samples are partners: (B,) int -> (B, B) float32, the diagonal 0.
@@ -75,12 +70,8 @@ def pair_graph(rows: TrainingSet, own: TrainingSet) -> PairGraph:
 def published_weights(rows: TrainingSet, rule: PublishedRule = "published") -> np.ndarray:
     """Weights that the published code computes from its similarities s.
 
-    Parameters
-    ----------
-    rows : TrainingSet
-    rule : {"published", "raw", "published_mmfi"}
-        UTD: 1 + ln(s) / 2, originals 1; PAMAP2 and SUN RGB-D: s, originals 1; MM-Fi: 3 (s - 0.5),
-        originals 0.1.
+    By rule: ``published`` (UTD) 1 + ln(s) / 2, originals 1; ``raw`` (PAMAP2 and SUN RGB-D) s,
+    originals 1; ``published_mmfi`` 3 (s - 0.5), originals 0.1.
 
     Returns
     -------

@@ -17,21 +17,9 @@ from mmbind_train.benchmarks.results import LEVEL, MADE_UP, RESULTS, Results, re
 def report_results(
     folder: str | Path, out: str | Path, *, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Write a report on a benchmark: one HTML file, readable without a network.
+    """Write a report on the output of `benchmark`: one HTML file, readable without a network.
 
-    Parameters
-    ----------
-    folder : path
-        The output of `benchmark`.
-    out : path
-        The HTML file.
-    overwrite : bool
-        Replace a report at ``out``.
-
-    Returns
-    -------
-    dict
-        ``path``, ``bytes``, ``protocol``, ``n_scores``, ``generated``.
+    It gives ``path``, ``bytes``, ``protocol``, ``n_scores`` and ``generated``.
 
     Raises
     ------

@@ -39,25 +39,18 @@ def report_run(
 ) -> dict[str, Any]:
     """Write a report on a run: one HTML file, readable without a network.
 
+    It gives ``path``, ``bytes``, ``method``, ``stages`` and ``n_mapped``.
+
     Parameters
     ----------
     run : path
         The output of `train`, or what `evaluate` has saved.
-    out : path
-        The HTML file.
     evaluation : path, optional
         What ``mmbind evaluate --json`` printed, or its result alone.
     store : path, optional
         A converted store whose samples the map of embeddings shows.
     seed : int
         Decides which of its samples, if there are too many.
-    overwrite : bool
-        Replace a report at ``out``.
-
-    Returns
-    -------
-    dict
-        ``path``, ``bytes``, ``method``, ``stages``, ``n_mapped``.
 
     Raises
     ------
@@ -149,33 +142,32 @@ def embeddings(
     opened = open_dataset(store)
     names = [name for name in info.modalities if name in opened.info.modalities]
     if not names:
-        problem, got = (
-            "the store has none of the run's modalities",
-            ", ".join(opened.info.modalities),
-        )
-        expected = " or ".join(info.modalities)
+        problem = "the store has none of the run's modalities"
+        expected, got = " or ".join(info.modalities), ", ".join(opened.info.modalities)
         raise FormatError(cannot=DOING, problem=problem, at=store, expected=expected, got=got)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(opened))[:MAX_SAMPLES])
-    recentre, bounds = info.config.recentre, info.config.inputs
     rows = gather_store(
-        opened, names, like=info.modalities, recentre=recentre, rows=chosen, bounds=bounds
+        opened,
+        names,
+        like=info.modalities,
+        every_column=True,
+        recentre=info.config.recentre,
+        rows=chosen,
+        bounds=info.config.inputs,
     )
-    columns, parts = [list(info.modalities).index(name) for name in names], []
+    parts = [np.empty((0, len(info.modalities), model.embedding_dim), np.float32)]
     for start in range(0, len(chosen), BATCH):
         batch = make_batch(rows, np.arange(start, min(start + BATCH, len(chosen))), info.statistics)
-        n = len(batch.present)
-        present = torch.zeros(n, len(info.modalities), dtype=torch.bool)
-        present[:, columns] = batch.present
-        blank = {name: torch.zeros(n, *one.shape) for name, one in info.modalities.items()}
         with torch.no_grad():
-            z = model.embed(model.features(blank | dict(batch.inputs), present))
-        parts.append(z[:, columns].cpu().numpy())
-    every = np.concatenate(parts) if parts else np.empty((0, len(names), model.embedding_dim))
+            parts.append(model.embed(model.features(batch.inputs, batch.present)).numpy())
+    every = np.concatenate(parts)
     labels, subjects = (
         [([*opened.names(column), "unknown"])[code] for code in opened.column(column)[chosen]]
         for column in ("label", "subject")
     )
-    return {name: every[:, k] for k, name in enumerate(names)}, rows.present, labels, subjects
+    columns = [list(info.modalities).index(name) for name in names]
+    z = {name: every[:, column] for name, column in zip(names, columns, strict=True)}
+    return z, rows.present[:, columns], labels, subjects
 
 
 def _map(info: RunInfo, model: AdaptiveModel, store: Path, seed: int) -> Section | None:

@@ -34,12 +34,8 @@ def versions() -> dict[str, str]:
 def code_digest(*modules: ModuleType) -> str:
     """Digest of the sources of some modules and of all of mmbind that they import.
 
-    So a changed method is trained anew, and a changed figure or command is not.
-
-    Parameters
-    ----------
-    modules : module
-        Modules, not their names: a renamed module cannot be passed over.
+    So a changed method is trained anew, and a changed figure or command is not. It takes modules,
+    not their names: a renamed module cannot be passed over.
 
     Raises
     ------

@@ -28,29 +28,19 @@ Schedule = torch.optim.lr_scheduler.LRScheduler
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of all stages of one training.
-
-    Attributes
-    ----------
-    folder, every, log, key, processes
-        As in `open_checkpoints`. The first process writes and reads; the others get what it read.
-    earlier_cpu_s : float
-        CPU seconds of earlier processes that led to the state which this training resumes from.
-    begin_cpu_s : float
-        The CPU time of the training is the process's less this.
-    """
+    """The checkpoints of all stages of one training, see `open_checkpoints`."""
 
     folder: Path
     every: int
     log: Log
     key: str
-    processes: Processes = ALONE
-    earlier_cpu_s: float = 0.0
-    begin_cpu_s: float = 0.0
+    processes: Processes = ALONE  # the first writes and reads, the others get what it read
+    earlier_cpu_s: float = 0.0  # of earlier processes, up to the state that is resumed from
+    begin_cpu_s: float = 0.0  # the CPU time of the training is the process's less this
 
     def stage(self, number: int, network: nn.Module, rng: torch.Generator) -> Checkpoint:
         """The checkpoint of a stage, by its number from 0 on."""
-        return Checkpoint(self, self.folder / f"stage-{number:02}.pt", self.every, network, rng)
+        return Checkpoint(self, self.folder / f"stage-{number:02}.pt", network, rng)
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,6 @@ class Checkpoint:
 
     training: Checkpoints
     path: Path
-    every: int
     network: nn.Module
     rng: torch.Generator
 
@@ -115,20 +104,11 @@ def open_checkpoints(
 ) -> tuple[Checkpoints, str]:
     """Find a state to resume from; files of no use are deleted.
 
-    Parameters
-    ----------
-    folder : path
-        Exists, and has nothing but checkpoints.
-    key : str
-        Equal for trainings that must have equal results.
-    log : Log
-        Cut to its length when the checkpoint was saved.
-    every : int
-        Steps between two checkpoints.
+    ``folder`` exists and has nothing but checkpoints, one ``every`` so many steps. The ``key`` is
+    equal for trainings that must have equal results. ``log`` is cut to its length when the
+    checkpoint was saved.
 
-    Returns
-    -------
-    Checkpoints, and what was found as a text for the user; empty: nothing.
+    The text says for the user what was found; it is empty for nothing.
     """
     found, message, last = sorted(folder.glob("stage-*.pt")), "", None
     if found:
@@ -136,9 +116,8 @@ def open_checkpoints(
         try:
             states = [_read(path) for path in found]
             if any(state["key"] != key for state in states):
-                message = (
-                    "starts over: the checkpoint is of other options, other data or another version"
-                )
+                reason = "is of other options, other data or another version"
+                message = f"starts over: the checkpoint {reason}"
             elif log.shorten(states[-1]["logs"]):
                 last = states[-1]
                 message = f"resumes after step {last['step']} of stage {len(found)}"

@@ -152,17 +152,14 @@ def choose_hardware(
 ) -> Hardware:
     """Find the hardware that the user asks for.
 
-    Parameters
-    ----------
-    device : str
-        auto (a CUDA device if there is one, else the CPU), cpu, cuda, cuda:N or mps.
-    precision : {"auto", "float32", "bfloat16"}
-        auto: bfloat16 on CUDA devices that compute it natively, float32 elsewhere.
-    compiled : bool
-    processes : Processes
-        A launcher's choice of the device overrides the user's.
-    doing : str
-        What a UsageError says that cannot be done if there is no such device.
+    ``device`` is auto (a CUDA device if there is one, else the CPU), cpu, cuda, cuda:N or mps; a
+    launcher's choice, in ``processes``, overrides it. With ``precision="auto"`` features are
+    computed in bfloat16 on CUDA devices that do so natively, in float32 elsewhere.
+
+    Raises
+    ------
+    UsageError
+        No such device: ``doing`` is what cannot be done then.
     """
     chosen = processes.device or _device(device, doing)
     native = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

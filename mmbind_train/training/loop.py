@@ -49,17 +49,14 @@ def fit(
 
     Parameters
     ----------
-    groups : sequence of Group
     loss_of : callable
         From row numbers, shape (B,), of ``n_rows`` rows to the loss of that batch.
-    n_steps : int
-        Optimiser steps.
     budget : Budget
-        Batch size, learning rate, weight decay, warm-up.
+        Batch size, learning rate, weight decay, warm-up; ``n_steps`` replaces its length.
     seed : int
         Of the order of rows. Dropout uses torch's global generator: seed that before.
     stage : str
-        Name of the stage in the log and in progress reports.
+        Its name in the log and in progress reports.
     log : Log, optional
         Gets every tenth step and the last.
     after_step : callable (step), optional
@@ -93,11 +90,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: learning_rate_factor(step, n_steps, budget.warmup)
     )
-    losses, n_samples, started = (
-        _Losses(stage, n_steps, budget.learning_rate),
-        0,
-        time.perf_counter(),
-    )
+    losses = _Losses(stage, n_steps, budget.learning_rate)
+    n_samples, started = 0, time.perf_counter()
     done = checkpoint.restore(optimiser, schedule, losses.last) if checkpoint else 0
     batches = itertools.islice(row_batches(n_rows, budget.batch, seed, order_of), done, None)
     for step in range(done + 1, n_steps + 1):
@@ -119,7 +113,7 @@ def fit(
             progress(step, n_steps, f"{stage} loss {losses.known:.3f}, {speed:.0f} samples/s")
         if after_step is not None:
             after_step(step)
-        if checkpoint is not None and (step % checkpoint.every == 0 or step == n_steps):
+        if checkpoint is not None and (step % checkpoint.training.every == 0 or step == n_steps):
             losses.read()
             checkpoint.save(step, optimiser, schedule, losses.last)
     losses.read()
@@ -170,10 +164,8 @@ def row_batches(
     gives the rows in the order of an epoch that begins; all shuffled by default.
     """
     for epoch in itertools.count() if n_rows else ():
-        if order_of is None:
-            order = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        else:
-            order = order_of(epoch)
+        shuffled = np.random.default_rng((seed, epoch)).permutation
+        order = order_of(epoch) if order_of else shuffled(n_rows)
         for start in range(0, max(1, n_rows - batch + 1), batch):
             yield order[start : start + batch]
 

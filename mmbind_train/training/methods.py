@@ -30,34 +30,16 @@ SHARED = "shared modality"
 
 @dataclass(frozen=True)
 class Method:
-    """A way to pre-train.
-
-    Attributes
-    ----------
-    pretrain
-        Runs the stages; None: the network keeps its initial weights.
-    data
-        Kind of store that it trains on: a bound one, or a converted one of naturally paired rows.
-    kinds
-        Kinds of rows that it may see.
-    prompt
-        Whether the presence mask is an input of the network.
-    needs_sensor, reads_shared
-        Whether the shared modality must be a sensor; whether it must be in the store, to train on.
-    space
-        What it shapes, and a classifier should therefore read.
-    whole
-        Whether it needs all samples in memory at once.
-    """
+    """A way to pre-train: ``pretrain`` runs its stages, None keeps the initial weights."""
 
     pretrain: Callable[[PretrainingRun], None] | None
-    data: Literal["any", "bound", "natural"] = "bound"
-    kinds: tuple[str, ...] = ("incomplete",)
-    prompt: bool = False
-    needs_sensor: bool = False
-    reads_shared: bool = False
-    space: Space = "embedding"
-    whole: bool = False
+    data: Literal["any", "bound", "natural"] = "bound"  # store; natural: converted, rows paired
+    kinds: tuple[str, ...] = ("incomplete",)  # of rows that it may see
+    prompt: bool = False  # the presence mask is an input of the network
+    needs_sensor: bool = False  # the shared modality must be a sensor
+    reads_shared: bool = False  # the shared modality must be in the store, to train on
+    space: Space = "embedding"  # what it shapes, and a classifier should therefore read
+    whole: bool = False  # it needs all samples in memory at once
 
 
 def unimodal(training: PretrainingRun) -> None:

@@ -72,7 +72,6 @@ def train(
         Current locations of the sources of a bound store.
     overwrite : bool
         Replace a run at ``out``.
-    progress : callable (done, total, text), optional
     hardware : Hardware, optional
         By default that of `choose_hardware`. Of several processes the first one writes the run.
     tensorboard : bool
@@ -236,7 +235,6 @@ def read_rows(
     ------
     UsageError, LeakError, FormatError, IntegrityError
     """
-    entry = METHODS[method]
     check_method(method, data)
     if isinstance(data, Dataset):
         rows = gather_store(data, recentre=config.recentre, bounds=config.inputs, load=load)
@@ -245,7 +243,7 @@ def read_rows(
     rows = gather_bound(data, recentre=config.recentre, bounds=config.inputs, load=load)
     if bound_by_label(data):
         rows = with_anchor_labels(rows, data)
-    return rows.select(np.isin(rows.kind, entry.kinds))
+    return rows.select(np.isin(rows.kind, METHODS[method].kinds))
 
 
 def count_samples(rows: TrainingSet) -> int:

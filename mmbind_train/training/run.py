@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,39 +27,21 @@ from mmbind_train.training.run_folder import StageInfo
 
 @dataclass
 class PretrainingRun:
-    """A pre-training in progress.
+    """A pre-training in progress; its options are those of `train` and `fit`."""
 
-    Attributes
-    ----------
-    rows : TrainingSet
-        All that the method may see: the inputs are standardised with these samples.
-    shared : tuple of str
-        What the nodes were bound by; empty for naturally paired rows.
-    model : AdaptiveModel
-    statistics : mapping of name to Statistics
-    steps : int
-        Optimiser steps of all stages together, the same for every method.
-    config, hardware, log, progress, checkpoints, on_message
-        As in `train` and `fit`.
-    stages : list of StageInfo
-        The stages so far.
-    classifier : Classifier, optional
-        The last one that a stage has learnt.
-    """
-
-    rows: TrainingSet
-    shared: tuple[str, ...]
+    rows: TrainingSet  # all that the method may see: inputs are standardised with these samples
+    shared: tuple[str, ...]  # what the nodes were bound by; empty for naturally paired rows
     model: AdaptiveModel
     statistics: Mapping[str, Statistics]
     config: TrainConfig
-    steps: int
+    steps: int  # of all stages together, the same for every method
     hardware: Hardware = CPU_ALONE
     log: Log | None = None
     progress: Progress | None = None
     checkpoints: Checkpoints | None = None
     on_message: Callable[[str], None] | None = None
-    stages: list[StageInfo] = field(default_factory=list)
-    classifier: Classifier | None = None
+    stages: list[StageInfo] = field(default_factory=list)  # so far
+    classifier: Classifier | None = None  # the last one that a stage has learnt
 
     @property
     def labelled(self) -> bool:
@@ -78,16 +59,8 @@ class PretrainingRun:
     ) -> None:
         """Minimise an objective over its rows for a share of the steps.
 
-        Parameters
-        ----------
-        name : str
-            Of the stage, in logs.
-        objective : Objective
-            It gets the rows' labels only if ``labels`` says so.
-        share : float
-            Of ``steps``; the shares of a method's stages sum to 1.
-        frozen : sequence of str
-            Modalities whose encoder keeps its weights, dropout off.
+        The shares of a method's stages sum to 1. The encoders of ``frozen`` modalities keep their
+        weights, dropout off. The objective gets the rows' labels only if ``labels`` says so.
         """
         if not labels:
             objective.rows = objective.rows.without_labels()
@@ -134,13 +107,15 @@ class PretrainingRun:
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
-        reading = windows.reading if windows else None
-        options = {"labels": labels, "final_loss": loss, "reading": reading}
-        self.stages.append(_describe(rows, name=name, steps=steps, **options))
-
-
-def _describe(rows: TrainingSet, **fields: Any) -> StageInfo:
-    kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
-    fields["n_rows"] = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
-    present = rows.present.sum(axis=0).tolist()
-    return StageInfo(n_present=dict(zip(rows.modalities, present, strict=True)), **fields)
+        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+        present = rows.present.sum(axis=0).tolist()
+        stage = StageInfo(
+            name=name,
+            steps=steps,
+            n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
+            n_present=dict(zip(rows.modalities, present, strict=True)),
+            labels=labels,
+            final_loss=loss,
+            reading=windows.reading if windows else None,
+        )
+        self.stages.append(stage)

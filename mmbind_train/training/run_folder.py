@@ -186,12 +186,8 @@ def load_classifier(folder: str | Path, info: RunInfo) -> Classifier | None:
     """
     if not info.classes:
         return None
-    classifier = Classifier(
-        len(info.modalities),
-        _network(info).width(info.space),
-        len(info.classes),
-        info.config.dropout,
-    )
+    width, n_classes = _network(info).width(info.space), len(info.classes)
+    classifier = Classifier(len(info.modalities), width, n_classes, info.config.dropout)
     _load(classifier, Path(folder) / CLASSIFIER)
     return classifier.eval()
 
