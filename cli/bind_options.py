@@ -60,8 +60,7 @@ def _refuse_without_effect(
         ("candidates", options.rerank != "none", "where none are compared once more: see --rerank"),
     ):
         if name in given and not useful:
-            message = f"--{name} is not used {reason}"
-            raise click.UsageError(message)
+            raise click.UsageError(f"--{name} is not used {reason}")
 
 
 def _refuse_unused(shared: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -75,14 +74,12 @@ def _refuse_unused(shared: Sequence[str], given: Mapping[str, Any]) -> None:
     for name in unused:
         if name in given:
             kinds = ", ".join(dict.fromkeys(shared))
-            message = f"--{name.replace('_', '-')} is not used when {kinds} is shared"
-            raise click.UsageError(message)
+            raise click.UsageError(f"--{name.replace('_', '-')} is not used when {kinds} is shared")
     if "window" in given and len(by_place) > 1:
         message = "--window would mean seconds and metres: bind by time and location one by one"
         raise click.UsageError(message)
     if "mean" in given and "top_k" in given:
-        message = "--mean averages its partners, --top-k keeps them apart: choose one"
-        raise click.UsageError(message)
+        raise click.UsageError("--mean averages its partners, --top-k keeps them apart: choose one")
 
 
 def _translated(shared: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,5 +107,4 @@ def _embedding(text: str) -> str | Path:
         return text
     if text.endswith(".npy"):
         return Path(text)
-    message = f"--embed {text!r}: expected raw, autoencoder, contrastive or PATH.npy"
-    raise click.UsageError(message)
+    raise click.UsageError(f"--embed {text!r}: expected raw, autoencoder, contrastive or PATH.npy")

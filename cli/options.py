@@ -20,8 +20,7 @@ def comma_list(
         return None
     parts = [part.strip() for part in value.split(",")]
     if not all(parts):
-        message = "expected names separated by commas, got an empty one"
-        raise click.BadParameter(message, ctx=ctx, param=parameter)
+        raise click.BadParameter("expected names separated by commas, got an empty one")
     return parts
 
 
@@ -33,8 +32,7 @@ def assignments(
     for text in texts:
         name, _, value = text.partition("=")
         if not (name and value) or name in values:
-            message = f"expected NAME=VALUE, each name once, got {text!r}"
-            raise click.BadParameter(message, ctx=ctx, param=parameter)
+            raise click.BadParameter(f"expected NAME=VALUE, each name once, got {text!r}")
         values[name] = value
     return values
 
@@ -47,8 +45,7 @@ def choices(
     for text in texts:
         column, _, value = text.partition("=")
         if not (column and value):
-            message = f"expected COLUMN=VALUE, got {text!r}"
-            raise click.BadParameter(message, ctx=ctx, param=parameter)
+            raise click.BadParameter(f"expected COLUMN=VALUE, got {text!r}")
         values.setdefault(column, []).append(value)
     return values
 
@@ -56,8 +53,7 @@ def choices(
 def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse nan and infinity, which click takes for numbers of any range (a click callback)."""
     if value is not None and not math.isfinite(value):
-        message = f"{value} is no finite number"
-        raise click.BadParameter(message, ctx=ctx, param=parameter)
+        raise click.BadParameter(f"{value} is no finite number")
     return value
 
 
@@ -69,8 +65,7 @@ def source_paths(
     for text in texts:
         source_id, _, path = text.partition("=")
         if not (source_id and path):
-            message = f"--source {text!r}: expected ID=PATH"
-            raise click.UsageError(message, ctx)
+            raise click.UsageError(f"--source {text!r}: expected ID=PATH")
         places[source_id] = path
     return places
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import sys
@@ -53,14 +54,20 @@ def notes(texts: Iterable[str]) -> list[dict[str, str]]:
 
 
 def reported(function: Callable[..., Report]) -> Callable[..., Report]:
-    """Give a command ``--json`` and ``--quiet``, print its report, turn errors into exit codes."""
+    """Give a command ``--json`` and ``--quiet``, print its report, turn errors into exit codes.
+
+    A command with a parameter ``screen`` gets one.
+    """
+    wants_screen = "screen" in inspect.signature(function).parameters
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
     @functools.wraps(function)
     def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> Report:
+        if wants_screen:
+            options["screen"] = Screen(quiet=quiet)
         try:
-            report = function(*args, screen=Screen(quiet=quiet), **options)
+            report = function(*args, **options)
         except MMBindError as error:
             if int(os.environ.get("RANK", "0")) > 0:
                 # All processes of a launcher may meet the same error: the first one reports it, and

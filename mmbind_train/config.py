@@ -111,8 +111,7 @@ class Budget(Model):
     @model_validator(mode="after")
     def _one_length(self) -> Budget:
         if (self.steps is None) == (self.epochs is None):
-            message = "give either steps or epochs"
-            raise ValueError(message)
+            raise ValueError("give either steps or epochs")
         return self
 
     def n_steps(self, n_rows: int) -> int:
@@ -280,9 +279,7 @@ class EvaluateConfig(Model):
     @model_validator(mode="after")
     def _one_label_budget(self) -> EvaluateConfig:
         if self.labels_per_class is not None and self.label_fraction is not None:
-            message = "give labels_per_class or label_fraction, not both"
-            raise ValueError(message)
+            raise ValueError("give labels_per_class or label_fraction, not both")
         if len(set(self.seeds)) != len(self.seeds):
-            message = "a seed is given twice"
-            raise ValueError(message)
+            raise ValueError("a seed is given twice")
         return self

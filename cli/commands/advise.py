@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from .. import options
-from ..output import Report, Screen, notes, reported
+from ..output import Report, notes, reported
 
 
 @click.command("advise")
@@ -22,7 +22,7 @@ from ..output import Report, Screen, notes, reported
 )
 @options.natural("--seed", default=0, show_default=True, help="Of the samples looked at.")
 @reported
-def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Report:
+def command(a: str, b: str, max_samples: int, seed: int) -> Report:
     """Tell which shared modality would bind A and B well, and why, before any work is done.
 
     Labels are looked at where there are some; nothing is trained and nothing is written.
@@ -30,7 +30,6 @@ def command(a: str, b: str, max_samples: int, seed: int, screen: Screen) -> Repo
     from mmbind_data.binding.advise import advise, candidates
     from mmbind_data.store.dataset import open_dataset
 
-    del screen
     stores = open_dataset(a), open_dataset(b)
     advice = advise(*stores, seed=seed, max_samples=max_samples)
     refused = [f"{name} is no link: {reason}" for name, reason in candidates(*stores)[1].items()]

@@ -9,18 +9,17 @@ import click
 
 from mmbind_data.spec.descriptor import Descriptor
 
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 
 @click.command("datasets")
 @click.argument("name", required=False)
 @reported
-def command(name: str | None, screen: Screen) -> Report:
+def command(name: str | None) -> Report:
     """List the known datasets, or show NAME in full: licence, raw layout, modalities."""
     from mmbind_data.datasets.reader import TABLE
     from mmbind_data.datasets.registry import list_datasets, load_descriptor
 
-    del screen
     if name == TABLE:
         return _own_data()
     if name is None:

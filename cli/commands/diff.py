@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 DIFFERENT = 3
 
@@ -15,14 +15,13 @@ DIFFERENT = 3
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @reported
-def command(a: str, b: str, screen: Screen) -> Report:
+def command(a: str, b: str) -> Report:
     """Tell what two stores or bundles hold that differs: samples, values, rows, weights.
 
     Paths, chunks and row numbers do not count. Ends with 0 where they are equal, else with 3.
     """
     from mmbind_data.store.differences import diff
 
-    del screen
     found = diff(a, b)
     lines = [f"{one.where}: {one.what}: {one.a} | {one.b}" for one in found]
     lines = lines or [f"{a} and {b} hold the same"]

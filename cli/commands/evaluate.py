@@ -39,8 +39,7 @@ def command(
     from mmbind_train.training.hardware import choose_hardware
 
     if chosen["labels_per_class"] is not None and chosen["label_fraction"] is not None:
-        message = "--labels-per-class and --label-fraction cannot be given together"
-        raise click.UsageError(message)
+        raise click.UsageError("--labels-per-class and --label-fraction cannot be given together")
     changes: dict[str, Any] = {"budget": {}}
     if chosen["seeds"] is not None or chosen["first_seed"] is not None:
         first = chosen["first_seed"] or 0

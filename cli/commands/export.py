@@ -7,7 +7,7 @@ from typing import Any, Literal
 import click
 
 from .. import options
-from ..output import Report, Screen, notes, reported
+from ..output import Report, notes, reported
 
 NO_CLASSIFIER = "the run has no classifier: mmbind evaluate --save gives one that has"
 
@@ -19,9 +19,7 @@ NO_CLASSIFIER = "the run has no classifier: mmbind evaluate --save gives one tha
 @options.names("--modalities", help="Which to write; by default all.")
 @options.overwrite(help="Replace an export at OUT.")
 @reported
-def command(
-    run: str, out: str, screen: Screen, format: Literal["torch", "onnx"], **chosen: Any
-) -> Report:
+def command(run: str, out: str, format: Literal["torch", "onnx"], **chosen: Any) -> Report:
     """Write RUN's encoders, and its classifier, as files that work without mmbind.
 
     Each file takes samples in physical units and gives feature and embedding; OUT/contract.json
@@ -29,7 +27,6 @@ def command(
     """
     from mmbind_train.exporting.export import export
 
-    del screen
     contract = export(run, out, kind=format, **chosen)
     lines = [
         f"{one.file}: {one.described.kind} {one.input_shape} in {one.described.unit} to feature "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import options
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 
 @click.command("hydrate")
@@ -16,7 +16,7 @@ from ..output import Report, Screen, reported
 @options.overwrite()
 @reported
 def command(
-    bundle: str, out: str, sources: dict[str, str], dry_run: bool, overwrite: bool, screen: Screen
+    bundle: str, out: str, sources: dict[str, str], dry_run: bool, overwrite: bool
 ) -> Report:
     """Attach local conversions to BUNDLE, or an archive of one, by uid: then it can be trained on.
 
@@ -24,7 +24,6 @@ def command(
     """
     from mmbind_data.publishing.hydrate import hydrate, preview_hydration
 
-    del screen
     if dry_run:
         n_rows, stores = preview_hydration(bundle, out, sources, overwrite=overwrite)
         found = {

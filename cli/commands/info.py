@@ -7,15 +7,14 @@ import click
 from mmbind_data.spec.store import BoundInfo, DatasetInfo
 from mmbind_data.store.root import locate_store, read_info
 
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 
 @click.command("info")
 @click.argument("store", type=click.Path())
 @reported
-def command(store: str, screen: Screen) -> Report:
+def command(store: str) -> Report:
     """Show what STORE, or the store of a bundle, holds, from its attributes alone."""
-    del screen
     info = read_info(locate_store(store))
     lines = _bound(info) if isinstance(info, BoundInfo) else _converted(info)
     lines.insert(0, f"{store}: {info.spec} {info.spec_version}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 
 @click.command("new-dataset")
@@ -16,14 +16,13 @@ from ..output import Report, Screen, reported
 )
 @click.option("--table", is_flag=True, help="Only a descriptor, for mmbind convert table.")
 @reported
-def command(name: str, out: str | None, table: bool, screen: Screen) -> Report:
+def command(name: str, out: str | None, table: bool) -> Report:
     """Begin a dataset of your own: a package that passes the conformance kit as it stands.
 
     With --table: a commented descriptor for CSV, Parquet, NumPy and MATLAB files, no code.
     """
     from mmbind_data.testing.scaffold import new_descriptor, new_package
 
-    del screen
     place = Path(out or (f"{name}.json" if table else name))
     written = new_descriptor(name, place) if table else new_package(name, place)
     lines = [str(place) if table else f"{place}: {', '.join(written)}"]

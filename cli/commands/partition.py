@@ -8,7 +8,7 @@ import click
 
 from .. import options
 from ..options import choices
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 WHERE = "Only samples with this text in their table; repeat for more."
 
@@ -24,11 +24,10 @@ WHERE = "Only samples with this text in their table; repeat for more."
 @options.dry_run(help="Say what would be kept, write nothing.")
 @options.overwrite()
 @reported
-def command(source: str, out: str, screen: Screen, dry_run: bool, **chosen: Any) -> Report:
+def command(source: str, out: str, dry_run: bool, **chosen: Any) -> Report:
     """Write a node's store OUT: some subjects and modalities of the store IN, and nothing else."""
     from mmbind_data.store.partitioning import partition, plan_partition
 
-    del screen
     if dry_run:
         for name in ("labels", "node"):
             del chosen[name]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import options
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a run", "map": "a run"}
 
@@ -27,21 +27,19 @@ ONLY = {"pairs": "a bound store", "sources": "a bound store", "evaluation": "a r
 @reported
 def command(
     path: str, out: str, pairs: int | None, seed: int, sources: dict[str, str],
-    evaluation: str | None, map: str | None, overwrite: bool, screen: Screen,
+    evaluation: str | None, map: str | None, overwrite: bool,
 ) -> Report:  # fmt: skip
     """Write one HTML page on a bound store, a run or a benchmark's results.
 
     It opens without a network. A bound store: who was paired with whom, how well, and why. A run:
     loss, what was read, confusion, embeddings. Results: tables, intervals, figures, splits.
     """
-    del screen
     kind = _kind(Path(path))
     given = {"pairs": pairs, "sources": sources or None, "evaluation": evaluation, "map": map}
     for name, value in given.items():
         if value is not None and ONLY[name] != kind:
             option = "--source" if name == "sources" else f"--{name}"
-            message = f"{option} is for {ONLY[name]}, {path} is {kind}"
-            raise click.UsageError(message)
+            raise click.UsageError(f"{option} is for {ONLY[name]}, {path} is {kind}")
     if kind == "a run":
         from mmbind_train.reports.run_report import report_run
 

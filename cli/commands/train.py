@@ -95,8 +95,7 @@ def _changes(chosen: dict[str, Any]) -> dict[str, Any]:
     """What the options change in the configuration."""
     length = {name: chosen[name] for name in ("steps", "epochs")}
     if all(value is not None for value in length.values()):
-        message = "--steps and --epochs cannot be given together"
-        raise click.UsageError(message)
+        raise click.UsageError("--steps and --epochs cannot be given together")
     given = {name: value for name, value in chosen.items() if value is not None}
     changes: dict[str, Any] = {name: given[name] for name in ("seed", "memory") if name in given}
     changes["budget"] = {name: given[name] for name in ("batch",) if name in given}

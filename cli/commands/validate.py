@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from .. import options
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 FAILED = 3
 LEVELS = ["meta", "structure", "bytes", "values"]
@@ -18,11 +18,10 @@ LEVELS = ["meta", "structure", "bytes", "values"]
 @options.choice("--level", LEVELS, "Each level includes those before it.", "structure")
 @options.source()
 @reported
-def command(store: str, level: str, sources: dict[str, str], screen: Screen) -> Report:
+def command(store: str, level: str, sources: dict[str, str]) -> Report:
     """Check STORE: documents, arrays and files, every byte, every value."""
     from mmbind_data.store.validation import validate
 
-    del screen
     problems = validate(store, level=level, sources=sources)
     failed = any(problem.severity == "error" for problem in problems)
     found = [dataclasses.asdict(problem) for problem in problems]

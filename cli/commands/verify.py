@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from .. import options
-from ..output import Report, Screen, reported
+from ..output import Report, reported
 
 DIFFERS = 6
 
@@ -18,14 +18,13 @@ DIFFERS = 6
 @click.option("--values", "depth", flag_value="values", help="Decode every value too.")
 @options.source()
 @reported
-def command(path: str, depth: str | None, sources: dict[str, str], screen: Screen) -> Report:
+def command(path: str, depth: str | None, sources: dict[str, str]) -> Report:
     """Tell whether a bundle or a store, with its sources, is what its manifest and digests say.
 
     By default names and sizes of all files are compared. A packed one is verified as it is.
     """
     from mmbind_data.publishing.verify import verify
 
-    del screen
     reach = "deep" if depth == "deep" else "values" if depth == "values" else "fast"
     found = verify(path, depth=reach, sources=sources)  # type: ignore[arg-type]
     problems = [dataclasses.asdict(one) for one in found]

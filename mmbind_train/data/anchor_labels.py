@@ -33,14 +33,12 @@ def with_anchor_labels(rows: TrainingSet, bound: BoundDataset) -> TrainingSet:
         The store was not bound by label: the labels of its nodes must not be read.
     """
     if not bound_by_label(bound):
-        message = "labels of a store that was bound by a sensor must not be read"
-        raise ValueError(message)
+        raise ValueError("labels of a store that was bound by a sensor must not be read")
     columns = (bound.pairs()[name].to_pylist() for name in ("anchor_uid", "kind", "rank"))
     # the first of an anchor's mean rows is the one that they became
     anchors = [uid for uid, kind, rank in zip(*columns, strict=True) if kind != "mean" or rank == 0]
     if len(rows) != len(anchors):
-        message = f"{len(rows)} training rows of a table of {len(anchors)}"
-        raise ValueError(message)
+        raise ValueError(f"{len(rows)} training rows of a table of {len(anchors)}")
     text_of: dict[str, str] = {}
     synonyms = synonym_map(*bound.info.binder)
     for source in bound.info.sources:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -45,14 +46,9 @@ def check_bound(bound: BoundDataset, *, method: str) -> None:
             _check_none_common(doing, "recordings", n, pair, bound.path, fix)
     kinds = set(bound.pairs()["kind"].to_pylist())
     if "natural" in kinds:
-        raise LeakError(
-            cannot=doing,
-            problem="naturally paired rows in a bound store",
-            at=bound.path,
-            expected="pseudo and incomplete rows",
-            got=", ".join(sorted(kinds)),
-            fix="Only upper_bound may see natural pairs; give it a converted store.",
-        )
+        problem, expected = "naturally paired rows in a bound store", "pseudo and incomplete rows"
+        fix = "Only upper_bound may see natural pairs; give it a converted store."
+        _refuse(doing, problem, bound.path, expected, ", ".join(sorted(kinds)), fix)
     _check_table(bound, doing)
 
 
@@ -90,14 +86,13 @@ def _check_none_common(
 ) -> None:
     one, other = pair
     if common:
-        raise LeakError(
-            cannot=doing,
-            problem=f"{things} are in {one} and in {other}",
-            at=at,
-            expected=f"{one} and {other} without common {things}",
-            got=f"{common} in both" if isinstance(common, str) else f"{common} {things} in both",
-            fix=fix,
-        )
+        expected = f"{one} and {other} without common {things}"
+        got = f"{common} in both" if isinstance(common, str) else f"{common} {things} in both"
+        _refuse(doing, f"{things} are in {one} and in {other}", at, expected, got, fix)
+
+
+def _refuse(doing: str, problem: str, at: object, expected: str, got: str, fix: str) -> NoReturn:
+    raise LeakError(cannot=doing, problem=problem, at=at, expected=expected, got=got, fix=fix)
 
 
 def _check_node(store: Dataset, source: SourceInfo, doing: str) -> None:
@@ -106,14 +101,10 @@ def _check_node(store: Dataset, source: SourceInfo, doing: str) -> None:
     lacking |= set(store.info.modalities) - set(source.modalities)
     stored = [name for name in sorted(lacking) if (store.path / data_path(name)).parent.exists()]
     if stored:
-        raise LeakError(
-            cannot=doing,
-            problem="a node holds what it is said to lack",
-            at=store.path,
-            expected=f"only {', '.join(source.modalities)}",
-            got=f"also {', '.join(stored)}",
-            fix="Cut the node's store anew with mmbind partition and bind again.",
-        )
+        problem, expected = "a node holds what it is said to lack", ", ".join(source.modalities)
+        fix = "Cut the node's store anew with mmbind partition and bind again."
+        got = f"also {', '.join(stored)}"
+        _refuse(doing, problem, store.path, f"only {expected}", got, fix)
 
 
 def _check_table(bound: BoundDataset, doing: str) -> None:
@@ -126,14 +117,9 @@ def _check_table(bound: BoundDataset, doing: str) -> None:
     def refuse(wrong: np.ndarray, problem: str, expected: str) -> None:
         if wrong.any():
             row, place = np.argwhere(wrong)[0]
-            raise LeakError(
-                cannot=doing,
-                problem=problem,
-                at=f"{bound.path} pair row {row}",
-                expected=expected,
-                got=f"{names[place]} in {int(wrong.any(axis=1).sum())} rows",
-                fix="Bind again with mmbind bind.",
-            )
+            got = f"{names[place]} in {int(wrong.any(axis=1).sum())} rows"
+            at, fix = f"{bound.path} pair row {row}", "Bind again with mmbind bind."
+            _refuse(doing, problem, at, expected, got, fix)
 
     owner, uid, row = (
         np.stack([column(f"{name}.{part}") for name in names], axis=1)

@@ -226,6 +226,5 @@ def _save(path: Path, part: ModalityPart | ClassifierPart, given: dict[str, Tens
     finally:
         log.setLevel(level)
     if found is None:
-        message = "nothing came out of torch.onnx"
-        raise RuntimeError(message)
+        raise RuntimeError("nothing came out of torch.onnx")
     found.save(path)

@@ -94,7 +94,9 @@ class AdaptiveModel(nn.Module):
             if only is not None and name not in only:
                 here = torch.zeros_like(here)
             elif encode_dummies and not here.all():
-                feature = self._dummy(name, inputs[name]).expand(len(present), -1)
+                with _fixed_statistics(self.encoders[name]):
+                    dummy = torch.full_like(inputs[name][:1], self.dummy_value)
+                    feature = self.encoders[name](dummy).expand(len(present), -1)
             if here.all():
                 feature = self.encoders[name](inputs[name])
             elif here.any():
@@ -116,13 +118,6 @@ class AdaptiveModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the network's weights."""
         return next(self.parameters()).device
-
-    def _dummy(self, name: str, values: Tensor) -> Tensor:
-        """Feature of a zero input, shape (1, dim): the same for every row that lacks a modality."""
-        with _fixed_statistics(self.encoders[name]):
-            dummy = torch.full_like(values[:1], self.dummy_value)
-            feature: Tensor = self.encoders[name](dummy)
-        return feature
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings z of unit norm, shape (B, M, F), from features, shape (B, M, dim)."""
