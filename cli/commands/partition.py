@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from .. import options
-from ..options import choices
 from ..output import Report, reported
 
 WHERE = "Only samples with this text in their table; repeat for more."
@@ -19,7 +18,9 @@ WHERE = "Only samples with this text in their table; repeat for more."
 @options.names("--subjects", help="Only these, comma separated.")
 @options.names("--modalities", help="Only these, comma separated.")
 @options.choice("--labels", ["all", "none"], default="all")
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", callback=choices, help=WHERE)
+@click.option(
+    "--where", multiple=True, metavar="COLUMN=VALUE", callback=options.choices, help=WHERE
+)
 @click.option("--node", help="The node's name; by default OUT without its ending.")
 @options.dry_run(help="Say what would be kept, write nothing.")
 @options.overwrite()

@@ -70,7 +70,7 @@ def benchmark(
     """Run a protocol and write results.json, results.parquet, results.md and results.png.
 
     Finished jobs are kept: an interrupted call resumes, and a changed protocol repeats only what
-    changed.
+    changed. Jobs that failed are listed in ``failures``; the figures are those of the others.
 
     Parameters
     ----------
@@ -82,11 +82,6 @@ def benchmark(
         Processes; as many as there are cores by default. Results do not depend on it.
     command : str
         What the user typed, for the record.
-
-    Returns
-    -------
-    Results
-        Jobs that failed are listed in ``failures``; the figures are those of the others.
 
     Raises
     ------

@@ -130,8 +130,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
     """Each row against one of them, or the best baseline of the same condition.
 
-    A difference is the mean over the splits and seeds that both have.
-    The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
+    A difference is the mean over the splits and seeds that both have. The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
     over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
     It is chosen on the same scores, which makes the difference rather too small than too large.
     Baselines that have no split and seed in common have no best one: no difference is given.
@@ -184,15 +183,8 @@ def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] |
     seeds again, with replacement. With a single split the interval covers its seeds alone, not
     other people. The same values give the same interval.
 
-    Parameters
-    ----------
-    values : ndarray of float, shape (n,)
-        Paired differences.
-    splits : sequence of str, n of them
-        The split of each.
+    ``values``, (n,) float, are paired differences; ``splits`` has the split of each.
 
-    Notes
-    -----
     Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8,
     strategy 2: resampling with replacement at both levels.
     """

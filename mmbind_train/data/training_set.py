@@ -98,21 +98,13 @@ def gather_bound(
 ) -> TrainingSet:
     """Read the rows of a bound store and, once, each sample that they refer to.
 
-    Parameters
-    ----------
-    recentre : {"frame", "first", "none"}
-        Skeletons relative to the root joint of every frame, of the first frame, or not.
-    bounds : InputBounds
-        Larger samples are reduced while they are read.
-    load : bool
-        False: leave the samples on disk, unless means are made of them.
+    Skeletons are relative to the root joint of every frame, of the first frame, or not. Samples
+    larger than the bounds are reduced while they are read. With ``load=False`` they stay on disk,
+    unless means are made of them.
 
-    Returns
-    -------
-    TrainingSet
-        A modality whose length differs between sources has the longest of them. The mean rows of
-        an anchor become one row: of each modality the mean of their samples by weight, among those
-        that have it; what all of them share, such as the anchor's own modalities, stays as it is.
+    A modality whose length differs between sources has the longest of them. The mean rows of an
+    anchor become one row: of each modality the mean of their samples by weight, among those that
+    have it; what all of them share, such as the anchor's own modalities, stays as it is.
 
     Raises
     ------

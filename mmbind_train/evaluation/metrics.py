@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from torch import nn
 
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Model
@@ -111,9 +112,7 @@ def late_epochs(
 
 def accuracy_while_training(tuned: FinetunedModel, rows: TrainingSet) -> float:
     """Accuracy in evaluation mode; afterwards the networks are in training mode."""
-    for network in (tuned.model, tuned.classifier):
-        network.eval()
+    networks = nn.ModuleList([tuned.model, tuned.classifier]).eval()
     accuracy = float(accuracy_score(rows.label, predict(tuned, rows)))
-    for network in (tuned.model, tuned.classifier):
-        network.train()
+    networks.train()
     return accuracy

@@ -41,15 +41,10 @@ def decoder_of(modality: Modality, latent_dim: int) -> nn.Module:
 def row_errors(decoded: Tensor, wanted: Tensor, modality: Modality) -> Tensor:
     """Mean error of each row between what was decoded and what was measured, shape (B,) float32.
 
-    Parameters
-    ----------
-    decoded : Tensor
-        From `decoder_of`.
-    wanted : Tensor, shape (B, *shape), float32
-        As it enters the encoder: standardised, class numbers, points padded with NaN.
-    modality : Modality
-        Decides on the error: the squared error of quantities; the cross entropy in nats of a class
-        map, over the pixels of a known class; `chamfer` of clouds.
+    That is the squared error of quantities; the cross entropy in nats of a class map, over the
+    pixels of a known class; `chamfer` of clouds. ``decoded`` is from `decoder_of`; ``wanted``,
+    (B, *shape) float32, is as it enters the encoder: standardised, class numbers, points padded
+    with NaN.
     """
     if modality.kind == "point_cloud":
         return chamfer(decoded, wanted)

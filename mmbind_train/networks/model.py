@@ -20,11 +20,7 @@ from mmbind_train.config import NetworkOptions, Space
 class AdaptiveModel(nn.Module):
     """One encoder and one head per modality; an absent modality's feature is zero.
 
-    Parameters
-    ----------
-    modalities : mapping of name to Modality
-        In the order of the columns of every presence mask.
-    options : NetworkOptions
+    The modalities are in the order of the columns of every presence mask.
 
     Examples
     --------

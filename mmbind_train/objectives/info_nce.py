@@ -21,6 +21,8 @@ def weighted_info_nce(
 ) -> Tensor:
     """Weighted multimodal InfoNCE over all ordered pairs of modalities of each row.
 
+    The temperature divides the inner products; the options say how the equation is read.
+
     Parameters
     ----------
     z : Tensor, shape (B, M, F), float
@@ -30,12 +32,8 @@ def weighted_info_nce(
         no influence, whatever it holds.
     weight : Tensor, shape (B,), float
         Factor on all terms of an anchor row; it does not change the row's part as a negative.
-    temperature : float
-        Divides the inner products.
     exclude : Tensor, shape (B, B), bool, optional
         ``exclude[i, j]``: row j is no negative of anchor row i. The diagonal is always excluded.
-    options : LossOptions, optional
-        How the equation is read.
 
     Returns
     -------

@@ -68,11 +68,6 @@ class Contrasting(Objective):
         if config.learn_temperature:
             self.auxiliary["temperature"] = Temperature(config.temperature)
 
-    @property
-    def temperature(self) -> float:
-        """What the loss divides inner products by."""
-        return 1.0 if self.config.learn_temperature else self.config.temperature
-
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings, shape (B, M, F), of unit norm unless the temperature is learnt."""
         z = self.model.embed(features)
@@ -100,7 +95,7 @@ class Contrasting(Objective):
         return {
             "present": torch.from_numpy(self.rows.present[chosen]).to(device),
             "weight": torch.from_numpy(self.rows.weight[chosen]).to(device),
-            "temperature": self.temperature,
+            "temperature": 1.0 if self.config.learn_temperature else self.config.temperature,
             "exclude": exclude,
         }
 

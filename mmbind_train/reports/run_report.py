@@ -131,13 +131,9 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
 def embeddings(
     info: RunInfo, model: AdaptiveModel, store: Path, seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str], list[str]]:
-    """Embeddings of a sample of a store.
+    """Embeddings of some samples of a store by modality, (n, F) float32.
 
-    Returns
-    -------
-    z : mapping of modality to ndarray, shape (n, F), float32
-    present : ndarray, shape (n, modalities), bool
-    labels, subjects : list of str, one per sample
+    Also which modalities each has, (n, modalities) bool, and its label and subject.
     """
     opened = open_dataset(store)
     names = [name for name in info.modalities if name in opened.info.modalities]
