@@ -13,7 +13,7 @@ from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides
 from mmbind_data.embedding.sentences import (
     check_label_map,
     check_template,
-    embed_labels,
+    embed_texts,
     fill_template,
     packaged_model,
 )
@@ -59,7 +59,7 @@ def pair_by_label(
     del progress
     texts, groups = texts_of(sides, options)
     model = packaged_model(options.label_model)
-    embedded = embed_labels([*texts[0], *texts[1]], model)
+    embedded = embed_texts([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}
     if options.label_map:
         config["label_map"] = dict(options.label_map)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
 import os
-import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
@@ -20,7 +17,7 @@ import numpy as np
 
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import ModelError, UsageError, suggest
-from mmbind_data.io.digests import canonical_json, file_digest, text_digest
+from mmbind_data.io.digests import file_digest
 
 DEFAULT_LABEL_MODEL = "sentence-transformers/paraphrase-MiniLM-L6-v2"
 
@@ -233,55 +230,3 @@ def check_label_map(label_map: Mapping[str, str], known: set[str]) -> None:
                 got=repr(name),
                 fix=suggest(name, known),
             )
-
-
-def embed_labels(texts: Sequence[str], model: str) -> Embedded:
-    """Embeddings of unique label texts, read from a cache as far as possible.
-
-    With the packaged model the second `mmbind bind --shared label` takes a sixth of the time of the
-    first: loading the model is what takes long.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    model : str
-        See `embed_texts`. Only a model in a folder has a known digest, and is cached.
-    """
-    config = _folder_config(Path(model))
-    if not config["sha256"]:
-        return embed_texts(texts, model)
-    path = cache_folder() / f"{text_digest(canonical_json(config['sha256']))[:32]}.npz"
-    known = _read_cache(path)
-    missing = [text for text in texts if text not in known]
-    if missing:
-        fresh = embed_texts(missing, model)
-        known |= dict(zip(missing, fresh.vectors, strict=True))
-        _write_cache(path, known)
-    return Embedded(np.stack([known[text] for text in texts]), config)
-
-
-def cache_folder() -> Path:
-    """Folder of cached embeddings: below $MMBIND_CACHE, $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get("MMBIND_CACHE")
-    if chosen:
-        return Path(chosen) / "labels"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmbind" / "labels"
-
-
-def _read_cache(path: Path) -> dict[str, np.ndarray]:
-    """Text -> vector; a cache that cannot be read counts as empty."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            texts, vectors = archive["texts"].tolist(), archive["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
-    return dict(zip(texts, vectors, strict=True)) if len(texts) == len(vectors) else {}
-
-
-def _write_cache(path: Path, known: Mapping[str, np.ndarray]) -> None:
-    """Replace the cache atomically; a folder that cannot be written is ignored."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as stream:
-            np.savez(stream, texts=np.array(list(known)), vectors=np.stack(list(known.values())))
-        Path(stream.name).replace(path)
