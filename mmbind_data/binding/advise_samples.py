@@ -19,28 +19,15 @@ KEPT_AXES = frozenset({"channel", "joint", "coordinate"})
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """The samples of one store that are looked at, and what is known about them.
-
-    Attributes
-    ----------
-    store : Dataset
-    rows : ndarray of int, shape (n,)
-        Ascending.
-    label : ndarray of str, shape (n,)
-        Empty where there is none.
-    group : ndarray of int, shape (n,)
-        Subject; recording where there is one subject, the sample itself where there is one of both.
-    n_subjects : int
-    coverage : float
-        Share of the store's samples that carry the modality.
-    """
+    """The samples of one store that are looked at, and what is known about them."""
 
     store: Dataset
-    rows: np.ndarray
-    label: np.ndarray
+    rows: np.ndarray  # (n,) int, ascending
+    label: np.ndarray  # (n,) str, empty where there is none
+    # (n,) int: subject; recording where there is one subject, the sample where there is one of both
     group: np.ndarray
     n_subjects: int
-    coverage: float
+    coverage: float  # share of the store's samples that carry the modality
 
 
 def draw(

@@ -49,10 +49,8 @@ def match_sensor(
     Parameters
     ----------
     values : ndarray, shape (n_a + n_b, T, ...), float32
-    modality : Modality
     sides : two PairTable
         Candidates, all of which carry the shared modality.
-    options : BindOptions
 
     Returns
     -------
@@ -151,7 +149,6 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
 
     Parameters
     ----------
-    options : BindOptions
     kind : str
         The modality kind.
     n : (int, int)

@@ -133,7 +133,6 @@ def check_recordings(stores: Sequence[Dataset | BoundDataset], doing: str) -> No
 
     Parameters
     ----------
-    stores : sequence of Dataset or BoundDataset
     doing : str
         Begins the message.
 

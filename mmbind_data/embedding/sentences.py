@@ -57,7 +57,7 @@ def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embed
 
 def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
     """The encoder, and the config that names it."""
-    folder = Path(model)
+    folder, config = Path(model), {"name": "sentence-transformers"}
     if not folder.is_dir() and (folder.is_absolute() or model.startswith(".")):
         expected = "a folder with a sentence-transformers model"
         raise _refusal("no model", model, expected, "no such folder")
@@ -70,20 +70,17 @@ def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
     load = functools.partial(SentenceTransformer, device="cpu", local_files_only=True)
     if folder.is_dir():
         try:
-            return load(str(folder)), _folder_config(folder)
+            loaded = load(str(folder))
         except (OSError, ValueError, SafetensorError) as error:
             expected = "a sentence-transformers model"
             raise _refusal("broken model", model, expected, _first_line(error)) from error
+        digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+        return loaded, {**config, "model": folder.name, "sha256": digests}
     try:
         loaded = load(model)
     except (OSError, ValueError):
         loaded = _download_sentence_model(model)
-    return loaded, {"name": "sentence-transformers", "model": model}
-
-
-def _folder_config(folder: Path) -> dict[str, Any]:
-    digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
-    return {"name": "sentence-transformers", "model": folder.name, "sha256": digests}
+    return loaded, {**config, "model": model}
 
 
 def _refusal(problem: str, model: str, expected: str, got: str, fix: str = "") -> ModelError:
@@ -157,13 +154,7 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
 
     A part between two commas of which nothing is known is left out: without a column ``sex`` the
     text is "walking, phone in pocket". In a part of which something is known, the rest is empty.
-
-    Parameters
-    ----------
-    template : str
-        One that `check_template` accepts.
-    row : mapping
-        The sample's row of the sample table, ``label`` being its text.
+    The row is that of the sample table, ``label`` being its text.
     """
     filled = []
     for part in template.split(","):
@@ -171,12 +162,8 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
         names = [name for _, name, _, _ in parsed if name is not None]
         if names and all(row.get(name) is None for name in names):
             continue
-        filled.append(
-            "".join(
-                before if name is None or row.get(name) is None else f"{before}{row[name]}"
-                for before, name, _, _ in parsed
-            )
-        )
+        known = {name: row[name] for name in names if row.get(name) is not None}
+        filled.append("".join(f"{text}{known.get(name or '', '')}" for text, name, _, _ in parsed))
     return ",".join(filled).strip()
 
 

@@ -37,7 +37,6 @@ def shortlist(
         Finite; a row of zeros is similar to nothing.
     c : int
         Candidates per row; at most all of the other set are listed.
-    csls_k : int
     block_values : int
         Scores held at a time; the result does not depend on it.
 
