@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.errors import BindingError
+from mmbind_data.binding.by_sensor import check_finite
 from mmbind_data.signal.windows import stretch
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.spec.label_synonyms import canonical_label
@@ -68,15 +68,7 @@ def load_both(a: SampleDraw, b: SampleDraw, name: str) -> tuple[Modality, np.nda
                 values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
             parts.append(halve(values, modality))
     values = np.concatenate(parts)
-    if not np.isfinite(values).all():
-        raise BindingError(
-            cannot="advise",
-            problem="values that are not finite",
-            at=f"{a.store.path} or {b.store.path}",
-            expected=f"finite {name}",
-            got="NaN or infinity",
-            fix="Check it with mmbind validate.",
-        )
+    check_finite(values, name, "advise", f"{a.store.path} or {b.store.path}")
     return modality, values
 
 

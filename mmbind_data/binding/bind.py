@@ -64,10 +64,6 @@ def bind(
     overwrite : bool
     progress : callable (done, total, text), optional
 
-    Returns
-    -------
-    BoundInfo
-
     Raises
     ------
     UsageError
@@ -149,10 +145,7 @@ def check_binding(
 ) -> dict[str, int]:
     """Refuse what `bind` refuses, as far as no sample need be compared for it.
 
-    Returns
-    -------
-    dict of str to int
-        By the ids of an input's sources: how many samples carry what its binding shares.
+    Gives, by the ids of an input's sources, how many samples carry what its binding shares.
 
     Raises
     ------

@@ -52,11 +52,6 @@ def match_sensor(
     sides : two PairTable
         Candidates, all of which carry the shared modality.
 
-    Returns
-    -------
-    (Matches, Matches)
-    Embedded
-
     Raises
     ------
     BindingError
@@ -305,16 +300,27 @@ def shared_values(
             # stretch works along the first axis
             values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
         union[rows] = values
-    if not np.isfinite(union).all():
+    places = dict.fromkeys(str(store.path) for *_, store in loaded)
+    check_finite(union, shared, "bind", " and ".join(places))
+    return union, first
+
+
+def check_finite(values: np.ndarray, shared: str, doing: str, at: str) -> None:
+    """Refuse samples with NaN or infinity.
+
+    Raises
+    ------
+    BindingError
+    """
+    if not np.isfinite(values).all():
         raise BindingError(
-            cannot="bind",
+            cannot=doing,
             problem="values that are not finite",
-            at=" and ".join(dict.fromkeys(str(store.path) for *_, store in loaded)),
+            at=at,
             expected=f"finite {shared}",
             got="NaN or infinity",
             fix="Check it with mmbind validate.",
         )
-    return union, first
 
 
 def _load(

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import skew
 
 from mmbind_data.matching.csls import csls_of_table
+from mmbind_data.matching.metric import unit_rows
 from mmbind_data.matching.nearest import largest
 from mmbind_data.signal.normalise import centre
 from mmbind_data.spec.descriptor import Modality
@@ -35,7 +36,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     A zero row is similar to nothing.
     """
-    return np.asarray(np.round(_unit(a) @ _unit(b).T, DECIMALS))
+    return np.asarray(np.round(unit_rows(a) @ unit_rows(b).T, DECIMALS))
 
 
 def csls_of_products(similarity: np.ndarray, k: int = CORRECTION_K) -> np.ndarray:
@@ -156,7 +157,7 @@ def a_distance(
     Source: Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006.
     """
     rng = np.random.default_rng(seed)
-    union = np.concatenate([_unit(a), _unit(b)])
+    union = np.concatenate([unit_rows(a), unit_rows(b)])
     if np.ptp(union, axis=0).max() == 0:
         return 0.0
     table = _principal(union - union.mean(axis=0), COMPONENTS, rng)
@@ -216,12 +217,6 @@ def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) ->
     changed *= rng.normal(1.0, GAIN, size=(n, 1, *tail))
     changed += JITTER * spread * rng.standard_normal(changed.shape)
     return np.asarray(changed, dtype=np.float32)
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    wide = np.asarray(values, dtype=np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(wide / np.where(length > 0, length, 1.0))
 
 
 def _nearest(score: np.ndarray, k: int) -> np.ndarray:

@@ -42,7 +42,7 @@ class EmbedFunction(Protocol):
 
 
 def embed_file(path: str | Path, n: int | None) -> Embedded:
-    """Read one vector per sample from a ``.npy`` file.
+    """Read one vector per sample, as float32, from a ``.npy`` file; the config has its digest.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ def embed_file(path: str | Path, n: int | None) -> Embedded:
         An array of shape (n, d) of real numbers, written by ``numpy.save``.
     n : int or None
         Samples of both datasets together, those of the first dataset first; None: any number.
-
-    Returns
-    -------
-    Embedded
-        float32; the config names the file and its digest.
 
     Raises
     ------
@@ -75,18 +70,13 @@ def embed_file(path: str | Path, n: int | None) -> Embedded:
 
 
 def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) -> Embedded:
-    """Embed samples with the caller's function.
+    """Embed samples with the caller's function, which the config names.
 
     Parameters
     ----------
     function : callable (values, modality) -> ndarray of shape (n, d)
     values : ndarray, shape (n, T, ...), float32
         The union of both datasets, all present. The function gets a copy of its own.
-
-    Returns
-    -------
-    Embedded
-        float32; the config names the function.
 
     Raises
     ------

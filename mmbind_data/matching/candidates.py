@@ -180,18 +180,14 @@ def _greedy(
 
 
 def rescored(candidates: Matches, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Matches:
-    """Rank the same candidates by a more accurate, costlier similarity.
+    """Rank the same candidates, (n, k) both, by a more accurate, costlier similarity.
+
+    Similarities are rounded to 1e-6; equal ones by lowest partner.
 
     Parameters
     ----------
-    candidates : Matches, (n, k)
     score : callable (rows (p,), partners (p,)) -> ndarray (p,)
         Called once, with all p pairs; larger is more similar.
-
-    Returns
-    -------
-    Matches, (n, k)
-        Similarities rounded to 1e-6; equal ones by lowest partner.
 
     Raises
     ------

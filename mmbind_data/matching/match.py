@@ -200,7 +200,7 @@ def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Mat
 def spread_ties(
     group_of_a: np.ndarray, group_of_b: np.ndarray, best: Matches, rng: np.random.Generator
 ) -> Matches:
-    """Give each row of A a partner in B when whole groups of B are equally similar.
+    """Give each row of A a partner in B, (n_a, k), when whole groups of B are equally similar.
 
     Rows of B with the same label text are indistinguishable; taking the first would make one sample
     everybody's partner. The rows of a group are dealt out evenly instead, in an order drawn anew
@@ -212,11 +212,6 @@ def spread_ties(
     group_of_b : ndarray, shape (n_b,), int
     best : Matches, (groups of A, k)
         For each group of A the best groups of B; -1: no partner.
-
-    Returns
-    -------
-    Matches, (n_a, k)
-        For each row of A rows of B.
     """
     group = best.partner[group_of_a]
     partner = np.full(group.shape, -1, dtype=np.int64)

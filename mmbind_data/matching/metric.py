@@ -156,6 +156,13 @@ def make_metric(a: np.ndarray, b: np.ndarray, metric: Metric) -> PreparedMetric:
     return PreparedMetric(a, b, metric, centre, scale, row_lengths(a), row_lengths(b))
 
 
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows of length one, (n, d) float64; a zero row stays."""
+    wide = np.asarray(values, dtype=np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(length > 0, length, 1.0))
+
+
 def row_lengths(rows: np.ndarray) -> np.ndarray:
     """Length of each row, float64; 1 for a zero row."""
     out = np.empty(len(rows), dtype=np.float64)

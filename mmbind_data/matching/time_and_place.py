@@ -91,8 +91,8 @@ def match_places(
         y in metres.
     radius_m : float
         Farthest partner in metres, > 0.
-    group_a, group_b : ndarray of str or int, shapes (n_a,), (n_b,), optional
-        Only samples of equal group are matched: for maps of several buildings, or by session.
+    group_a, group_b
+        As for `match_times`: for maps of several buildings, or by session.
 
     Returns
     -------
