@@ -252,7 +252,11 @@ def _advise_sensor(
         coverage=_coverage(a, b),
         n_samples=(n, len(b.rows)),
     )
-    return _finished(advice, (a.n_subjects, b.n_subjects), _chance(codes))
+    counts = [np.unique(code[code >= 0], return_counts=True)[1] for code in codes]
+    shares = [float(((one / one.sum()) ** 2).sum()) for one in counts if len(one)]
+    # of equal labels among random samples of the labelled sides
+    chance = float(np.mean(shares)) if shares else None
+    return _finished(advice, (a.n_subjects, b.n_subjects), chance)
 
 
 def _embedded(
@@ -323,10 +327,8 @@ def _advise_label(a: SampleDraw, b: SampleDraw) -> Advice:
             n_near += n * bool(text in others or close)
     n_all = len(a.rows) + len(b.rows)
     exact, near = round(n_exact / n_all, DECIMALS), round(n_near / n_all, DECIMALS)
-    shares = [
-        np.array([one[text] for text in sorted({*counts[0], *counts[1]})]) / one.total()
-        for one in counts
-    ]
+    texts = sorted({*counts[0], *counts[1]})
+    shares = [np.array([one[text] for text in texts]) / one.total() for one in counts]
     uses = [
         np.repeat([others[text] / n for text, n in own.items()], list(own.values()))
         for own, others in directions
@@ -348,13 +350,6 @@ def _advise_label(a: SampleDraw, b: SampleDraw) -> Advice:
     return _finished(advice, (a.n_subjects, b.n_subjects), None)
 
 
-def _chance(codes: tuple[np.ndarray, np.ndarray]) -> float | None:
-    """Share of equal labels among random samples of the labelled sides."""
-    counts = [np.unique(code[code >= 0], return_counts=True)[1] for code in codes]
-    shares = [float(((one / one.sum()) ** 2).sum()) for one in counts if len(one)]
-    return float(np.mean(shares)) if shares else None
-
-
 def _coverage(a: SampleDraw, b: SampleDraw) -> float:
     """Share of all samples that could be bound."""
     n_a, n_b = len(a.store), len(b.store)
@@ -371,7 +366,6 @@ def partner_scores(
     a, b : ndarray, shapes (n_a, d), (n_b, d)
         Embeddings.
     values : ndarray, shape (n_a + n_b, T, ...), float32
-    modality : Modality
     options : BindOptions
         With reranking, the candidates of either side are compared by dynamic time warping, and that
         similarity is corrected among them; other pairs follow, ordered by their cosine.
@@ -400,16 +394,7 @@ def partner_scores(
 
 
 def _finished(advice: Advice, n_subjects: tuple[int, int], chance: float | None) -> Advice:
-    """The advice with rounded figures and its reasons.
-
-    Parameters
-    ----------
-    advice : Advice
-    n_subjects : (int, int)
-        Of A and B.
-    chance : float or None
-        Pairing accuracy of random partners, where labels are known.
-    """
+    """The advice with rounded figures and its reasons; chance: accuracy of random partners."""
     figures = {
         name: round(value, DECIMALS)
         for name, value in vars(advice).items()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmbind_data.errors import BindingError
+from mmbind_data.binding.by_sensor import check_finite
 from mmbind_data.signal.windows import stretch
 from mmbind_data.spec.descriptor import Modality
 from mmbind_data.spec.label_synonyms import canonical_label
@@ -19,28 +19,15 @@ KEPT_AXES = frozenset({"channel", "joint", "coordinate"})
 
 @dataclass(frozen=True)
 class SampleDraw:
-    """The samples of one store that are looked at, and what is known about them.
-
-    Attributes
-    ----------
-    store : Dataset
-    rows : ndarray of int, shape (n,)
-        Ascending.
-    label : ndarray of str, shape (n,)
-        Empty where there is none.
-    group : ndarray of int, shape (n,)
-        Subject; recording where there is one subject, the sample itself where there is one of both.
-    n_subjects : int
-    coverage : float
-        Share of the store's samples that carry the modality.
-    """
+    """The samples of one store that are looked at, and what is known about them."""
 
     store: Dataset
-    rows: np.ndarray
-    label: np.ndarray
+    rows: np.ndarray  # (n,) int, ascending
+    label: np.ndarray  # (n,) str, empty where there is none
+    # (n,) int: subject; recording where there is one subject, the sample where there is one of both
     group: np.ndarray
     n_subjects: int
-    coverage: float
+    coverage: float  # share of the store's samples that carry the modality
 
 
 def draw(
@@ -81,15 +68,7 @@ def load_both(a: SampleDraw, b: SampleDraw, name: str) -> tuple[Modality, np.nda
                 values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
             parts.append(halve(values, modality))
     values = np.concatenate(parts)
-    if not np.isfinite(values).all():
-        raise BindingError(
-            cannot="advise",
-            problem="values that are not finite",
-            at=f"{a.store.path} or {b.store.path}",
-            expected=f"finite {name}",
-            got="NaN or infinity",
-            fix="Check it with mmbind validate.",
-        )
+    check_finite(values, name, "advise", f"{a.store.path} or {b.store.path}")
     return modality, values
 
 

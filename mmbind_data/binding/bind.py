@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,10 +63,6 @@ def bind(
         Current locations of the sources of bound inputs.
     overwrite : bool
     progress : callable (done, total, text), optional
-
-    Returns
-    -------
-    BoundInfo
 
     Raises
     ------
@@ -148,16 +145,7 @@ def check_binding(
 ) -> dict[str, int]:
     """Refuse what `bind` refuses, as far as no sample need be compared for it.
 
-    Parameters
-    ----------
-    opened : sequence of Dataset or BoundDataset
-    shared : str or sequence of str
-    options : BindOptions
-
-    Returns
-    -------
-    dict of str to int
-        By the ids of an input's sources: how many samples carry what its binding shares.
+    Gives, by the ids of an input's sources, how many samples carry what its binding shares.
 
     Raises
     ------
@@ -203,7 +191,13 @@ def _weighted(rows: PairTable, options: BindOptions, *, several: bool) -> PairTa
 def _binders(
     opened: Sequence[Dataset | BoundDataset], steps: Sequence[BindingStep], options: BindOptions
 ) -> list[BinderInfo]:
-    """How all partners were found: by the bindings of the inputs, then by these steps."""
+    """How all partners were found: by the bindings of the inputs, then by these steps.
+
+    Raises
+    ------
+    BindingError
+        Labels were compared by another sentence model in an input.
+    """
     parents = [store.info if isinstance(store, BoundDataset) else None for store in opened]
     earlier = [one for info in parents if info for one in info.binder]
     found = []
@@ -216,28 +210,22 @@ def _binders(
             seed=options.seed,
         )
         found.append(binder)
-    _check_label_models(opened, found)
-    return [*earlier, *found]
-
-
-def _check_label_models(
-    opened: Sequence[Dataset | BoundDataset], found: Sequence[BinderInfo]
-) -> None:
-    """Refuse to go on with another sentence model: its similarities mean something else."""
+    # another sentence model: its similarities mean something else
     labels = [one.embedding for one in found if one.shared == LABEL]
     for store in opened:
-        for one in store.info.binder if isinstance(store, BoundDataset) else ():
-            before = one.embedding if one.shared == LABEL else None
-            for now in labels:
-                if before and _model(before) != _model(now):
-                    raise BindingError(
-                        cannot="bind",
-                        problem="labels were compared by another model",
-                        at=store.path,
-                        expected=f"--label-model {before.get('model')}",
-                        got=now.get("model"),
-                        fix="Take that one, or bind anew.",
-                    )
+        binders = store.info.binder if isinstance(store, BoundDataset) else ()
+        before = [one.embedding for one in binders if one.shared == LABEL]
+        for then, now in itertools.product(before, labels):
+            if _model(then) != _model(now):
+                raise BindingError(
+                    cannot="bind",
+                    problem="labels were compared by another model",
+                    at=store.path,
+                    expected=f"--label-model {then.get('model')}",
+                    got=now.get("model"),
+                    fix="Take that one, or bind anew.",
+                )
+    return [*earlier, *found]
 
 
 def _model(embedding: Mapping[str, Any]) -> object:

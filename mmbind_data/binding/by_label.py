@@ -13,7 +13,7 @@ from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides
 from mmbind_data.embedding.sentences import (
     check_label_map,
     check_template,
-    embed_labels,
+    embed_texts,
     fill_template,
     packaged_model,
 )
@@ -29,10 +29,7 @@ from mmbind_data.store.pair_table import PairTable
 def with_label_map(options: BindOptions, sides: Sequence[PairTable]) -> BindOptions:
     """Options for binding by label, checked against the labels and columns of all inputs.
 
-    Returns
-    -------
-    BindOptions
-        Its label map also holds the known synonyms among the labels at hand.
+    Their label map also holds the known synonyms among the labels at hand.
 
     Raises
     ------
@@ -59,7 +56,7 @@ def pair_by_label(
     del progress
     texts, groups = texts_of(sides, options)
     model = packaged_model(options.label_model)
-    embedded = embed_labels([*texts[0], *texts[1]], model)
+    embedded = embed_texts([*texts[0], *texts[1]], model)
     config = {**embedded.config, "label_text": options.label_text}
     if options.label_map:
         config["label_map"] = dict(options.label_map)
@@ -131,14 +128,8 @@ def _filled(side: PairTable, options: BindOptions) -> list[str]:
     return filled
 
 
-def _has_label(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
-    del options
-    return rows.carries(shared)
-
-
-def _check_texts(sides: Sides, shared: str, options: BindOptions, exact: bool) -> None:
-    del shared, exact
-    texts_of(sides, options)
-
-
-BY_LABEL = PairingMethod(carries=_has_label, check=_check_texts, pair=pair_by_label)
+BY_LABEL = PairingMethod(
+    carries=lambda rows, shared, _: rows.carries(shared),
+    check=lambda sides, _shared, options, _exact: texts_of(sides, options),
+    pair=pair_by_label,
+)

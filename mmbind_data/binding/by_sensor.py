@@ -49,15 +49,8 @@ def match_sensor(
     Parameters
     ----------
     values : ndarray, shape (n_a + n_b, T, ...), float32
-    modality : Modality
     sides : two PairTable
         Candidates, all of which carry the shared modality.
-    options : BindOptions
-
-    Returns
-    -------
-    (Matches, Matches)
-    Embedded
 
     Raises
     ------
@@ -151,7 +144,6 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
 
     Parameters
     ----------
-    options : BindOptions
     kind : str
         The modality kind.
     n : (int, int)
@@ -308,16 +300,27 @@ def shared_values(
             # stretch works along the first axis
             values = stretch(values.swapaxes(0, 1), n_frames).swapaxes(0, 1)
         union[rows] = values
-    if not np.isfinite(union).all():
+    places = dict.fromkeys(str(store.path) for *_, store in loaded)
+    check_finite(union, shared, "bind", " and ".join(places))
+    return union, first
+
+
+def check_finite(values: np.ndarray, shared: str, doing: str, at: str) -> None:
+    """Refuse samples with NaN or infinity.
+
+    Raises
+    ------
+    BindingError
+    """
+    if not np.isfinite(values).all():
         raise BindingError(
-            cannot="bind",
+            cannot=doing,
             problem="values that are not finite",
-            at=" and ".join(dict.fromkeys(str(store.path) for *_, store in loaded)),
+            at=at,
             expected=f"finite {shared}",
             got="NaN or infinity",
             fix="Check it with mmbind validate.",
         )
-    return union, first
 
 
 def _load(

@@ -38,11 +38,9 @@ def pair_by_time(
     """
     del progress
     group_a, group_b = match_groups(sides, options.group_by)
-    (start_a, end_a), (start_b, end_b) = (_times(side, options) for side in sides)
+    times_a, times_b = (_times(side, options) for side in sides)
     window = options.window_s
-    matches = match_times(
-        start_a, end_a, start_b, end_b, window_s=window, group_a=group_a, group_b=group_b
-    )
+    matches = match_times(*times_a, *times_b, window_s=window, group_a=group_a, group_b=group_b)
     return _step(shared, sides, matches, options, {"window_s": window})
 
 
@@ -166,15 +164,11 @@ def _step(
     return BindingStep(shared, sides, matches, embedded, settings)
 
 
-def _always(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
-    del shared, options
-    return np.ones(len(rows), dtype=bool)
-
-
-def _has_location(rows: PairTable, shared: str, options: BindOptions) -> np.ndarray:
-    del shared, options
-    return np.asarray(np.isfinite(locations_of(rows)[0]).all(axis=1))
-
-
-BY_TIME = PairingMethod(carries=_always, check=check_times, pair=pair_by_time)
-BY_LOCATION = PairingMethod(carries=_has_location, check=check_locations, pair=pair_by_location)
+BY_TIME = PairingMethod(
+    carries=lambda rows, *_: np.ones(len(rows), dtype=bool), check=check_times, pair=pair_by_time
+)
+BY_LOCATION = PairingMethod(
+    carries=lambda rows, *_: np.isfinite(locations_of(rows)[0]).all(axis=1),
+    check=check_locations,
+    pair=pair_by_location,
+)

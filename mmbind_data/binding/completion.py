@@ -46,7 +46,6 @@ def candidates(rows: PairTable, carried: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    rows : PairTable
     carried : ndarray of bool, shape (n,)
         Rows that have what is shared.
     """
@@ -75,10 +74,9 @@ def complete_rows(
 ) -> PairTable:
     """Rows completed by as many others, one by one; kind, hop and rank stay those of the first."""
     given = {}
-    nothing = np.full((len(own), 2), -1, dtype=np.int64)
     for name in modalities:
-        mine, theirs = own.given.get(name, nothing), other.given.get(name, nothing)
-        given[name] = np.where(mine[:, :1] >= 0, mine, theirs)
+        mine = _given(own, name)
+        given[name] = np.where(mine[:, :1] >= 0, mine, _given(other, name))
     links = np.stack([similarity, own.similarity, other.similarity])
     return replace(own, given=given, similarity=np.fmin.reduce(links).astype(np.float32))
 
@@ -87,13 +85,14 @@ def concatenate(
     parts: Sequence[PairTable], modalities: Sequence[str], shared: tuple[str, ...]
 ) -> PairTable:
     """Put rows of the same sources together, in the order given."""
-
-    def modality(part: PairTable, name: str) -> np.ndarray:
-        return part.given.get(name, np.full((len(part), 2), -1, dtype=np.int64))
-
-    given = {name: np.concatenate([modality(part, name) for part in parts]) for name in modalities}
+    given = {name: np.concatenate([_given(part, name) for part in parts]) for name in modalities}
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
     return PairTable(sources=parts[0].sources, given=given, shared=shared, **columns)
+
+
+def _given(rows: PairTable, name: str) -> np.ndarray:
+    """Where each row has a modality from, shape (n, 2); -1 where it is a dummy."""
+    return rows.given.get(name, np.full((len(rows), 2), -1, dtype=np.int64))
 
 
 def refuse_means(sides: tuple[PairTable, PairTable], *, mean: bool, top_k: int) -> None:
@@ -139,11 +138,6 @@ def group_sizes(rows: PairTable) -> np.ndarray:
     return np.asarray(edges[np.searchsorted(edges, np.arange(n), side="right")] - np.arange(n))
 
 
-def whole_groups(rows: PairTable, first: np.ndarray) -> np.ndarray:
-    """Numbers of all rows of the groups that begin at the given rows, in their order."""
-    return _spread(first, group_sizes(rows)[first])[1]
-
-
 def complete_groups(
     first: PairTable,
     anchors: np.ndarray,
@@ -167,8 +161,6 @@ def complete_groups(
     anchors, partners : ndarray of int, shapes (n,), (m,)
         Rows of the first that were matched, of the second that ``matches.partner`` counts.
     matches : Matches, shape (n, k)
-    modalities : sequence of str
-    hop : int
     mean : bool
         The k partners are to be averaged.
 
@@ -196,7 +188,9 @@ def complete_groups(
     again, other = _spread(other[pair], sizes[1][pair])
     pair, own = pair[again], own[again]
     # partners change fastest: rank r of the match is rank r of the rows
-    order = np.lexsort((rank[pair], other - _group_start(other, second), own, index[pair]))
+    begins = (second.kind != MEAN) | (second.rank == 0)
+    group = np.maximum.accumulate(np.where(begins, np.arange(len(second)), 0))
+    order = np.lexsort((rank[pair], other - group[other], own, index[pair]))
     pair, own, other = pair[order], own[order], other[order]
     anchor = index[pair]
     rows = complete_rows(first.take(own), second.take(other), similarity[pair], modalities)
@@ -217,6 +211,8 @@ def complete_sides(
 ) -> PairTable:
     """The rows of two sides after a binding.
 
+    In order: completed rows of the first, of the second, then rows that stay as they were.
+
     Parameters
     ----------
     sides : two PairTable
@@ -225,14 +221,8 @@ def complete_sides(
         Rows of each side that were compared.
     matches : two Matches
         Of the chosen rows of the first side in those of the second, and the reverse.
-    shared : str
     mean : bool
         The partners of a row are to be averaged.
-
-    Returns
-    -------
-    PairTable
-        Completed rows of the first, completed rows of the second, then rows that stay as they were.
     """
     names = (*sides[0].shared, *sides[1].shared, shared)
     modalities = list(dict.fromkeys((*sides[0].given, *sides[1].given)))
@@ -248,7 +238,8 @@ def complete_sides(
         # an original always gets its pseudo-paired row; one that is bound already must gain
         fresh = rows.kind[anchors] == INCOMPLETE
         parts.append(completed.take((fresh | gained)[anchor]))
-        replaced = whole_groups(rows, anchors[~fresh & gained])
+        begins = anchors[~fresh & gained]
+        _, replaced = _spread(begins, group_sizes(rows)[begins])
         remaining.append(rows.take(np.setdiff1d(np.arange(len(rows)), replaced)))
     # hops of the second side are counted after those of the first
     second = remaining[1]
@@ -264,26 +255,10 @@ def _n_given(rows: PairTable, modalities: Sequence[str]) -> np.ndarray:
     return np.asarray(np.sum([rows.carries(name) for name in modalities], axis=0))
 
 
-def _group_start(chosen: np.ndarray, rows: PairTable) -> np.ndarray:
-    """First row of the group of each row chosen; the row itself where it is no mean."""
-    member = rows.kind == MEAN
-    begin = np.maximum.accumulate(np.where(~member | (rows.rank == 0), np.arange(len(rows)), 0))
-    return np.asarray(begin[chosen])
-
-
 def shares(rows: PairTable, chosen: np.ndarray, temperature: float) -> np.ndarray:
-    """Weights of the chosen rows, whole groups: softmax of the similarity, 1 for each group.
+    """Weights of the rows chosen, ascending (p,): softmax of the similarity within each group.
 
-    Parameters
-    ----------
-    rows : PairTable
-    chosen : ndarray of int, shape (p,)
-        Ascending.
-    temperature : float
-
-    Returns
-    -------
-    ndarray, shape (p,), float64
+    They sum to 1 for each group, of which all rows are chosen; (p,) float64.
     """
     starts = rows.rank[chosen] == 0
     group = np.cumsum(starts) - 1

@@ -40,19 +40,18 @@ def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
         in common: then no pair could be right. Reuse: how often a partner is used at any rank,
         over the partners that are used at all.
     """
-    directions = [
-        _score_direction(step, hop, turn) for hop, step in enumerate(steps) for turn in (0, 1)
-    ]
-    partners = pa.concat_tables([one.partners for one in directions])
+    rights, used, documents, tables = zip(
+        *(_score_direction(step, hop, turn) for hop, step in enumerate(steps) for turn in (0, 1)),
+        strict=True,
+    )
+    partners = pa.concat_tables(tables)
     similarity = partners["similarity"].to_numpy()
     counts, edges = np.histogram(similarity, bins=N_BINS, range=(-1.0, 1.0))
-    uses = np.concatenate([one.uses for one in directions])
-    right = np.concatenate([one.right for one in directions])
+    uses, right = np.concatenate(used), np.concatenate(rights)
     accuracy = _share(right)
-    used = uses[uses > 0]
     reuse: dict[Literal["max", "mean"], float] = {
-        "max": float(used.max()),
-        "mean": round(float(used.mean()), 4),
+        "max": float(uses.max()),
+        "mean": round(float(uses[uses > 0].mean()), 4),
     }
     return PairingReport(
         similarity={
@@ -65,7 +64,7 @@ def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
         document={
             "pairing_accuracy": accuracy,
             "n_judged": len(right),
-            "directions": [one.document for one in directions],
+            "directions": list(documents),
             "similarity_histogram": {
                 "edges": [round(float(edge), 6) for edge in edges],
                 "counts": counts.tolist(),
@@ -73,26 +72,17 @@ def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
             "reuse": {
                 **reuse,
                 "share_never_used": round(float((uses == 0).mean()), 4),
-                "histogram": {
-                    str(times): count for times, count in sorted(Counter(uses.tolist()).items())
-                },
+                "histogram": {str(times): n for times, n in sorted(Counter(uses.tolist()).items())},
             },
         },
         partners=partners,
     )
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """Pairs in one direction: whether the judged ones are right, how often partners are used."""
-
-    right: np.ndarray
-    uses: np.ndarray
-    document: dict[str, Any]
-    partners: pa.Table
-
-
-def _score_direction(step: BindingStep, hop: int, turn: int) -> _Direction:
+def _score_direction(
+    step: BindingStep, hop: int, turn: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any], pa.Table]:
+    """Whether the judged pairs of a direction are right, the uses of partners, document, table."""
     anchor, partner, matches = step.sides[turn], step.sides[1 - turn], step.matches[turn]
     index, rank = np.nonzero(matches.partner >= 0)
     matched = matches.partner[index, rank]
@@ -128,7 +118,7 @@ def _score_direction(step: BindingStep, hop: int, turn: int) -> _Direction:
             "partner_label": pa.array(other, type=pa.string(), mask=other == ""),
         }
     )
-    return _Direction(right, np.bincount(matched, minlength=len(partner)), document, partners)
+    return right, np.bincount(matched, minlength=len(partner)), document, partners
 
 
 def _share(right: np.ndarray) -> float | None:
@@ -141,12 +131,9 @@ def _source_ids(side: PairTable) -> list[str]:
 
 
 def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
-    """What a user should look at: sources that differ, and partners that are approximate."""
-    return [*_heterogeneity(steps), *_approximate(steps)]
+    """What a user should look at: sources that differ, and the recall of an approximate index.
 
-
-def _heterogeneity(steps: Sequence[BindingStep]) -> list[str]:
-    """Later sources that resemble the others much less than the first two resemble each other.
+    A later source differs that resembles the others much less than the first two each other.
 
     Notes
     -----
@@ -167,13 +154,8 @@ def _heterogeneity(steps: Sequence[BindingStep]) -> list[str]:
                 f"(median similarity {np.median(later):.3f}, first two {np.median(first):.3f}, "
                 f"distance of the distributions {distance:.2f}): binding it may not help"
             )
-    return found
-
-
-def _approximate(steps: Sequence[BindingStep]) -> list[str]:
-    """The recall of an approximate index that partners come from."""
     configs = [step.embedded.config for step in steps]
-    return [
+    return found + [
         f"partners are approximate: the {config['index']} index found "
         f"{config['index_recall_best']:.1%} of the most similar samples and "
         f"{config['index_recall_listed']:.1%} of the candidates, judged on "

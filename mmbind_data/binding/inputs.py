@@ -100,12 +100,6 @@ def _source_ids(stores: Sequence[Dataset]) -> list[str]:
 def check_disjoint(stores: Sequence[tuple[Path, Sequence[Source]]], doing: str) -> None:
     """Refuse stores that hold the same samples: each would be its own best partner.
 
-    Parameters
-    ----------
-    stores : sequence of (path, sequence of Source)
-    doing : str
-        Begins the message.
-
     Raises
     ------
     BindingError
@@ -131,12 +125,6 @@ def check_recordings(stores: Sequence[Dataset | BoundDataset], doing: str) -> No
 
     They would be each other's partners: natural pairs, where there should be none.
 
-    Parameters
-    ----------
-    stores : sequence of Dataset or BoundDataset
-    doing : str
-        Begins the message.
-
     Raises
     ------
     BindingError
@@ -160,14 +148,8 @@ def check_request(
 ) -> tuple[list[PairTable], list[str], BindOptions]:
     """Refuse what cannot be bound, before anything is computed.
 
-    Returns
-    -------
-    list of PairTable
-        Of each input.
-    list of str
-        What is shared at each binding.
-    BindOptions
-        If a label is shared, with a label map that holds known synonyms too.
+    Gives the rows of each input, what is shared at each binding, and the options: if a label is
+    shared, with a label map that holds known synonyms too.
 
     Raises
     ------

@@ -130,12 +130,8 @@ def recipe_of(options: BindOptions) -> str:
 def recorded_settings(options: BindOptions, kind: str) -> dict[str, Any]:
     """What a bound store records of the options, for a sensor of this modality kind.
 
+    These are the fields recipe, metric, match, top_k and options of a `BinderInfo`;
     `restored_options` is the inverse.
-
-    Returns
-    -------
-    dict
-        The fields recipe, metric, match, top_k and options of a `BinderInfo`.
     """
     recorded = {f"rule_{name}": value for name, value in asdict(options.rule).items()}
     rule = {name: recorded.pop(f"rule_{name}") for name in ("metric", "match", "top_k")}

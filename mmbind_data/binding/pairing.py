@@ -23,28 +23,14 @@ MEASURED = ("final_loss", "mean", "std")
 
 @dataclass(frozen=True)
 class BindingStep:
-    """One binding: what was compared, and which partners were found.
+    """One binding: what was compared, and which partners were found."""
 
-    Attributes
-    ----------
-    shared : str
-        The shared modality, or ``label``, ``time`` or ``location``.
-    sides : two PairTable
-        The rows that were compared.
-    matches : two Matches
-        Of the first side's rows in the second side, and the reverse.
-    embedded : Embedded
-    settings : mapping
-        The fields recipe, metric, match, top_k and options of a `BinderInfo`.
-    label_map : mapping of str to str
-        Labels that were compared under another wording.
-    """
-
-    shared: str
-    sides: Sides
-    matches: tuple[Matches, Matches]
+    shared: str  # a modality, or label, time or location
+    sides: Sides  # the rows that were compared
+    matches: tuple[Matches, Matches]  # of the first side's rows in the second, and the reverse
     embedded: Embedded
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # the fields recipe, metric, match, top_k, options of a BinderInfo
+    # labels that were compared under another wording
     label_map: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -73,7 +59,7 @@ class PairingMethod:
     ----------
     carries : callable (rows, shared, options) -> bool ndarray, shape (n,)
         Which rows have the shared information.
-    check : callable (sides, shared, options, exact) -> None
+    check : callable (sides, shared, options, exact)
         Raises what `pair` would raise, as far as no samples need be compared for it. Where
         ``exact`` is False the first side has at most these rows: earlier bindings decide which.
     pair : callable (sides, shared, options, progress) -> BindingStep
@@ -83,18 +69,13 @@ class PairingMethod:
     """
 
     carries: Callable[[PairTable, str, BindOptions], np.ndarray]
-    check: Callable[[Sides, str, BindOptions, bool], None]
+    check: Callable[[Sides, str, BindOptions, bool], object]
     pair: Callable[[Sides, str, BindOptions, Progress | None], BindingStep]
     completes: bool = False
 
 
 def match_groups(sides: Sides, column: str | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Codes of a column of the sample tables, by which samples may be matched.
-
-    Parameters
-    ----------
-    sides : two PairTable
-    column : str or None
 
     Returns
     -------

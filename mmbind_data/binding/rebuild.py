@@ -8,34 +8,19 @@ from dataclasses import dataclass
 from typing import Self
 
 from mmbind_data.datasets.registry import list_datasets
-from mmbind_data.spec.store import DatasetInfo, PartitionInfo
+from mmbind_data.spec.store import DatasetInfo
 
 
 @dataclass(frozen=True)
 class SourceCommands:
-    """``mmbind convert`` and, of a node's part of a dataset, ``mmbind partition``.
-
-    Attributes
-    ----------
-    dataset : str
-    raw : str
-        Stands for the folder of the raw data.
-    converted : str
-        The store that is converted.
-    options : sequence of str
-        Of ``mmbind convert``.
-    part : str, optional
-        The store that is cut out of it.
-    part_options : sequence of str
-        Of ``mmbind partition``.
-    """
+    """``mmbind convert`` and, of a node's part of a dataset, ``mmbind partition``."""
 
     dataset: str
-    raw: str
-    converted: str
-    options: Sequence[str] = ()
-    part: str | None = None
-    part_options: Sequence[str] = ()
+    raw: str  # stands for the folder of the raw data
+    converted: str  # the store that is converted
+    options: Sequence[str] = ()  # of mmbind convert
+    part: str | None = None  # the store that is cut out of it
+    part_options: Sequence[str] = ()  # of mmbind partition
 
     def lines(self) -> list[str]:
         """One or two command lines."""
@@ -82,15 +67,12 @@ def source_commands(info: DatasetInfo) -> SourceCommands:
     ]
     if info.partition is None:
         return SourceCommands(dataset, "RAW", converted, options)
-    part, chosen = f"{info.partition.node}.zarr", _part_options(info.partition)
-    return SourceCommands(dataset, "RAW", converted, options, part, chosen)
-
-
-def _part_options(part: PartitionInfo) -> list[str]:
-    options = _lists({"--subjects": part.subjects, "--modalities": part.modalities})
+    part = info.partition
+    chosen = _lists({"--subjects": part.subjects, "--modalities": part.modalities})
     for column, values in (part.where or {}).items():
-        options += [word for value in values for word in ("--where", f"{column}={value}")]
-    return options + (["--labels", "none"] if part.labels == "none" else [])
+        chosen += [word for value in values for word in ("--where", f"{column}={value}")]
+    chosen += ["--labels", "none"] if part.labels == "none" else []
+    return SourceCommands(dataset, "RAW", converted, options, f"{part.node}.zarr", chosen)
 
 
 def _lists(options: Mapping[str, Sequence[str] | None]) -> list[str]:

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import skew
 
 from mmbind_data.matching.csls import csls_of_table
+from mmbind_data.matching.metric import unit_rows
 from mmbind_data.matching.nearest import largest
 from mmbind_data.signal.normalise import centre
 from mmbind_data.spec.descriptor import Modality
@@ -31,33 +32,18 @@ VECTOR_KINDS = frozenset({"inertial", "skeleton"})
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine similarities of all rows, rounded; a zero row is similar to nothing.
+    """Cosine similarities of all rows of a (n_a, d) and b (n_b, d), rounded: (n_a, n_b) float64.
 
-    Parameters
-    ----------
-    a : ndarray, shape (n_a, d)
-    b : ndarray, shape (n_b, d)
-
-    Returns
-    -------
-    ndarray, shape (n_a, n_b), float64
+    A zero row is similar to nothing.
     """
-    return np.asarray(np.round(_unit(a) @ _unit(b).T, DECIMALS))
+    return np.asarray(np.round(unit_rows(a) @ unit_rows(b).T, DECIMALS))
 
 
 def csls_of_products(similarity: np.ndarray, k: int = CORRECTION_K) -> np.ndarray:
     """Similarities less the mean similarity of both samples to their neighbours, against hubs.
 
-    Parameters
-    ----------
-    similarity : ndarray, shape (n_a, n_b)
-    k : int
-        Neighbours of the mean; all, where a side has fewer.
-
-    Returns
-    -------
-    ndarray, shape (n_a, n_b), float64
-        2 s - r_a - r_b, r being the mean similarity to the k most similar.
+    2 s - r_a - r_b, r being the mean similarity to the k most similar, or to all if there are
+    fewer; (n_a, n_b) both, float64.
 
     Notes
     -----
@@ -160,7 +146,6 @@ def a_distance(
     group_b : ndarray of int, shape (n_b,)
         Subjects. Where both sides have two or more, the classifier is tested on subjects that it
         did not see, so that it measures what sets the datasets apart, not the people.
-    seed : int
 
     Returns
     -------
@@ -172,7 +157,7 @@ def a_distance(
     Source: Ben-David et al., Analysis of representations for domain adaptation, NIPS 2006.
     """
     rng = np.random.default_rng(seed)
-    union = np.concatenate([_unit(a), _unit(b)])
+    union = np.concatenate([unit_rows(a), unit_rows(b)])
     if np.ptp(union, axis=0).max() == 0:
         return 0.0
     table = _principal(union - union.mean(axis=0), COMPONENTS, rng)
@@ -185,23 +170,15 @@ def a_distance(
 
 
 def hubness(similarity: np.ndarray, k: int = OCCURRENCE_K) -> float:
-    """Skewness of how often a column is among the k most similar of the rows.
+    """Skewness of how often a column of an (n_a, n_b) table is among the k most similar of a row.
 
-    Parameters
-    ----------
-    similarity : ndarray, shape (n_a, n_b)
-
-    Returns
-    -------
-    float
-        About 0 where partners are used evenly; 1 and more where a few are used by most.
+    About 0 where partners are used evenly; 1 and more where a few are used by most.
 
     Notes
     -----
     Source: Radovanovic, Nanopoulos, Ivanovic: Hubs in space, JMLR 11, 2010, section 2.
     """
-    counts = np.bincount(_nearest(similarity, k).ravel(), minlength=similarity.shape[1])
-    return skewness(counts)
+    return skewness(np.bincount(_nearest(similarity, k).ravel(), minlength=similarity.shape[1]))
 
 
 def skewness(counts: np.ndarray) -> float:
@@ -210,12 +187,7 @@ def skewness(counts: np.ndarray) -> float:
 
 
 def stability(score: np.ndarray, perturbed: np.ndarray, k: int = OCCURRENCE_K) -> float:
-    """Mean share of the k best partners that remain when the samples are perturbed.
-
-    Parameters
-    ----------
-    score, perturbed : ndarray, shape (n_a, n_b)
-    """
+    """Mean share of the k best partners that remain when samples are perturbed: of (n_a, n_b)."""
     before, after = _nearest(score, k), _nearest(perturbed, k)
     common = [np.isin(one, other).mean() for one, other in zip(before, after, strict=True)]
     return float(np.mean(common))
@@ -224,16 +196,8 @@ def stability(score: np.ndarray, perturbed: np.ndarray, k: int = OCCURRENCE_K) -
 def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) -> np.ndarray:
     """Samples as another person might have given them: rotated, warped, scaled and noisier.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n, T, ...), float32
-    modality : Modality
-        Vectors of three (inertial, skeleton) are rotated; a single frame is not warped.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray, shape (n, T, ...), float32
+    Vectors of three (inertial, skeleton) are rotated; a single frame is not warped. Both
+    (n, T, ...) float32.
     """
     changed = np.array(centre(values, modality), dtype=np.float32)
     n, n_frames = changed.shape[:2]
@@ -253,12 +217,6 @@ def perturb(values: np.ndarray, modality: Modality, rng: np.random.Generator) ->
     changed *= rng.normal(1.0, GAIN, size=(n, 1, *tail))
     changed += JITTER * spread * rng.standard_normal(changed.shape)
     return np.asarray(changed, dtype=np.float32)
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    wide = np.asarray(values, dtype=np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(wide / np.where(length > 0, length, 1.0))
 
 
 def _nearest(score: np.ndarray, k: int) -> np.ndarray:
@@ -295,12 +253,12 @@ def _held_out(
     by_subject = min(len(np.unique(group_a)), len(np.unique(group_b))) > 1
     parts = []
     for group in (group_a, group_b):
-        if not by_subject:
-            group = np.arange(len(group))
-        names = rng.permutation(np.unique(group))
-        n_parts = min(MAX_PARTS, len(names))
-        place = {name: index % n_parts for index, name in enumerate(names.tolist())}
-        parts.append(np.array([place[name] for name in group.tolist()]))
+        names, codes = np.unique(
+            group if by_subject else np.arange(len(group)), return_inverse=True
+        )
+        place = np.empty(len(names), dtype=np.int64)
+        place[rng.permutation(len(names))] = np.arange(len(names)) % MAX_PARTS
+        parts.append(place[codes])
     for one in np.unique(parts[0]):
         for other in np.unique(parts[1]):
             yield np.concatenate([parts[0] == one, parts[1] == other])

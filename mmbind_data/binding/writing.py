@@ -36,18 +36,15 @@ def describe_bound(
 ) -> BoundInfo:
     """What the attributes of a bound store's root say."""
     sources = tuple(source_info(source, out) for source in rows.sources)
-    counts = np.bincount(rows.kind, minlength=len(KINDS)).tolist()
+    counts = dict(zip(KINDS, np.bincount(rows.kind, minlength=len(KINDS)).tolist(), strict=True))
     return BoundInfo(
         mode="linked",
         shared=rows.shared,
         binder=tuple(binder),
         sources=sources,
         modalities=tuple(rows.given),
-        n_rows={
-            name: count
-            for name, count in zip(KINDS, counts, strict=True)
-            if count or name != "mean"  # the other kinds are always listed
-        },
+        # of the kinds only mean is left out where there is none
+        n_rows={name: count for name, count in counts.items() if count or name != "mean"},
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
         reuse=report.reuse,

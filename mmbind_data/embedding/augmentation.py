@@ -26,8 +26,6 @@ def warped_time(knots: Tensor, n_frames: int) -> Tensor:
     knots : Tensor, shape (n, p + 1), float32
         Where each of the p equally long pieces of the new axis begins and the last one ends, as
         shares of the old axis: rising from 0 to 1.
-    n_frames : int
-        T.
 
     Returns
     -------
@@ -65,7 +63,6 @@ def view(
     spread : Tensor, shape (3,), or None
         Standard deviations that undo the standardisation of three-axis inertial samples, so that
         they are turned in space and not in units of their spread; None: no turning.
-    generator : torch.Generator
     jitter, scaling, warp : float
         Strengths, in units of the constants of this module.
 

@@ -46,7 +46,6 @@ def embed_autoencoder(
         Optimiser steps of Adam at 1e-3, batches of 128.
     seed : int
         Weights and batches follow from it.
-    progress : callable (done, total, text), optional
 
     Returns
     -------
@@ -99,13 +98,10 @@ def train_encoder(
     name : str
         Name of the embedding in the config and in progress reports.
     values : ndarray, shape (n, T, ...), float32
-    modality : Modality
     auxiliary : callable (modality of the samples' shape) -> nn.Module
         The module that only the training needs: a decoder, or a projection head.
     objective : callable (statistics of the samples) -> LossOf
         Gives the loss of an encoder, the auxiliary module and a batch.
-    steps, seed, progress
-        As of `embed_autoencoder`.
     settings : mapping, optional
         Further entries of the config.
     """

@@ -44,15 +44,10 @@ def embed_contrastive(
 
     Parameters
     ----------
-    values : ndarray, shape (n, T, ...), float32
-        The shared modality of both datasets, all present.
-    modality : Modality
-        Picks the encoder by kind.
-    steps : int
-        Optimiser steps of Adam at 1e-3, batches of 128.
+    values, modality, steps
+        As for `autoencoder.embed_autoencoder`.
     seed : int
         Weights, batches and views follow from it.
-    progress : callable (done, total, text), optional
 
     Returns
     -------
@@ -121,15 +116,7 @@ def embed_contrastive(
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Normalised cross entropy of telling each view's other view from all views of the batch.
 
-    Parameters
-    ----------
-    first, second : Tensor, shape (n, d)
-        Row by row two views of one sample.
-    temperature : float
-
-    Returns
-    -------
-    Tensor, scalar
+    The views, (n, d) each, are row by row of one sample; a scalar.
     """
     import torch
     from torch.nn import functional

@@ -46,26 +46,13 @@ COMPACT: Mapping[str, Callable[[Modality, int, int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """One of the networks of the paper's code.
-
-    Attributes
-    ----------
-    build : callable (Modality) -> nn.Module
-    dim : callable (shape) -> int
-        Length of its feature.
-    hidden : int
-        Width of the published projection head that follows it.
-    least : tuple of int
-        Smallest shape that its kernels accept.
-    exact : bool
-        All axes after time must have exactly that size.
-    """
+    """One of the networks of the paper's code."""
 
     build: Callable[[Modality], nn.Module]
-    dim: Callable[[tuple[int, ...]], int]
-    hidden: int
-    least: tuple[int, ...]
-    exact: bool = False
+    dim: Callable[[tuple[int, ...]], int]  # length of the feature, by shape
+    hidden: int  # width of the published projection head that follows it
+    least: tuple[int, ...]  # smallest shape that its kernels accept
+    exact: bool = False  # all axes after time must have exactly that size
 
 
 REFERENCE: Mapping[str, PublishedNetwork] = {
@@ -214,18 +201,8 @@ def build_encoder(
 def build_decoder(modality: Modality, latent_dim: int) -> nn.Module:
     """Build the decoder that the autoencoder of eq. 1 trains together with its encoder.
 
-    Parameters
-    ----------
-    modality : Modality
-        Any kind except point clouds, whose points have no order, and class maps, whose numbers have
-        no distance.
-    latent_dim : int
-        Length of the latent vector.
-
-    Returns
-    -------
-    nn.Module
-        Maps (n, latent_dim) float32 to (n, *modality.shape) float32, any sign.
+    There is one for any kind except point clouds, whose points have no order, and class maps, whose
+    numbers have no distance. It maps (n, latent_dim) float32 to (n, *modality.shape) float32.
 
     Raises
     ------

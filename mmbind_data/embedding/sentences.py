@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
 import os
-import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
@@ -20,7 +17,7 @@ import numpy as np
 
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import ModelError, UsageError, suggest
-from mmbind_data.io.digests import canonical_json, file_digest, text_digest
+from mmbind_data.io.digests import file_digest
 
 DEFAULT_LABEL_MODEL = "sentence-transformers/paraphrase-MiniLM-L6-v2"
 
@@ -60,7 +57,7 @@ def embed_texts(texts: Sequence[str], model: str = DEFAULT_LABEL_MODEL) -> Embed
 
 def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
     """The encoder, and the config that names it."""
-    folder = Path(model)
+    folder, config = Path(model), {"name": "sentence-transformers"}
     if not folder.is_dir() and (folder.is_absolute() or model.startswith(".")):
         expected = "a folder with a sentence-transformers model"
         raise _refusal("no model", model, expected, "no such folder")
@@ -73,20 +70,17 @@ def _load_sentence_model(model: str) -> tuple[Any, dict[str, Any]]:
     load = functools.partial(SentenceTransformer, device="cpu", local_files_only=True)
     if folder.is_dir():
         try:
-            return load(str(folder)), _folder_config(folder)
+            loaded = load(str(folder))
         except (OSError, ValueError, SafetensorError) as error:
             expected = "a sentence-transformers model"
             raise _refusal("broken model", model, expected, _first_line(error)) from error
+        digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+        return loaded, {**config, "model": folder.name, "sha256": digests}
     try:
         loaded = load(model)
     except (OSError, ValueError):
         loaded = _download_sentence_model(model)
-    return loaded, {"name": "sentence-transformers", "model": model}
-
-
-def _folder_config(folder: Path) -> dict[str, Any]:
-    digests = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
-    return {"name": "sentence-transformers", "model": folder.name, "sha256": digests}
+    return loaded, {**config, "model": model}
 
 
 def _refusal(problem: str, model: str, expected: str, got: str, fix: str = "") -> ModelError:
@@ -160,13 +154,7 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
 
     A part between two commas of which nothing is known is left out: without a column ``sex`` the
     text is "walking, phone in pocket". In a part of which something is known, the rest is empty.
-
-    Parameters
-    ----------
-    template : str
-        One that `check_template` accepts.
-    row : mapping
-        The sample's row of the sample table, ``label`` being its text.
+    The row is that of the sample table, ``label`` being its text.
     """
     filled = []
     for part in template.split(","):
@@ -174,12 +162,8 @@ def fill_template(template: str, row: Mapping[str, Any]) -> str:
         names = [name for _, name, _, _ in parsed if name is not None]
         if names and all(row.get(name) is None for name in names):
             continue
-        filled.append(
-            "".join(
-                before if name is None or row.get(name) is None else f"{before}{row[name]}"
-                for before, name, _, _ in parsed
-            )
-        )
+        known = {name: row[name] for name in names if row.get(name) is not None}
+        filled.append("".join(f"{text}{known.get(name or '', '')}" for text, name, _, _ in parsed))
     return ",".join(filled).strip()
 
 
@@ -233,55 +217,3 @@ def check_label_map(label_map: Mapping[str, str], known: set[str]) -> None:
                 got=repr(name),
                 fix=suggest(name, known),
             )
-
-
-def embed_labels(texts: Sequence[str], model: str) -> Embedded:
-    """Embeddings of unique label texts, read from a cache as far as possible.
-
-    With the packaged model the second `mmbind bind --shared label` takes a sixth of the time of the
-    first: loading the model is what takes long.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    model : str
-        See `embed_texts`. Only a model in a folder has a known digest, and is cached.
-    """
-    config = _folder_config(Path(model))
-    if not config["sha256"]:
-        return embed_texts(texts, model)
-    path = cache_folder() / f"{text_digest(canonical_json(config['sha256']))[:32]}.npz"
-    known = _read_cache(path)
-    missing = [text for text in texts if text not in known]
-    if missing:
-        fresh = embed_texts(missing, model)
-        known |= dict(zip(missing, fresh.vectors, strict=True))
-        _write_cache(path, known)
-    return Embedded(np.stack([known[text] for text in texts]), config)
-
-
-def cache_folder() -> Path:
-    """Folder of cached embeddings: below $MMBIND_CACHE, $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get("MMBIND_CACHE")
-    if chosen:
-        return Path(chosen) / "labels"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmbind" / "labels"
-
-
-def _read_cache(path: Path) -> dict[str, np.ndarray]:
-    """Text -> vector; a cache that cannot be read counts as empty."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            texts, vectors = archive["texts"].tolist(), archive["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
-    return dict(zip(texts, vectors, strict=True)) if len(texts) == len(vectors) else {}
-
-
-def _write_cache(path: Path, known: Mapping[str, np.ndarray]) -> None:
-    """Replace the cache atomically; a folder that cannot be written is ignored."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as stream:
-            np.savez(stream, texts=np.array(list(known)), vectors=np.stack(list(known.values())))
-        Path(stream.name).replace(path)

@@ -30,14 +30,7 @@ def temporal_block(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequen
 class TemporalEncoder(nn.Module):
     """Three temporal convolutions, segment means, one linear layer.
 
-    Parameters
-    ----------
-    n_channels : int
-        Values per frame.
-    width : int
-        Channels of the first convolution; the later ones have twice as many. Multiple of 4.
-    feature_dim : int
-        Length of the feature.
+    The first convolution has ``width`` channels, a multiple of 4, the later ones twice as many.
     """
 
     def __init__(self, n_channels: int, width: int, feature_dim: int) -> None:

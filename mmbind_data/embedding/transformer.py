@@ -15,12 +15,7 @@ from torch.nn import functional
 class Attention(nn.Module):
     """Multi-head attention without bias; one head of full width has no output layer.
 
-    Parameters
-    ----------
-    dim : int
-        Values per token.
-    n_heads, head_dim : int
-        Their product may differ from `dim`.
+    The product of ``n_heads`` and ``head_dim`` may differ from ``dim``, the values per token.
     """
 
     def __init__(self, dim: int, n_heads: int, head_dim: int) -> None:

@@ -17,30 +17,17 @@ from mmbind_data.spec.descriptor import Modality
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings, and what is needed to reproduce them.
+    """Embeddings, and what is needed to reproduce them."""
 
-    Attributes
-    ----------
-    vectors : ndarray, shape (n, d), float32
-    config : mapping
-        JSON values, stored with the bound dataset.
-    weights : mapping of name to ndarray
-        The trained encoder, if there is one.
-    """
-
-    vectors: np.ndarray
-    config: Mapping[str, Any]
-    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    vectors: np.ndarray  # (n, d) float32
+    config: Mapping[str, Any]  # JSON values, stored with the bound dataset
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)  # of a trained encoder
 
 
 def embed_raw(values: np.ndarray, modality: Modality) -> Embedded:
     """Standardised samples, flattened: the cheapest embedding, and the baseline of the others.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n, T, ...), float32
-        The union of both datasets, all present.
-    modality : Modality
+    The samples, (n, T, ...) float32, are the union of both datasets, all present.
     """
     centred = centre(values, modality)
     scaled = standardise(centred, channel_statistics([centred], modality))
@@ -55,7 +42,7 @@ class EmbedFunction(Protocol):
 
 
 def embed_file(path: str | Path, n: int | None) -> Embedded:
-    """Read one vector per sample from a ``.npy`` file.
+    """Read one vector per sample, as float32, from a ``.npy`` file; the config has its digest.
 
     Parameters
     ----------
@@ -63,11 +50,6 @@ def embed_file(path: str | Path, n: int | None) -> Embedded:
         An array of shape (n, d) of real numbers, written by ``numpy.save``.
     n : int or None
         Samples of both datasets together, those of the first dataset first; None: any number.
-
-    Returns
-    -------
-    Embedded
-        float32; the config names the file and its digest.
 
     Raises
     ------
@@ -83,25 +65,18 @@ def embed_file(path: str | Path, n: int | None) -> Embedded:
     except (OSError, ValueError, EOFError) as error:
         found = f"a file that fails to load ({error})"
         raise _refusal(path, n, "unreadable embeddings", found) from error
-    return Embedded(
-        _checked(vectors, n, path), {"name": "file", "file": path.name, "sha256": file_digest(path)}
-    )
+    config = {"name": "file", "file": path.name, "sha256": file_digest(path)}
+    return Embedded(_checked(vectors, n, path), config)
 
 
 def embed_with(function: EmbedFunction, values: np.ndarray, modality: Modality) -> Embedded:
-    """Embed samples with the caller's function.
+    """Embed samples with the caller's function, which the config names.
 
     Parameters
     ----------
     function : callable (values, modality) -> ndarray of shape (n, d)
     values : ndarray, shape (n, T, ...), float32
         The union of both datasets, all present. The function gets a copy of its own.
-    modality : Modality
-
-    Returns
-    -------
-    Embedded
-        float32; the config names the function.
 
     Raises
     ------

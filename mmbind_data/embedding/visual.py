@@ -93,12 +93,7 @@ def planes(shape: tuple[int, ...], classes: int | None) -> tuple[nn.Module, int]
 class ImageEncoder(nn.Module):
     """Four strided convolutions, means over a grid of 3 x 4 cells, one linear layer.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (H, W) or (H, W, C).
-    classes : int or None
-        Of a semantic map.
+    For samples of shape (H, W) or (H, W, C), or semantic maps (H, W) of so many classes.
     """
 
     def __init__(

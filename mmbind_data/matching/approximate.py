@@ -25,22 +25,13 @@ CELL_ROWS = 64  # rows of an IVF cell, about
 
 @dataclass(frozen=True)
 class SearchEffort:
-    """How thoroughly an index is built and searched.
+    """How thoroughly an index is built and searched."""
 
-    Attributes
-    ----------
-    probed : float
-        ivf: share of the cells that are searched, and at least ``least_cells`` of them.
-    least_cells : int
-    links, build, search : int
-        hnsw: M, efConstruction and efSearch of faiss.
-    """
-
-    probed: float = 0.1
-    least_cells: int = 8
-    links: int = 32
-    build: int = 200
-    search: int = 128
+    probed: float = 0.1  # ivf: share of the cells that are searched
+    least_cells: int = 8  # ivf: at least so many of them
+    links: int = 32  # hnsw: M of faiss
+    build: int = 200  # hnsw: efConstruction
+    search: int = 128  # hnsw: efSearch
 
 
 DEFAULT_EFFORT = SearchEffort()
@@ -48,21 +39,11 @@ DEFAULT_EFFORT = SearchEffort()
 
 @dataclass(frozen=True)
 class Recall:
-    """How much of the exact result an index found, on rows drawn from both sides.
+    """How much of the exact result an index found, on rows drawn from both sides."""
 
-    Attributes
-    ----------
-    best : float
-        Share of rows whose most similar row it found.
-    listed : float
-        Mean share of the exact candidates that it listed.
-    n : int
-        Rows drawn.
-    """
-
-    best: float
-    listed: float
-    n: int
+    best: float  # share of rows whose most similar row it found
+    listed: float  # mean share of the exact candidates that it listed
+    n: int  # rows drawn
 
 
 def approximate_candidates(
@@ -83,14 +64,12 @@ def approximate_candidates(
     a : ndarray, shape (n_a, d)
     b : ndarray, shape (n_b, d)
         Finite.
-    c : int
     index : {"ivf", "hnsw"}
         ivf: rows in cells of about 64, a tenth of which is searched; hnsw: a graph of neighbours,
         slower to build, faster to search.
     metric : {"cosine", "euclidean"}
     seed : int
         Of the cells, and of the rows that the recall is measured on.
-    effort : SearchEffort
     judged : int
         Rows of each side that the recall is measured on.
 
@@ -123,14 +102,7 @@ def match_approximately(
     """`match.match` over the candidates that an approximate index finds.
 
     A row has as many candidates as the rule looks at: partners, neighbours for csls, 32 to fall
-    back on under a cap.
-
-    Parameters
-    ----------
-    a, b, rule
-        As for `match.match`; sinkhorn and pca are not offered.
-    index, seed
-        As for `approximate_candidates`.
+    back on under a cap. Sinkhorn and pca are not offered.
     """
     c = max(rule.top_k, rule.csls_k if rule.match == "csls" else 1, 32 if rule.max_reuse else 1)
     listed, recall = approximate_candidates(a, b, c, index=index, metric=rule.metric, seed=seed)
@@ -158,9 +130,12 @@ def _search(
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # a graph built by several threads differs from run to run
     try:
-        built = (
-            _ivf(faiss, others, seed, effort) if index == "ivf" else _hnsw(faiss, others, c, effort)
-        )
+        if index == "ivf":
+            built = _ivf(faiss, others, seed, effort)
+        else:
+            built = faiss.IndexHNSWFlat(others.shape[1], effort.links, faiss.METRIC_INNER_PRODUCT)
+            built.hnsw.efConstruction = effort.build
+            built.hnsw.efSearch = max(effort.search, 2 * c)
         built.add(others)
         partner: np.ndarray = built.search(own, c)[1]
     finally:
@@ -176,13 +151,6 @@ def _ivf(faiss: Any, others: np.ndarray, seed: int, effort: SearchEffort) -> Any
     built.cp.seed = seed + 1  # faiss takes 0 for its own
     built.cp.min_points_per_centroid = 1
     built.train(others)
-    return built
-
-
-def _hnsw(faiss: Any, others: np.ndarray, c: int, effort: SearchEffort) -> Any:
-    built = faiss.IndexHNSWFlat(others.shape[1], effort.links, faiss.METRIC_INNER_PRODUCT)
-    built.hnsw.efConstruction = effort.build
-    built.hnsw.efSearch = max(effort.search, 2 * c)
     return built
 
 

@@ -54,10 +54,6 @@ def match_within_groups(
         Partners per row.
     match_rows : callable (rows of A, rows of B) -> Matches, Matches
         Matches a part of each set in both directions, (any, k); partners are numbered within it.
-
-    Returns
-    -------
-    Matches, Matches : (n_a, k), (n_b, k)
     """
     whole = Matches.empty(len(group_a), k), Matches.empty(len(group_b), k)
     for code in np.intersect1d(group_a, group_b):
@@ -69,15 +65,7 @@ def match_within_groups(
 
 
 def keep_pairs(matches: Matches, keep: np.ndarray, top_k: int) -> Matches:
-    """Remove pairs; those that remain move up.
-
-    Parameters
-    ----------
-    matches : Matches, (n, k)
-    keep : ndarray, shape (n, k), bool
-    top_k : int
-        Ranks of the result, (n, top_k).
-    """
+    """Remove the pairs of which (n, k) ``keep`` is False; the others move up: (n, top_k)."""
     order = np.argsort(~keep, axis=1, kind="stable")[:, :top_k]
     similarity = np.where(keep, matches.similarity, np.float32(np.nan))
     found, n_ranks = Matches.empty(len(keep), top_k), order.shape[1]
@@ -89,16 +77,9 @@ def keep_pairs(matches: Matches, keep: np.ndarray, top_k: int) -> Matches:
 
 
 def mutual(to_b: np.ndarray, to_a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the pairs that both sides list.
+    """Find the pairs that both sides list: (n_a, k) and (n_b, k) bool.
 
-    Parameters
-    ----------
-    to_b, to_a : ndarray, shapes (n_a, k), (n_b, k), int
-        Partners, -1 for none.
-
-    Returns
-    -------
-    ndarray, ndarray : shapes (n_a, k), (n_b, k), bool
+    Partners of both sides are (n_a, k) and (n_b, k) int, -1 for none.
     """
     return _listed_back(to_b, to_a), _listed_back(to_a, to_b)
 
@@ -140,7 +121,6 @@ def cap_reuse(
         Falls along the ranks.
     keep : ndarray, shape (n, k), bool
         Pairs that may be granted.
-    max_reuse, top_k : int
     block_pairs : int
         About how many pairs are sorted at a time; the result does not depend on it.
 
@@ -200,18 +180,14 @@ def _greedy(
 
 
 def rescored(candidates: Matches, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Matches:
-    """Rank the same candidates by a more accurate, costlier similarity.
+    """Rank the same candidates, (n, k) both, by a more accurate, costlier similarity.
+
+    Similarities are rounded to 1e-6; equal ones by lowest partner.
 
     Parameters
     ----------
-    candidates : Matches, (n, k)
     score : callable (rows (p,), partners (p,)) -> ndarray (p,)
         Called once, with all p pairs; larger is more similar.
-
-    Returns
-    -------
-    Matches, (n, k)
-        Similarities rounded to 1e-6; equal ones by lowest partner.
 
     Raises
     ------
@@ -239,7 +215,6 @@ def ranked(
         Ranks, in millionths.
     similarity : ndarray, shape (p,), float64
         Stored; ranks pairs of equal score, then the lowest partner comes first.
-    n, k : int
 
     Returns
     -------

@@ -50,7 +50,9 @@ def csls_offsets(
 def csls_of_pairs(
     row_a: np.ndarray, row_b: np.ndarray, similarity: np.ndarray, n: tuple[int, int], k: int
 ) -> np.ndarray:
-    """Corrected similarity of listed pairs; neighbours are found among the pairs.
+    """Corrected similarity of listed pairs, (p,) float64; neighbours are found among the pairs.
+
+    All listed partners of a row count if there are fewer than k.
 
     Parameters
     ----------
@@ -59,12 +61,6 @@ def csls_of_pairs(
     similarity : ndarray, shape (p,), float64
     n : (int, int)
         n_a, n_b.
-    k : int
-        All listed partners of a row count if there are fewer.
-
-    Returns
-    -------
-    ndarray, shape (p,), float64
     """
     offset_a = _listed_offset(ranked(row_a, row_b, similarity, similarity, n[0], k)[0])
     offset_b = _listed_offset(ranked(row_b, row_a, similarity, similarity, n[1], k)[0])

@@ -21,25 +21,14 @@ BLOCK_PAIRS = 8192
 
 @dataclass(frozen=True)
 class Elastic:
-    """How signals are compared; the defaults are measured, see tests/benchmarks/test_recipes.py.
+    """How signals are compared; the defaults are measured, see tests/benchmarks/test_recipes.py."""
 
-    Attributes
-    ----------
-    frames : int
-        Frames that a sample is averaged down to; fewer stay as they are.
-    band : int
-        Largest distance in frames between two aligned instants.
-    offset : float
-        Share of each sample's own mean that is subtracted, 0..1: how a sensor was worn, and the
-        direction of gravity with it, then counts for less than how it moved.
-    slope : float
-        Weight of the derivative channels relative to those of the signal; 0 leaves them out.
-    """
-
-    frames: int = 40
-    band: int = 4
+    frames: int = 40  # that a sample is averaged down to; fewer stay as they are
+    band: int = 4  # largest distance in frames between two aligned instants
+    # share of each sample's own mean that is subtracted, 0..1: how a sensor was worn, and the
+    # direction of gravity with it, then counts for less than how it moved
     offset: float = 0.5
-    slope: float = 0.5
+    slope: float = 0.5  # weight of the derivative channels relative to the signal; 0: none
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
@@ -69,7 +58,6 @@ def elastic_signals(
         The union of both datasets, all present; scales are measured over all of it.
     modality : Modality
         A skeleton is centred on its root joint of the first frame. Axes after time are channels.
-    elastic : Elastic, optional
 
     Returns
     -------
@@ -92,10 +80,9 @@ def elastic_signals(
             got=f"shape {values.shape[1:]}",
         )
     centred = centre(values, modality)
-    scaled = standardise(centred, channel_statistics([centred], modality)).reshape(
-        *values.shape[:2], -1
-    )
-    signals = mean_pool(scaled, min(elastic.frames, values.shape[1]))
+    scaled = standardise(centred, channel_statistics([centred], modality))
+    flat = scaled.reshape(*values.shape[:2], -1)
+    signals = mean_pool(flat, min(elastic.frames, values.shape[1]))
     signals = _unit_variance(signals - elastic.offset * signals.mean(axis=1, keepdims=True))
     if elastic.slope:
         slopes = _unit_variance(np.gradient(signals, axis=1))
@@ -104,20 +91,10 @@ def elastic_signals(
 
 
 def mean_pool(values: np.ndarray, frames: int) -> np.ndarray:
-    """Means over ``frames`` equal parts of the time axis; a frame on a border counts in shares.
+    """Means over ``frames`` (1 to T) equal parts of the time axis: (n, T, C) to (n, F, C) float64.
 
-    Parameters
-    ----------
-    values : ndarray, shape (n, T, C)
-    frames : int
-        1 to T.
+    A frame on a border counts in shares.
 
-    Returns
-    -------
-    ndarray, shape (n, frames, C), float64
-
-    Examples
-    --------
     >>> mean_pool(np.arange(6.0).reshape(1, 6, 1), 3).ravel().tolist()
     [0.5, 2.5, 4.5]
     """
@@ -215,7 +192,6 @@ def reranked(
     a : ndarray, shape (n_a, F, C), float32
     b : ndarray, shape (n_b, F, C), float32
         See `elastic_signals`.
-    band : int
 
     Returns
     -------
@@ -236,16 +212,8 @@ def _warped_distance(x: np.ndarray, y: np.ndarray, band: int) -> np.ndarray:
     """Least sum of frame distances along a warping path, for many pairs at once.
 
     Cells (i, j) of equal i + j need only the two diagonals before, so one diagonal of all pairs is
-    computed at a time; sums over channels run in a fixed order for every shape.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (F, C, p), float32
-    band : int
-
-    Returns
-    -------
-    ndarray, shape (p,), float32
+    computed at a time; sums over channels run in a fixed order for every shape. x and y are
+    (F, C, p), the result (p,), all float32.
     """
     n, n_pairs = len(x), x.shape[2]
     y = y[::-1]  # along a diagonal j falls as i rises

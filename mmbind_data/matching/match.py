@@ -20,7 +20,7 @@ from mmbind_data.matching.candidates import (
     union_of_pairs,
 )
 from mmbind_data.matching.csls import csls_of_pairs, csls_offsets
-from mmbind_data.matching.metric import PIECE, PreparedMetric, make_metric, principal_components
+from mmbind_data.matching.metric import PreparedMetric, make_metric, pieces, principal_components
 from mmbind_data.matching.nearest import nearest
 from mmbind_data.matching.products import DEFAULT_BLOCKING, Blocking
 from mmbind_data.matching.rule import MatchRule
@@ -54,13 +54,11 @@ def match(
     a : ndarray, shape (n_a, d)
     b : ndarray, shape (n_b, d)
         Both at least one row, finite.
-    rule : MatchRule
     group_a, group_b : ndarrays, shapes (n_a,), (n_b,), int, optional
         Only rows of equal group match; neighbourhoods and plans are those inside a group. A row
         whose group the other set lacks stays without partner.
     threads : int, optional
         OMP_NUM_THREADS, or all cores, if not given.
-    blocking : Blocking
 
     Returns
     -------
@@ -84,12 +82,11 @@ def match(
     metric = make_metric(a, b, rule.metric)
     if group_a is None or group_b is None:
         return _match_all(metric, rule, threads, blocking)
-    return match_within_groups(
-        group_a,
-        group_b,
-        rule.top_k,
-        lambda rows_a, rows_b: _match_all(metric.among(rows_a, rows_b), rule, threads, blocking),
-    )
+
+    def match_rows(rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Matches, Matches]:
+        return _match_all(metric.among(rows_a, rows_b), rule, threads, blocking)
+
+    return match_within_groups(group_a, group_b, rule.top_k, match_rows)
 
 
 def _check(
@@ -98,11 +95,7 @@ def _check(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.size or not b.size:
         message = f"embeddings of shapes {a.shape} and {b.shape}: expected (n, d) and (m, d)"
         raise ValueError(message)
-    if not all(
-        np.isfinite(rows[start : start + PIECE]).all()
-        for rows in (a, b)
-        for start in range(0, len(rows), PIECE)
-    ):
+    if not all(np.isfinite(rows[part]).all() for rows in (a, b) for part in pieces(len(rows))):
         message = "embeddings hold values that are not finite"
         raise ValueError(message)
     shapes = [None if group is None else group.shape for group in (group_a, group_b)]
@@ -118,9 +111,8 @@ def _match_all(
     offsets = None
     longest = max(len(metric.a), len(metric.b))
     if rule.match == "csls":
-        offsets = csls_offsets(
-            metric, min(rule.csls_k, longest), threads=threads, blocking=blocking
-        )
+        k = min(rule.csls_k, longest)
+        offsets = csls_offsets(metric, k, threads=threads, blocking=blocking)
     elif rule.match == "sinkhorn":
         offsets = potentials(metric, rule.sinkhorn_temperature)
     n_ranks = min(_ranks(rule), longest)
@@ -208,7 +200,7 @@ def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Mat
 def spread_ties(
     group_of_a: np.ndarray, group_of_b: np.ndarray, best: Matches, rng: np.random.Generator
 ) -> Matches:
-    """Give each row of A a partner in B when whole groups of B are equally similar.
+    """Give each row of A a partner in B, (n_a, k), when whole groups of B are equally similar.
 
     Rows of B with the same label text are indistinguishable; taking the first would make one sample
     everybody's partner. The rows of a group are dealt out evenly instead, in an order drawn anew
@@ -220,12 +212,6 @@ def spread_ties(
     group_of_b : ndarray, shape (n_b,), int
     best : Matches, (groups of A, k)
         For each group of A the best groups of B; -1: no partner.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Matches, (n_a, k)
-        For each row of A rows of B.
     """
     group = best.partner[group_of_a]
     partner = np.full(group.shape, -1, dtype=np.int64)
@@ -242,18 +228,13 @@ def spread_ties(
 
 
 def normalise_weights(similarity: np.ndarray, rule: str) -> np.ndarray:
-    """Loss weights from similarities.
+    """Loss weights from similarities, (n,) float32 both.
 
     Parameters
     ----------
-    similarity : ndarray, shape (n,), float32
     rule : {"minmax_mean1", "raw", "softmax", "none"}
         minmax_mean1: stretched to 0..1, then scaled to mean 1, never negative; raw: as measured;
         softmax: n * softmax(similarity / 0.1), mean 1; none: all 1.
-
-    Returns
-    -------
-    ndarray, shape (n,), float32
 
     Raises
     ------

@@ -7,6 +7,7 @@ choose candidates; what is compared and stored is measured pair by pair in float
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +17,11 @@ Metric = Literal["cosine", "euclidean"]
 # Scores are compared as whole millionths: float noise cannot change a partner.
 MILLIONTHS = 1e6
 PIECE = 1024  # rows, or pairs, held in double precision at a time: these fit the cache
+
+
+def pieces(n: int) -> Iterator[slice]:
+    """Slices of `PIECE` rows that make up n rows."""
+    return (slice(start, start + PIECE) for start in range(0, n, PIECE))
 
 
 def round_similarity(value: np.ndarray) -> np.ndarray:
@@ -56,8 +62,7 @@ class PreparedMetric:
     def raw(self, rows_a: np.ndarray, rows_b: np.ndarray) -> np.ndarray:
         """Cosine, or distance in units of `scale`, of pairs; float64, the same either way round."""
         out = np.empty(len(rows_a), dtype=np.float64)
-        for start in range(0, len(rows_a), PIECE):
-            pairs = slice(start, start + PIECE)
+        for pairs in pieces(len(rows_a)):
             one = self.a[rows_a[pairs]].astype(np.float64)
             other = self.b[rows_b[pairs]].astype(np.float64)
             if self.metric == "cosine":
@@ -98,29 +103,30 @@ class PreparedMetric:
         return -0.5 * (np.maximum(-keys - 0.5, 0.0) / MILLIONTHS) ** 2
 
     def operands(
-        self, offset_a: np.ndarray | None, offset_b: np.ndarray | None
+        self,
+        offset_a: np.ndarray | None = None,
+        offset_b: np.ndarray | None = None,
+        dtype: type[np.floating] = np.float32,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Float32 rows whose product is the score; two columns more where offsets enter.
-
-        Returns
-        -------
-        ndarray, ndarray : shapes (n_a, d or d + 2), (n_b, d or d + 2), float32
-        """
-        left = self._scaled(self.a, self.length_a, offset_a)
-        right = self._scaled(self.b, self.length_b, offset_b)
+        """Rows whose product is the score: (n_a, d) and (n_b, d), or d + 2 where offsets enter."""
+        left = self._scaled(self.a, self.length_a, offset_a, dtype)
+        right = self._scaled(self.b, self.length_b, offset_b, dtype)
         if left.shape[1] > self.a.shape[1]:
             right[:, [-2, -1]] = right[:, [-1, -2]]
         return left, right
 
     def _scaled(
-        self, rows: np.ndarray, length: np.ndarray, offset: np.ndarray | None
+        self,
+        rows: np.ndarray,
+        length: np.ndarray,
+        offset: np.ndarray | None,
+        dtype: type[np.floating],
     ) -> np.ndarray:
         """Rows as the product needs them, then their own term, then 1."""
         n, d = rows.shape
         extra = 2 if offset is not None or self.metric == "euclidean" else 0
-        out = np.empty((n, d + extra), dtype=np.float32)
-        for start in range(0, n, PIECE):
-            part = slice(start, min(start + PIECE, n))
+        out = np.empty((n, d + extra), dtype=dtype)
+        for part in pieces(n):
             wide = rows[part].astype(np.float64)
             own = np.zeros(len(wide)) if offset is None else offset[part]
             if self.metric == "cosine":
@@ -135,34 +141,33 @@ class PreparedMetric:
 
 
 def make_metric(a: np.ndarray, b: np.ndarray, metric: Metric) -> PreparedMetric:
-    """Lengths, centre and scale of two sets of rows.
-
-    Parameters
-    ----------
-    a : ndarray, shape (n_a, d)
-    b : ndarray, shape (n_b, d)
-    metric : {"cosine", "euclidean"}
-    """
+    """Lengths, centre and scale of two sets of rows, (n_a, d) and (n_b, d)."""
     centre, scale = np.zeros(a.shape[1]), 1.0
     if metric == "euclidean":
         n = len(a) + len(b)
         centre = (a.sum(axis=0, dtype=np.float64) + b.sum(axis=0, dtype=np.float64)) / n
         spread = sum(
-            float(((rows[start : start + PIECE].astype(np.float64) - centre) ** 2).sum())
+            float(((rows[part].astype(np.float64) - centre) ** 2).sum())
             for rows in (a, b)
-            for start in range(0, len(rows), PIECE)
+            for part in pieces(len(rows))
         )
         # E|x - y|^2 = 2 E|x - mean|^2 for two independent draws
         scale = float(np.sqrt(2.0 * spread / n)) or 1.0
     return PreparedMetric(a, b, metric, centre, scale, row_lengths(a), row_lengths(b))
 
 
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows of length one, (n, d) float64; a zero row stays."""
+    wide = np.asarray(values, dtype=np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(length > 0, length, 1.0))
+
+
 def row_lengths(rows: np.ndarray) -> np.ndarray:
     """Length of each row, float64; 1 for a zero row."""
     out = np.empty(len(rows), dtype=np.float64)
-    for start in range(0, len(rows), PIECE):
-        wide = rows[start : start + PIECE].astype(np.float64)
-        out[start : start + PIECE] = np.sqrt((wide**2).sum(axis=1))
+    for part in pieces(len(rows)):
+        out[part] = np.sqrt((rows[part].astype(np.float64) ** 2).sum(axis=1))
     return np.where(out > 0, out, 1.0)
 
 
@@ -172,16 +177,7 @@ def principal_components(
     """Both sets on the leading principal axes of their union, by decreasing variance.
 
     Exact: eigenvectors of the covariance of the union; the largest entry of each axis is positive.
-
-    Parameters
-    ----------
-    a : ndarray, shape (n_a, d)
-    b : ndarray, shape (n_b, d)
-    n_components : int, 1..d
-
-    Returns
-    -------
-    ndarray, ndarray : shapes (n_a, n_components), (n_b, n_components), float64
+    (n_a, d) and (n_b, d) become (n_a, n_components) and (n_b, n_components) float64.
 
     Raises
     ------
@@ -196,8 +192,8 @@ def principal_components(
     centre = (a.sum(axis=0, dtype=np.float64) + b.sum(axis=0, dtype=np.float64)) / n
     covariance = np.zeros((d, d))
     for rows in (a, b):
-        for start in range(0, len(rows), PIECE):
-            wide = rows[start : start + PIECE].astype(np.float64) - centre
+        for part in pieces(len(rows)):
+            wide = rows[part].astype(np.float64) - centre
             covariance += wide.T @ wide / n
     axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :n_components]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_components)])
@@ -206,10 +202,8 @@ def principal_components(
 
 def _projected(rows: np.ndarray, centre: np.ndarray, axes: np.ndarray) -> np.ndarray:
     out = np.empty((len(rows), axes.shape[1]), dtype=np.float64)
-    for start in range(0, len(rows), PIECE):
-        wide = rows[start : start + PIECE].astype(np.float64) - centre
+    for part in pieces(len(rows)):
+        wide = rows[part].astype(np.float64) - centre
         # without BLAS: equal rows give equal numbers at any position in a block
-        out[start : start + PIECE] = np.stack(
-            [(wide * axis).sum(axis=1) for axis in axes.T], axis=1
-        )
+        out[part] = np.stack([(wide * axis).sum(axis=1) for axis in axes.T], axis=1)
     return out

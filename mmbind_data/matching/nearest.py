@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmbind_data.matching import products
-from mmbind_data.matching.metric import MILLIONTHS, PIECE, PreparedMetric
+from mmbind_data.matching.metric import MILLIONTHS, PreparedMetric, pieces
 from mmbind_data.matching.products import DEFAULT_BLOCKING, Blocking, ProductKernel
 
 SPARE_GROUPS = 2  # listed beyond k, for groups that tie
@@ -33,33 +33,20 @@ LOW_BITS = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k best partners of each row, best first.
+    """The k best partners of each row, best first."""
 
-    Attributes
-    ----------
-    partner : ndarray, shape (n, k), int32
-        Row of the other set; -1 where there are fewer than k.
-    raw : ndarray, shape (n, k), float64
-        Cosine or distance; NaN without partner.
-    """
-
-    partner: np.ndarray
-    raw: np.ndarray
+    partner: np.ndarray  # (n, k) int32, row of the other set; -1 where there are fewer than k
+    raw: np.ndarray  # (n, k) float64, cosine or distance; NaN without partner
 
     def keys(
         self, metric: PreparedMetric, own: np.ndarray | None, other: np.ndarray | None
     ) -> np.ndarray:
         """What the pairs are ranked by: whole millionths, the least int64 without partner; (n, k).
 
-        Parameters
-        ----------
-        metric : PreparedMetric
-        own, other : ndarrays, shapes (n,), (m,), float64, optional
-            Offsets of these rows, and of those of the other set.
+        Offsets, (n,) and (m,) float64, are those of these rows and of the other set.
         """
         out = np.full(self.partner.shape, NOTHING, dtype=np.int64)
-        for start in range(0, len(out), PIECE):
-            part = slice(start, start + PIECE)
+        for part in pieces(len(out)):
             there = self.partner[part] >= 0
             offset = None
             if own is not None and other is not None:
@@ -90,18 +77,9 @@ class _Direction:
 
 
 def largest(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest whole numbers of each row of a table, of equal ones the lowest column first.
+    """Columns and scores, (n, k) int64, of the k largest of each row; of equal ones the lowest.
 
-    Parameters
-    ----------
-    scores : ndarray, shape (n, m), int64
-        Between -2^31 and 2^31. Overwritten.
-    k : int
-        m at most.
-
-    Returns
-    -------
-    column, score : ndarray, shape (n, k), int64
+    Scores, (n, m) int64, are between -2^31 and 2^31, and overwritten; k is m at most.
     """
     n_columns = scores.shape[1]
     scores <<= 32
@@ -127,13 +105,10 @@ def nearest(
 
     Parameters
     ----------
-    metric : PreparedMetric
-    k : int
     offsets : two ndarrays, shapes (n_a,), (n_b,), float64, optional
         Added to the scores before ranking.
     threads : int, optional
         As many as `products.usable_threads` for large problems, else one.
-    blocking : Blocking
 
     Returns
     -------

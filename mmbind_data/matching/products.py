@@ -118,7 +118,6 @@ def fast_kernel(
         Multiply-adds of the whole problem.
     d : int
         Length of the rows.
-    blocking : Blocking
     build : callable (module torch) -> ProductKernel
         What is compared with float64, and used if it is as exact.
 

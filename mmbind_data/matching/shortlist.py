@@ -13,7 +13,7 @@ import numpy as np
 
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.csls import hub_offset
-from mmbind_data.matching.metric import round_similarity
+from mmbind_data.matching.metric import round_similarity, unit_rows
 from mmbind_data.matching.nearest import largest
 
 # Products of unit vectors on this grid are whole multiples of its square; products and corrected
@@ -37,7 +37,6 @@ def shortlist(
         Finite; a row of zeros is similar to nothing.
     c : int
         Candidates per row; at most all of the other set are listed.
-    csls_k : int
     block_values : int
         Scores held at a time; the result does not depend on it.
 
@@ -56,7 +55,7 @@ def shortlist(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1:] != b.shape[1:] or min(c, csls_k) < 1:
         message = f"embeddings {a.shape}, {b.shape}: expected (n, d), (m, d), c and csls_k above 0"
         raise ValueError(message)
-    left, right = _on_grid(a), _on_grid(b)
+    left, right = (np.rint(unit_rows(rows) * GRID).astype(np.float32) for rows in (a, b))
     offset_a, offset_b = (
         _grid_offset(_most_similar(one, other, None, csls_k, block_values).similarity)
         for one, other in ((left, right), (right, left))
@@ -65,13 +64,6 @@ def shortlist(
         _most_similar(left, right, offset_b, c, block_values),
         _most_similar(right, left, offset_a, c, block_values),
     )
-
-
-def _on_grid(values: np.ndarray) -> np.ndarray:
-    """Rows of about length one, in whole steps of the grid; (n, d) float32."""
-    wide = np.asarray(values, dtype=np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(np.rint(wide / np.where(length > 0, length, 1.0) * GRID), dtype=np.float32)
 
 
 def _grid_offset(similarity: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def potentials(
         raise ValueError(message)
     rows = max(1, block_pairs // n_b)
     spans = [(start, min(start + rows, n_a)) for start in range(0, n_a, rows)]
-    left, right = _operands(metric)
+    left, right = metric.operands(dtype=np.float64)
     kept = left @ right.T if len(spans) == 1 else None
     f, g = np.zeros(n_a), np.zeros(n_b)
 
@@ -89,14 +89,3 @@ def potentials(
             g -= temperature * np.log(np.maximum(received, 1e-300) * n_b)
     shift = (f.mean() - g.mean()) / 2
     return f - shift, g + shift
-
-
-def _operands(metric: PreparedMetric) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 rows whose product is the score."""
-    a, b = metric.a.astype(np.float64), metric.b.astype(np.float64)
-    if metric.metric == "cosine":
-        return a / metric.length_a[:, None], b / metric.length_b[:, None]
-    a, b = (a - metric.centre) / metric.scale, (b - metric.centre) / metric.scale
-    one_a, one_b = np.ones((len(a), 1)), np.ones((len(b), 1))
-    own_a, own_b = (-0.5 * (rows**2).sum(axis=1, keepdims=True) for rows in (a, b))
-    return np.hstack([a, own_a, one_a]), np.hstack([b, one_b, own_b])

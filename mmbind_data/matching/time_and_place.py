@@ -91,9 +91,8 @@ def match_places(
         y in metres.
     radius_m : float
         Farthest partner in metres, > 0.
-    plane : bool
-    group_a, group_b : ndarray of str or int, shapes (n_a,), (n_b,), optional
-        Only samples of equal group are matched: for maps of several buildings, or by session.
+    group_a, group_b
+        As for `match_times`: for maps of several buildings, or by session.
 
     Returns
     -------
@@ -145,13 +144,7 @@ def checked_places(
 
 
 def haversine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Great-circle distance in metres.
-
-    Parameters
-    ----------
-    one, other : ndarray, shapes (..., 2), degrees
-        Latitude, longitude.
-    """
+    """Great-circle distance in metres of places (..., 2): latitude and longitude in degrees."""
     (lat_1, lon_1), (lat_2, lon_2) = (
         np.moveaxis(np.radians(np.asarray(place, dtype=np.float64)), -1, 0)
         for place in (one, other)
