@@ -130,9 +130,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
     """Each row against one of them, or the best baseline of the same condition.
 
-    A difference is the mean over the splits and seeds that both have. The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
-    over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
-    It is chosen on the same scores, which makes the difference rather too small than too large.
+    A difference is the mean over the splits and seeds that both have. The best baseline is the one
+    of highest mean accuracy among all rows but those of `REFERENCES`, over the splits and seeds
+    that all have, so that a failed job on a hard split is no advantage. It is chosen on the same
+    scores, which makes the difference rather too small than too large.
     Baselines that have no split and seed in common have no best one: no difference is given.
     """
     found = []
