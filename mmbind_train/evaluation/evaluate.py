@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -129,9 +130,7 @@ def evaluate(
     tuned = []
     with saving as folder:
         for number, seed in enumerate(config.seeds):
-            log = None
-            if folder is not None and number == 0:
-                log = modality_subsets.continue_log(run, folder)
+            log = None if folder is None or number else modality_subsets.continue_log(run, folder)
             options: dict[str, Any] = {"watched": watched, "log": log}
             options["progress"] = _part_of(progress, number, len(config.seeds))
             tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
@@ -147,9 +146,7 @@ def evaluate(
         for one, classes_of in zip(tuned, predicted, strict=True)
     )
     digests = {role: store.info.content_digest for role, store in stores.items()}
-    subsets: tuple[modality_subsets.SubsetResult, ...] = ()
-    if every_subset:
-        subsets = modality_subsets.score_subsets(tuned, held_out, modalities)
+    by_subset = partial(modality_subsets.score_subsets, tuned, held_out, modalities)
     return Result(
         method=info.method,
         modalities=modalities,
@@ -157,7 +154,7 @@ def evaluate(
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
-        per_subset=subsets,
+        per_subset=by_subset() if every_subset else (),
         confusion=metrics.confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
