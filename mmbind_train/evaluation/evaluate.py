@@ -135,9 +135,8 @@ def evaluate(
             options["progress"] = _part_of(progress, number, len(config.seeds))
             tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
         if folder is not None:
-            store = stores["finetune"]
-            network = (pretrained, tuned[0], rows, store, config)
-            modality_subsets.save_finetuned(folder, *network, samples=samples)
+            parts = (pretrained, tuned[0], rows, stores["finetune"], config)
+            modality_subsets.save_finetuned(folder, *parts, samples=samples)
     # Nothing is learnt or chosen after this line: the test store may be read.
     held_out = _labelled(stores["test"], *arguments)
     predicted = [metrics.predict(one, held_out) for one in tuned]
