@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +23,8 @@ from mmbind_train.data.leak_checks import check_apart, check_disjoint
 from mmbind_train.data.stored import fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation import finetune as finetuning
-from mmbind_train.evaluation import metrics, modality_subsets
+from mmbind_train.evaluation import metrics
+from mmbind_train.evaluation import modality_subsets as subsets
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run, seen_samples
 
@@ -42,7 +42,7 @@ class Result(Model):
     n_test_without_input: int
     n_classes: int
     per_seed: tuple[metrics.SeedResult, ...]
-    per_subset: tuple[modality_subsets.SubsetResult, ...] = Field(
+    per_subset: tuple[subsets.SubsetResult, ...] = Field(
         default=(), description="the same networks where only these modalities arrive"
     )
     confusion: tuple[tuple[int, ...], ...] = Field(
@@ -130,13 +130,13 @@ def evaluate(
     tuned = []
     with saving as folder:
         for number, seed in enumerate(config.seeds):
-            log = None if folder is None or number else modality_subsets.continue_log(run, folder)
+            log = None if folder is None or number else subsets.continue_log(run, folder)
             options: dict[str, Any] = {"watched": watched, "log": log}
             options["progress"] = _part_of(progress, number, len(config.seeds))
             tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
         if folder is not None:
             parts = (pretrained, tuned[0], rows, stores["finetune"], config)
-            modality_subsets.save_finetuned(folder, *parts, samples=samples)
+            subsets.save_finetuned(folder, *parts, samples=samples)
     # Nothing is learnt or chosen after this line: the test store may be read.
     held_out = _labelled(stores["test"], *arguments)
     predicted = [metrics.predict(one, held_out) for one in tuned]
@@ -145,7 +145,6 @@ def evaluate(
         for one, classes_of in zip(tuned, predicted, strict=True)
     )
     digests = {role: store.info.content_digest for role, store in stores.items()}
-    by_subset = partial(modality_subsets.score_subsets, tuned, held_out, modalities)
     return Result(
         method=info.method,
         modalities=modalities,
@@ -153,7 +152,7 @@ def evaluate(
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
-        per_subset=by_subset() if every_subset else (),
+        per_subset=subsets.score_subsets(tuned, held_out, modalities) if every_subset else (),
         confusion=metrics.confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
