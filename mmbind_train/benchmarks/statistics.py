@@ -130,10 +130,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
     """Each row against one of them, or the best baseline of the same condition.
 
-    A difference is the mean over the splits and seeds that both have. The best baseline is the one
-    of highest mean accuracy among all rows but those of `REFERENCES`, over the splits and seeds
-    that all have, so that a failed job on a hard split is no advantage. It is chosen on the same
-    scores, which makes the difference rather too small than too large.
+    The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
+    over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
+    It is chosen on the same scores, which makes the difference rather too small than too large.
     Baselines that have no split and seed in common have no best one: no difference is given.
     """
     found = []
@@ -144,28 +143,13 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
             for row in dict.fromkeys(score.row for score in here)
         }
         best = against or _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
-        if best is None or best not in rows:
-            continue
-        for row in rows:
-            both = [pair for pair in rows[row] if pair in rows[best]]
-            if row == best or not both:
-                continue
-            values = np.array([rows[row][pair] - rows[best][pair] for pair in both])
-            splits = [split for split, _ in both]
-            low, high = interval(values, splits)
-            found.append(
-                Difference(
-                    row=row,
-                    baseline=best,
-                    condition=condition,
-                    n=len(both),
-                    n_splits=len(set(splits)),
-                    mean=float(values.mean()),
-                    low=low,
-                    high=high,
-                )
-            )
-    return tuple(found)
+        if best in rows:
+            found += [
+                difference(row, best, condition, rows[row], rows[best])
+                for row in rows
+                if row != best
+            ]
+    return tuple(one for one in found if one is not None)
 
 
 def _best(baselines: Mapping[str, Mapping[PairKey, float]]) -> str | None:
@@ -174,6 +158,32 @@ def _best(baselines: Mapping[str, Mapping[PairKey, float]]) -> str | None:
     if not common:
         return None
     return max(baselines, key=lambda row: (np.mean([baselines[row][at] for at in common]), row))
+
+
+def difference(
+    row: str,
+    baseline: str,
+    condition: str,
+    accuracy: Mapping[PairKey, float],
+    reference: Mapping[PairKey, float],
+) -> Difference | None:
+    """Mean of the differences over the splits and seeds that both have, and its interval."""
+    both = [pair for pair in accuracy if pair in reference]
+    if not both:
+        return None
+    values = np.array([accuracy[pair] - reference[pair] for pair in both])
+    splits = [split for split, _ in both]
+    low, high = interval(values, splits)
+    return Difference(
+        row=row,
+        baseline=baseline,
+        condition=condition,
+        n=len(both),
+        n_splits=len(set(splits)),
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+    )
 
 
 def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:

@@ -23,7 +23,8 @@ from mmbind_train.data.leak_checks import check_apart, check_disjoint
 from mmbind_train.data.stored import fits, needed_memory
 from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation import finetune as finetuning
-from mmbind_train.evaluation import metrics, modality_subsets
+from mmbind_train.evaluation import metrics
+from mmbind_train.evaluation import modality_subsets as subsets
 from mmbind_train.evaluation.retrieval import RetrievalResult, retrieve
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run, seen_samples
@@ -46,7 +47,7 @@ class Result(Model):
     n_test_without_input: int
     n_classes: int
     per_seed: tuple[metrics.SeedResult, ...]
-    per_subset: tuple[modality_subsets.SubsetResult, ...] = Field(
+    per_subset: tuple[subsets.SubsetResult, ...] = Field(
         default=(), description="the same networks where only these modalities arrive"
     )
     retrieval: tuple[RetrievalResult, ...] = Field(
@@ -144,20 +145,13 @@ def evaluate(
     saving: AbstractContextManager[Path | None] = nullcontext()
     if save is not None:
         inputs = [run, *(one.path for one in stores.values())]
-        out = {"overwrite": overwrite, "inputs": inputs, "replaces": "run"}
+        out: dict[str, Any] = {"overwrite": overwrite, "inputs": inputs, "replaces": "run"}
         saving = staged(Path(save), doing="evaluate", **out)
-    tuned = []
     with saving as folder:
-        for number, seed in enumerate(config.seeds):
-            log = None
-            if folder is not None and number == 0:
-                log = modality_subsets.continue_log(run, folder)
-            options: dict[str, Any] = {"watched": watched, "log": log}
-            options["progress"] = _part_of(progress, number, len(config.seeds))
-            tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
+        tuned = _finetune(pretrained, rows, config, run, folder, progress, watched)
         if folder is not None:
             network = (pretrained, tuned[0], rows, stores["finetune"], config)
-            modality_subsets.save_finetuned(folder, *network, samples=samples)
+            subsets.save_finetuned(folder, *network, samples=samples)
     # Nothing is learnt or chosen after this line: the test store may be read.
     held_out = _labelled(*arguments)
     predicted = [metrics.predict(one, held_out) for one in tuned]
@@ -166,9 +160,6 @@ def evaluate(
         for one, classes_of in zip(tuned, predicted, strict=True)
     )
     digests = {role: store.info.content_digest for role, store in stores.items()}
-    subsets: tuple[modality_subsets.SubsetResult, ...] = ()
-    if every_subset:
-        subsets = modality_subsets.score_subsets(tuned, held_out, tested)
     return Result(
         method=info.method,
         modalities=tuple(name for name in info.modalities if name in {*labelled, *tested}),
@@ -179,7 +170,7 @@ def evaluate(
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
-        per_subset=subsets,
+        per_subset=subsets.score_subsets(tuned, held_out, tested) if every_subset else (),
         confusion=metrics.confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
@@ -188,6 +179,27 @@ def evaluate(
         config=config,
         **metrics.mean_scores(scores),
     )
+
+
+def _finetune(
+    pretrained: finetuning.Pretrained,
+    rows: TrainingSet,
+    config: EvaluateConfig,
+    run: Path,
+    folder: Path | None,
+    progress: Progress | None,
+    watched: TrainingSet | None,
+) -> list[metrics.FinetunedModel]:
+    """A network for each seed; ``folder``, where the first is saved, gets the log of its steps."""
+    tuned = []
+    for number, seed in enumerate(config.seeds):
+        log = None
+        if folder is not None and number == 0:
+            log = subsets.continue_log(run, folder)
+        options: dict[str, Any] = {"watched": watched, "log": log}
+        options["progress"] = _part_of(progress, number, len(config.seeds))
+        tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
+    return tuned
 
 
 def check_no_leaks(

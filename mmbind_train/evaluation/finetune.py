@@ -69,13 +69,7 @@ def finetune(
     decides on the choice of labels, the order of rows, augmentation and dropout. ``pretrained`` is
     not changed.
     """
-    chosen = rows.select(choose_labelled(rows.label, config, seed))
-    if chosen.on_disk:  # few enough for the memory
-        need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
-        problem = "the labelled samples do not fit into memory"
-        fix = "Take fewer: --labels-per-class."
-        check_memory(need, f"{len(chosen)} rows of C", problem, doing="fine-tune", fix=fix)
-        chosen = chosen.loaded()
+    chosen = _labelled_in_memory(rows.select(choose_labelled(rows.label, config, seed)))
     statistics: Mapping[str, Statistics] = pretrained.info.statistics
     if config.statistics == "finetune" and not config.is_transfer:
         statistics = measure_statistics(chosen)
@@ -83,7 +77,7 @@ def finetune(
     with Hardware(pretrained.model.device).fork_rng():
         torch.manual_seed(seed)
         start = _initial(pretrained, chosen, statistics, config, seed)
-        model, classifier = start.model.train(), start.classifier.train()
+        model, classifier = start.model.train(config.learns == "all"), start.classifier.train()
 
         def loss_of(picked: np.ndarray) -> Tensor:
             batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
@@ -91,10 +85,7 @@ def finetune(
             batch = replace(batch, present=here).to(model.device)
             logits = classifier(model.represent(batch.inputs, batch.present, start.space))
             loss = functional.cross_entropy(logits, batch.label)
-            if not config.hold:
-                return loss
-            moved = [((one - was) ** 2).sum() for one, was in zip(weights, held, strict=True)]
-            return loss + config.hold * torch.stack(moved).sum()
+            return loss + config.hold * squared_distance(weights, held) if config.hold else loss
 
         used = [name for k, name in enumerate(rows.modalities) if chosen.present[:, k].any()]
         encoders: list[nn.Module] = [model.encoders[name] for name in used]
@@ -124,6 +115,27 @@ def finetune(
         classifier = classifier.for_each(len(rows.modalities))
     accuracy = float(np.mean(curve)) if curve else None
     return replace(start, classifier=classifier.eval(), loss=loss, test_accuracy=accuracy)
+
+
+def squared_distance(weights: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
+    """Sum of squared differences from where the weights began, shape ().
+
+    Source: Li, Grandvalet, Davoine: Explicit inductive bias for transfer learning with
+    convolutional networks, ICML 2018 (L2-SP).
+    """
+    moved = [((one - was) ** 2).sum() for one, was in zip(weights, start, strict=True)]
+    return torch.stack(moved).sum()
+
+
+def _labelled_in_memory(rows: TrainingSet) -> TrainingSet:
+    """The same rows with their samples in memory, which must hold them: labels are few."""
+    if not rows.on_disk:
+        return rows
+    need = len(rows) * sum(map(sample_bytes, rows.modalities.values()))
+    problem = "the labelled samples do not fit into memory"
+    fix = "Take fewer: --labels-per-class."
+    check_memory(need, f"{len(rows)} rows of C", problem, doing="fine-tune", fix=fix)
+    return rows.loaded()
 
 
 def stage_name(seed: int) -> str:

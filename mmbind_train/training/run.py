@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,15 +108,13 @@ class PretrainingRun:
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
-        kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
-        present = rows.present.sum(axis=0).tolist()
-        stage = StageInfo(
-            name=name,
-            steps=steps,
-            n_rows=dict(zip(kinds.tolist(), counts.tolist(), strict=True)),
-            n_present=dict(zip(rows.modalities, present, strict=True)),
-            labels=labels,
-            final_loss=loss,
-            reading=windows.reading if windows else None,
-        )
-        self.stages.append(stage)
+        reading = windows.reading if windows else None
+        options = {"labels": labels, "final_loss": loss, "reading": reading}
+        self.stages.append(_describe(rows, name=name, steps=steps, **options))
+
+
+def _describe(rows: TrainingSet, **fields: Any) -> StageInfo:
+    kinds, counts = np.unique(rows.kind.astype(str), return_counts=True)
+    fields["n_rows"] = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
+    present = rows.present.sum(axis=0).tolist()
+    return StageInfo(n_present=dict(zip(rows.modalities, present, strict=True)), **fields)
