@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmbind_data.binding.confidence import domain_gap, pair_probabilities
+from mmbind_data.binding.confidence import domain_gap, pair_probabilities, people_of
 from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions, recorded_settings
 from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides, match_groups
 from mmbind_data.embedding.autoencoder import embed_autoencoder
@@ -35,7 +35,8 @@ def pair_by_sensor(
     """Load the shared modality of both sides, find partners, and judge how likely each is right."""
     values, modality = shared_values(sides, shared, options.derive)
     (to_b, to_a), embedded = match_sensor(values, modality, sides, options, progress)
-    gap = domain_gap(values, modality, embedded.vectors, sides, options)
+    people = people_of(sides[0]), people_of(sides[1])
+    gap = domain_gap(values, modality, embedded.vectors, people, options)
     likely = pair_probabilities(to_b, to_a, 1.0 if gap is None else gap)
     matches = replace(to_b, probability=likely[0]), replace(to_a, probability=likely[1])
     settings = recorded_settings(options, modality.kind)

@@ -28,7 +28,6 @@ from __future__ import annotations
 import numpy as np
 
 from mmbind_data.binding.options import BindOptions
-from mmbind_data.binding.pairing import Sides
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.dtw import elastic_signals, reranked
@@ -46,6 +45,7 @@ COEFFICIENTS = {
     "log(gap), if above 0": -14.99,
 }
 MIN_DISTANCE = 1e-3  # distances below, of equal samples, count as this
+EQUAL = 0.2  # and in an anchor's list those below this share of the median nearest
 QUERIES = 256  # samples of each side that look for their nearest
 POOL = 1024  # samples among which they look
 CANDIDATES = 20  # of each, that are compared again by time warping
@@ -82,15 +82,17 @@ def _directed(own: Matches, other: Matches, gap: float) -> np.ndarray:
     back = other.partner[own.partner[row, rank]] == row[:, np.newaxis]
     mutual = back.any(axis=1)
     reverse = np.where(mutual, back.argmax(axis=1), back.shape[1])
-    distance = np.maximum(1.0 - own.similarity.astype(np.float64), MIN_DISTANCE)
-    found = distance[row, rank]
-    nearest = np.full(len(distance), np.inf)
+    found = 1.0 - own.similarity[row, rank].astype(np.float64)
+    nearest = np.full(len(own.partner), np.inf)
     np.minimum.at(nearest, row, found)
+    typical = max(float(np.median(nearest[np.unique(row)])), MIN_DISTANCE)
+    # samples that are all but equal would make every other partner of theirs look far
+    found, nearest = (np.maximum(one, EQUAL * typical) for one in (found, nearest))
     features = (
         np.log1p(reverse),
         mutual,
         np.log(found / nearest[row]),
-        np.log(found / np.median(nearest[np.unique(row)])),
+        np.log(found / typical),
         max(0.0, np.log(gap)),
     )
     weights = COEFFICIENTS.values()
@@ -100,7 +102,11 @@ def _directed(own: Matches, other: Matches, gap: float) -> np.ndarray:
 
 
 def domain_gap(
-    values: np.ndarray, modality: Modality, vectors: np.ndarray, sides: Sides, options: BindOptions
+    values: np.ndarray,
+    modality: Modality,
+    vectors: np.ndarray,
+    people: tuple[np.ndarray, np.ndarray],
+    options: BindOptions,
 ) -> float | None:
     """How much farther the other side is than other people of the same side.
 
@@ -110,7 +116,8 @@ def domain_gap(
         The shared sensor.
     vectors : ndarray, shape (n_a + n_b, d)
         Its embeddings.
-    sides : two PairTable
+    people : two ndarrays of int, shapes (n_a,), (n_b,)
+        Number of each sample's person, see `people_of`.
 
     Returns
     -------
@@ -118,13 +125,12 @@ def domain_gap(
         Geometric mean over both sides of the median ratio of nearest distances; of one side if the
         other has a single person, None if both have.
     """
-    rng, n = np.random.default_rng(options.seed), len(sides[0])
-    everyone = np.arange(n), np.arange(n, n + len(sides[1]))
+    rng, n = np.random.default_rng(options.seed), len(people[0])
+    rows = np.arange(n), np.arange(n, n + len(people[1]))
     ratios = []
-    for own, other, side in ((*everyone, sides[0]), (*everyone[::-1], sides[1])):
-        person = _people(side)
-        people = rng.permutation(np.unique(person[person >= 0]))
-        asked = np.isin(person, people[: len(people) // 2])
+    for own, other, person in ((*rows, people[0]), (*rows[::-1], people[1])):
+        known = rng.permutation(np.unique(person[person >= 0]))
+        asked = np.isin(person, known[: len(known) // 2])
         queries = rng.permutation(own[asked])[:QUERIES]
         within = rng.permutation(own[~asked & (person >= 0)])[:POOL]
         across = rng.permutation(other)[: len(within)]
@@ -137,7 +143,7 @@ def domain_gap(
     return float(np.exp(np.mean(ratios))) if ratios else None
 
 
-def _people(side: PairTable) -> np.ndarray:
+def people_of(side: PairTable) -> np.ndarray:
     """A number for each person of each source, -1 where unknown, shape (n,)."""
     subject = side.column("subject").astype(np.int64)
     span = int(subject.max(initial=0)) + 1

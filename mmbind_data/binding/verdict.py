@@ -39,9 +39,7 @@ def judge_pairing(quality: PairQuality, shared: Sequence[str]) -> Verdict:
     if share is None:
         return Verdict("good", f"they are given by {by}")
     if right is not None and chance is not None:
-        reason = (
-            f"{right:.0%} of the partners have the anchor's label, by chance {chance:.0%} would"
-        )
+        reason = f"{right:.0%} of the partners have the anchor's label, {chance:.0%} by chance"
     else:
         reason = f"{share:.0%} of the partners are expected to be right"
     if right is not None and chance and right < ABOVE_CHANCE * chance:
