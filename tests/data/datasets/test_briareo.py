@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import inspect
 import json
 from collections import Counter
 from pathlib import Path
@@ -73,13 +72,6 @@ def test_remarks_are_counted(tmp_path: Path) -> None:
         raw.REMARKS["ir"]: 1,
         raw.REMARKS["depth"]: 3,
     }
-
-
-def test_options_are_those_of_the_descriptor() -> None:
-    parameters = inspect.signature(briareo.find).parameters
-    defaults = {name: one.default for name, one in parameters.items() if one.kind.name[:3] == "KEY"}
-    options = load_descriptor("briareo").options
-    assert defaults == {name: option.default for name, option in options.items()}
 
 
 def test_invalid_frames_lie_on_the_line_between_valid_ones(tmp_path: Path) -> None:
@@ -303,18 +295,6 @@ def test_bad_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(RawLayoutError, match=f"cannot read {place}") as caught:
         read_one(tmp_path)
     assert caught.match(message)
-
-
-def test_empty_folder_and_another_take_of_a_file_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "tof" / PLACE).mkdir(parents=True)
-    with pytest.raises(RawLayoutError, match="no file"):
-        find(tmp_path)
-    for copy, size in (("a", 1), ("b", 2)):
-        path = tmp_path / copy / IR
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"x" * size)
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
 
 
 @settings(max_examples=60)

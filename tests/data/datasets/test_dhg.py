@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -87,13 +86,6 @@ def test_all_labels_by_hand() -> None:
     # the order of the 28 is that of SHREC'17: 2 (gesture - 1) + finger
     assert fingers[2 * (13 - 1) + 1 - 1] == "swipe v, one finger"
     assert fingers[-1] == "shake, whole hand"
-
-
-def test_options_are_those_of_the_descriptor() -> None:
-    parameters = inspect.signature(dhg.find).parameters
-    defaults = {name: one.default for name, one in parameters.items() if one.kind.name[:3] == "KEY"}
-    options = load_descriptor("dhg").options
-    assert defaults == {name: option.default for name, option in options.items()}
 
 
 def test_images_are_ordered_by_number_not_by_text(tmp_path: Path) -> None:
@@ -304,18 +296,8 @@ def test_count_of_images_alone_is_held_against_the_list(tmp_path: Path) -> None:
         read_one(tmp_path, ("depth",))
 
 
-def test_another_sequence_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    make(tmp_path / "a", SHREC)
-    make(tmp_path / "b", SHREC)
-    (tmp_path / "b" / SKELETON).write_bytes(3 * ROW)
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
-
-
-def test_empty_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "DHG2016" / FIRST).mkdir(parents=True)
-    with pytest.raises(RawLayoutError, match="no file"):
-        find(tmp_path)
+def test_list_alone_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "DHG2016").mkdir()
     (tmp_path / "DHG2016" / "train_gestures.txt").write_text("1 1 1 1 1 1 5\n")
     with pytest.raises(RawLayoutError, match="nothing that belongs to it"):
         find(tmp_path)

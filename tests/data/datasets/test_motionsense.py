@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import io
 import zipfile
 from pathlib import Path
@@ -91,17 +90,6 @@ def test_zip_without_its_top_folder(tmp_path: Path) -> None:
         for file in sorted((truth.root / A).rglob("*.csv")):
             archive.write(file, file.relative_to(truth.root / A))
     assert_same(read_all("motionsense", tmp_path / f"{A}.zip"), truth.recordings["default"])
-
-
-def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    write = functools.partial(raw.write, tmp_path, subjects=(1, 10), trials=("dws_1", "sit_5"))
-    write(rng=np.random.default_rng(3), form="zips")
-    truth = write(rng=np.random.default_rng(3), form="folders")
-    assert_same(read_all("motionsense", tmp_path), truth.recordings["default"])
-    assert find(tmp_path).notes[0].startswith("copies left aside: 12, e.g. ")
-    write(rng=np.random.default_rng(4), form="folders")  # other lengths than in the zips
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
 
 
 def test_fields_are_known_before_reading(truth: Truth) -> None:

@@ -305,27 +305,6 @@ def test_bad_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert caught.match(message)
 
 
-def test_truncated_zip_is_refused(tmp_path: Path) -> None:
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips")
-    path = tmp_path / "Protocol.zip"
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(RawLayoutError, match=r"Protocol\.zip"):
-        read(tmp_path)
-
-
-def test_two_files_of_one_name_and_other_content_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, Piece(4, 30))
-    write(tmp_path / "again", Piece(4, 31))
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        read(tmp_path)
-
-
-def test_folder_without_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "Protocol").mkdir()
-    with pytest.raises(RawLayoutError, match="no file"):
-        read(tmp_path)
-
-
 WHOLE = b"\n".join(
     b" ".join(b"%g" % value for value in [8 + row / 100, 4, 60, *np.arange(51) + row / 8])
     for row in range(12)

@@ -248,27 +248,6 @@ def test_bad_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert caught.match(message)
 
 
-def test_truncated_zip_is_refused(tmp_path: Path) -> None:
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips")
-    path = tmp_path / "DataSet.zip"
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(RawLayoutError, match=r"DataSet\.zip"):
-        read(tmp_path)
-
-
-def test_two_files_of_one_participant_and_other_content_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, Run("walking", 30))
-    write(tmp_path / "again", Run("walking", 31))
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
-
-
-def test_folder_without_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "DataSet").mkdir()
-    with pytest.raises(RawLayoutError, match="no file"):
-        find(tmp_path)
-
-
 WHOLE = (header() + 4 * ROW + 3 * ROW.replace("walking", "upsatirs")).encode()
 
 

@@ -133,13 +133,6 @@ def test_files_that_do_not_belong_are_named(truth: Truth) -> None:
     assert "RGB videos are not read" in listing.notes
 
 
-def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips", actions=(1, 2))
-    truth = raw.write(tmp_path, rng=np.random.default_rng(3), actions=(1, 2))
-    assert_same(read_all("utd-mhad", tmp_path), truth.recordings["default"])
-    assert find(tmp_path).notes[0].startswith("copies left aside: ")
-
-
 def with_nan(shape: tuple[int, ...], at: tuple[int, ...]) -> np.ndarray:
     values = np.zeros(shape)
     values[at] = np.nan
