@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rawdata import sun_rgbd as raw
 from rawdata.compare import assert_same, read_all
-from rawdata.content import mat
+from rawdata.content import DAMAGES, Damage, held, mat
 from rawdata.pictures import png
 from rawdata.truth import Truth
 from realraw import B3DO, KV2, sun_rgbd_together
@@ -326,25 +326,10 @@ DAMAGED = {IMAGE: JPEG, DEPTH: PNG, CAMERA: b"529.5 0 365 0 529.5 265 0 0 1\n", 
 
 
 @settings(max_examples=150)
-@given(
-    place=st.sampled_from(sorted(DAMAGED)),
-    where=st.floats(0, 1, exclude_max=True),
-    change=st.integers(1, 255),
-    cut=st.booleans(),
-)
-def test_damaged_bytes_never_escape_as_another_error(
-    tmp_path_factory: pytest.TempPathFactory, place: str, where: float, change: int, cut: bool
-) -> None:
-    content = DAMAGED[place]
-    at = int(where * len(content))
-    damaged = bytearray(content[:at] if cut else content)
-    if not cut:
-        damaged[at] ^= change
-    parts = {**DAMAGED, SCENE: b"office", place: bytes(damaged)}
-    files = [
-        RawFile(f"raw/{path}", Path("raw") / path, None, len(one), content=one)
-        for path, one in parts.items()
-    ]
+@given(place=st.sampled_from(sorted(DAMAGED)), damage=DAMAGES)
+def test_damaged_bytes_never_escape_as_another_error(place: str, damage: Damage) -> None:
+    parts = {**DAMAGED, SCENE: b"office", place: damage(DAMAGED[place])}
+    files = [held(f"raw/{path}", content) for path, content in parts.items()]
     unit = sun_rgbd.find(files, "default").units[0]
     # damage that a format does not notice reads as pixels; nothing but our error may be raised
     with contextlib.suppress(RawLayoutError):
@@ -357,14 +342,9 @@ def test_damaged_bytes_never_escape_as_another_error(
 def test_annotation_that_is_no_json_is_counted(cut: int) -> None:
     text = json.dumps({"frames": [{"polygon": []}], "objects": ["x" * 400]}).encode()[:cut]
     files = {IMAGE: JPEG, SCENE: b"office", f"SUNRGBD/{FIRST}/annotation2Dfinal/index.json": text}
-    listing = sun_rgbd.find(
-        [
-            RawFile(f"raw/{path}", Path("raw") / path, None, len(one), content=one)
-            for path, one in files.items()
-        ],
-        "default",
-    )
-    (recording,) = sun_rgbd.read(listing.units[0], EVERY, "default")
+    listed = [held(f"raw/{path}", content) for path, content in files.items()]
+    unit = sun_rgbd.find(listed, "default").units[0]
+    (recording,) = sun_rgbd.read(unit, EVERY, "default")
     assert list(recording.streams) == ["image"]
     assert recording.counts == {"annotations that are no JSON": 1}
 
@@ -599,8 +579,7 @@ def test_real_label_listing_gives_the_papers_count(real_data: Path) -> None:
     for path, label in rows:
         folder = "/".join(path.parts[path.parts.index("SUNRGBD") :])
         for name, content in (("image/1.jpg", picture), ("scene.txt", label.encode())):
-            seen = f"{folder}/{name}"
-            files.append(RawFile(seen, Path(seen), None, len(content), content=content))
+            files.append(held(f"{folder}/{name}", content))
     listing = sun_rgbd.find(files, "paper", size="10x10")
     assert len(listing.units) == 10295
     got = [one for unit in listing.units for one in sun_rgbd.read(unit, ["image"], "paper")]
