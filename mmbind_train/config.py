@@ -233,7 +233,27 @@ class EvaluateConfig(Model):
     """
 
     modalities: tuple[str, ...] | None = Field(
-        default=None, description="null: all that the run, C and T have"
+        default=None,
+        description="that are labelled in C and arrive in T; null: all that the run, C and T have",
+    )
+    finetune_modalities: tuple[str, ...] | None = Field(
+        default=None,
+        description="transfer: those whose labels are read, while test_modalities arrive in T",
+    )
+    test_modalities: tuple[str, ...] | None = Field(
+        default=None, description="transfer: those that arrive in T; none of C's are read"
+    )
+    learn: Literal["all", "head", "means"] | None = Field(
+        default=None,
+        description="all: encoders and classifier; head: the classifier alone; means: nothing, the "
+        "classifier compares with the mean embedding of each class; null: means in a transfer, "
+        "where training may undo the alignment, else all",
+    )
+    hold: float = Field(
+        default=0.0,
+        ge=0,
+        description="factor on the squared distance of the encoders' weights from those that "
+        "pre-training left, added to the loss (L2-SP)",
     )
     labels_per_class: int | None = Field(default=None, ge=1)
     label_fraction: float | None = Field(default=None, gt=0, le=1)
@@ -278,8 +298,25 @@ class EvaluateConfig(Model):
 
     @model_validator(mode="after")
     def _one_label_budget(self) -> EvaluateConfig:
+        parts = (self.finetune_modalities, self.test_modalities)
+        if (parts[0] is None) != (parts[1] is None):
+            raise ValueError("give finetune_modalities and test_modalities, or neither")
+        if self.modalities is not None and parts[0] is not None:
+            raise ValueError(
+                "give modalities, or finetune_modalities and test_modalities, not both"
+            )
         if self.labels_per_class is not None and self.label_fraction is not None:
             raise ValueError("give labels_per_class or label_fraction, not both")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed is given twice")
         return self
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the labels of some modalities serve others."""
+        return self.test_modalities is not None
+
+    @property
+    def learns(self) -> Literal["all", "head", "means"]:
+        """What fine-tuning changes, by default or as asked."""
+        return self.learn or ("means" if self.is_transfer else "all")

@@ -60,7 +60,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """All mmbind commands of the README's runnable blocks, in order."""
     runnable = re.findall(r"<!-- run: \w+ -->\n```console\n(.*?)```", README, flags=re.DOTALL)
-    assert len(runnable) == 7
+    assert len(runnable) == 8
     lines = [line for block in runnable for line in block.splitlines()]
     assert all(line.startswith("$ mmbind ") for line in lines)
     return [shlex.split(line)[2:] for line in lines]

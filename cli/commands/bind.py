@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,21 +92,27 @@ def _preview(
 
 
 def _report(out: str, info: BoundInfo) -> Report:
-    result = {
+    from mmbind_data.binding.verdict import describe_quality, judge_pairing
+
+    result: dict[str, Any] = {
         "path": out,
         "pairs": info.n_rows,
         "similarity": info.similarity,
         "pairing_accuracy": info.pairing_accuracy,
+        "quality": info.quality.model_dump() if info.quality else None,
         "reuse": info.reuse,
         "recipe": [one.recipe for one in info.binder],
         "content_digest": info.content_digest,
     }
-    accuracy = info.pairing_accuracy
-    judged = "unknown" if accuracy is None else f"{accuracy:.1%}"
     means = f"{info.n_rows['mean']} mean, " if "mean" in info.n_rows else ""
     line = (
         f"{out}: {info.n_rows['pseudo']} pseudo-paired, {means}{info.n_rows['incomplete']} "
         f"incomplete rows, median similarity {info.similarity['median']:.3f}, "
-        f"pairing accuracy {judged}, a partner is used {info.reuse['max']:.0f} times at most"
+        f"a partner is used {info.reuse['max']:.0f} times at most"
     )
-    return Report(result, [line], notes([f"warning: {text}" for text in info.warnings]))
+    lines = [line, describe_quality(info)]
+    if info.quality:
+        verdict = judge_pairing(info.quality, info.shared)
+        result["verdict"] = asdict(verdict)
+        lines += [str(verdict)] if verdict.level == "good" else []
+    return Report(result, lines, notes([f"warning: {text}" for text in info.warnings]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mmbind_data.binding.verdict import describe_quality
 from mmbind_data.spec.store import BoundInfo, DatasetInfo
 from mmbind_data.store.root import locate_store, read_info
 
@@ -55,9 +56,8 @@ def _bound(info: BoundInfo) -> list[str]:
     lines.append(", ".join(f"{count} {kind}" for kind, count in info.n_rows.items()) + " rows")
     low, median, high = (info.similarity[key] for key in ("min", "median", "max"))
     lines.append(f"similarity {low:.3f} to {high:.3f}, median {median:.3f}")
-    accuracy = info.pairing_accuracy
-    judged = "unknown (no common labels)" if accuracy is None else f"{accuracy:.1%}"
-    lines.append(f"pairing accuracy {judged}")
+    lines.append(describe_quality(info))
+    lines += [f"warning: {text}" for text in info.warnings]
     mean, most = info.reuse["mean"], info.reuse["max"]
     lines.append(f"a partner is used {mean:.1f} times on average, {most:.0f} at most")
     return [*lines, f"content {info.content_digest}"]

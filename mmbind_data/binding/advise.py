@@ -22,10 +22,9 @@ from mmbind_data.binding.options import BindOptions
 from mmbind_data.embedding.vectors import EmbedFunction, embed_raw
 from mmbind_data.errors import BindingError
 from mmbind_data.matching.candidates import union_of_pairs
-from mmbind_data.matching.csls import csls_of_pairs
+from mmbind_data.matching.csls import csls_of_pairs, shortlist
 from mmbind_data.matching.dtw import dtw_pairs, elastic_signals
 from mmbind_data.matching.rule import MatchRule
-from mmbind_data.matching.shortlist import shortlist
 from mmbind_data.reports.calibration import wilson
 from mmbind_data.spec.comparison import why_incomparable
 from mmbind_data.spec.descriptor import Modality

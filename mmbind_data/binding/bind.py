@@ -89,10 +89,12 @@ def bind(
         rows = _weighted(rows, options, several=step.several)
         steps.append(step)
     binder = _binders(opened, steps, options)
-    report = report_pairing(steps)
+    report = report_pairing(steps, options.temperature)
     with staged(out, overwrite=overwrite, doing="bind") as folder:
         table = pairs_table(rows)
-        info = describe_bound(out, rows, binder, report, table, pairing_warnings(steps))
+        info = describe_bound(
+            out, rows, binder, report, table, pairing_warnings(steps, report.quality, chosen)
+        )
         write_bound(folder, info, table, [step.embedded for step in steps], report)
     return info
 

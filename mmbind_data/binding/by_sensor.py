@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmbind_data.binding.confidence import domain_gap, pair_probabilities, people_of
 from mmbind_data.binding.options import DEFAULT_TOP_K, BindOptions, recorded_settings
 from mmbind_data.binding.pairing import BindingStep, PairingMethod, Sides, match_groups
 from mmbind_data.embedding.autoencoder import embed_autoencoder
@@ -15,10 +16,10 @@ from mmbind_data.embedding.contrastive import embed_contrastive
 from mmbind_data.embedding.vectors import Embedded, embed_file, embed_raw, embed_with
 from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.dtw import elastic_signals, reranked
 from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
-from mmbind_data.matching.shortlist import shortlist
 from mmbind_data.progress import Progress
 from mmbind_data.signal.derived import derive, find_derivation
 from mmbind_data.signal.windows import stretch
@@ -31,10 +32,15 @@ from mmbind_data.store.pair_table import PairTable
 def pair_by_sensor(
     sides: Sides, shared: str, options: BindOptions, progress: Progress | None = None
 ) -> BindingStep:
-    """Load the shared modality of both sides and find partners: see `match_sensor`."""
+    """Load the shared modality of both sides, find partners, and judge how likely each is right."""
     values, modality = shared_values(sides, shared, options.derive)
-    matches, embedded = match_sensor(values, modality, sides, options, progress)
-    return BindingStep(shared, sides, matches, embedded, recorded_settings(options, modality.kind))
+    (to_b, to_a), embedded = match_sensor(values, modality, sides, options, progress)
+    people = people_of(sides[0]), people_of(sides[1])
+    gap = domain_gap(values, modality, embedded.vectors, people, options)
+    likely = pair_probabilities(to_b, to_a, 1.0 if gap is None else gap)
+    matches = replace(to_b, probability=likely[0]), replace(to_a, probability=likely[1])
+    settings = recorded_settings(options, modality.kind)
+    return BindingStep(shared, sides, matches, embedded, settings, gap=gap)
 
 
 def match_sensor(

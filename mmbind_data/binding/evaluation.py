@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import softmax
 
 from mmbind_data.binding.pairing import BindingStep
+from mmbind_data.binding.verdict import judge_pairing
+from mmbind_data.spec.store import PairQuality
 from mmbind_data.store.pair_table import PairTable
 
 N_BINS = 200  # of 0.01 each
@@ -24,13 +28,16 @@ class PairingReport:
 
     similarity: dict[Literal["min", "median", "max"], float]
     pairing_accuracy: float | None
+    quality: PairQuality
     reuse: dict[Literal["max", "mean"], float]
     document: Mapping[str, Any]
     partners: pa.Table
 
 
-def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
+def report_pairing(steps: Sequence[BindingStep], temperature: float = 1.0) -> PairingReport:
     """Judge both directions of every binding.
+
+    ``temperature`` is that of the softmax that divides an anchor's weight among its partners.
 
     Returns
     -------
@@ -60,6 +67,7 @@ def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
             "max": float(similarity.max()),
         },
         pairing_accuracy=None if accuracy is None else round(accuracy, 6),
+        quality=_quality(steps, temperature),
         reuse=reuse,
         document={
             "pairing_accuracy": accuracy,
@@ -76,6 +84,41 @@ def report_pairing(steps: Sequence[BindingStep]) -> PairingReport:
             },
         },
         partners=partners,
+    )
+
+
+def _quality(steps: Sequence[BindingStep], temperature: float) -> PairQuality:
+    """Means over the anchors of all bindings and directions; the gap is the largest."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in PairQuality.model_fields}
+    for step, turn in product(steps, (0, 1)):
+        matches = step.matches[turn]
+        here = matches.partner >= 0
+        if not here.any():
+            continue
+        anchors, listed = here[:, 0], np.where(here, matches.similarity / temperature, -np.inf)
+        share = softmax(listed[anchors].astype(np.float64), axis=1)
+        if matches.probability is not None:
+            likely = matches.probability[anchors]
+            found["first_expected"].append(likely[:, 0])
+            found["all_expected"].append((likely * share).sum(axis=1))
+        own, other = (step.labels(step.sides[side]) for side in (turn, 1 - turn))
+        if not set(own) & set(other) - {""}:
+            continue
+        right = own[:, np.newaxis] == other[matches.partner]
+        judged = (here & (own != "")[:, np.newaxis] & (other[matches.partner] != ""))[anchors]
+        weight, total = share * judged, (share * judged).sum(axis=1)
+        found["first_right"].append(right[anchors][:, 0][judged[:, 0]])
+        found["all_right"].append(((right[anchors] * weight).sum(axis=1) / total)[total > 0])
+        known = other[other != ""]
+        names, counts = np.unique(known, return_counts=True)
+        frequency = dict(zip(names.tolist(), (counts / len(known)).tolist(), strict=True))
+        kept = own[anchors][judged.any(axis=1)]
+        found["chance"].append(np.array([frequency.get(one, 0.0) for one in kept.tolist()]))
+    means = {name: np.concatenate(one) for name, one in found.items() if one}
+    gaps = [step.gap for step in steps if step.gap is not None]
+    return PairQuality(
+        **{name: round(float(one.mean()), 6) for name, one in means.items() if len(one)},
+        domain_gap=round(max(gaps), 4) if gaps else None,
     )
 
 
@@ -130,8 +173,10 @@ def _source_ids(side: PairTable) -> list[str]:
     return [side.sources[code].source_id for code in np.unique(side.anchor[:, 0])]
 
 
-def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
-    """What a user should look at: sources that differ, and the recall of an approximate index.
+def pairing_warnings(
+    steps: Sequence[BindingStep], quality: PairQuality, shared: Sequence[str]
+) -> list[str]:
+    """What a user should look at: bad pairs, sources that differ, recall of an approximate index.
 
     A later source differs that resembles the others much less than the first two each other.
 
@@ -139,7 +184,8 @@ def pairing_warnings(steps: Sequence[BindingStep]) -> list[str]:
     -----
     Source: MMBind paper, section 6.3.3: more paired data helps only as far as it is alike.
     """
-    found = []
+    verdict = judge_pairing(quality, shared)
+    found = [] if verdict.level == "good" else [str(verdict)]
     first = np.sort(_similarities(steps[0]))
     for step in steps[1:]:
         later = np.sort(_similarities(step))

@@ -32,6 +32,7 @@ class BindingStep:
     settings: Mapping[str, Any]  # the fields recipe, metric, match, top_k, options of a BinderInfo
     # labels that were compared under another wording
     label_map: Mapping[str, str] = field(default_factory=dict)
+    gap: float | None = None  # of sensors: see `domain_gap`
 
     @property
     def several(self) -> bool:

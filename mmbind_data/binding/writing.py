@@ -47,6 +47,7 @@ def describe_bound(
         n_rows={name: count for name, count in counts.items() if count or name != "mean"},
         similarity=report.similarity,
         pairing_accuracy=report.pairing_accuracy,
+        quality=report.quality,
         reuse=report.reuse,
         warnings=tuple(warnings),
         content_digest=bound_digest(rows.shared, binder, sources, table),

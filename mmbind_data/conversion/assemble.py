@@ -34,24 +34,10 @@ def assemble(
     *,
     threads: int = 1,
 ) -> tuple[DatasetInfo, list[str]]:
-    """Write the store of all spooled samples.
+    """Write the store of all spooled samples to ``root``; what is there is removed.
 
-    Parameters
-    ----------
-    plan : ConversionPlan
-    results : sequence of UnitResult
-        In the order of the plan's units.
-    root : Path
-        Folder to write; what is there is removed.
-    progress : callable (done, total, text), optional
-    threads : int
-        Parts of the store to encode at a time; its bytes are the same.
-
-    Returns
-    -------
-    info : DatasetInfo
-    notes : list of str
-        Remarks for the user.
+    ``results`` are in the order of the plan's units. ``threads`` parts of the store are encoded at
+    a time, which does not change its bytes. Returned are its description, and remarks for the user.
 
     Raises
     ------
@@ -239,14 +225,10 @@ def _sizes(plan: ConversionPlan, modality: str, units: Sequence[Spooled]) -> tup
 
 def _raw_file_table(results: Sequence[UnitResult]) -> pa.Table:
     files = sorted({file for result in results for file in result.raw_files})
-    path, size, sha256, role = (list(values) for values in zip(*files, strict=True))
-    columns = {
-        "path": column_of(path, pa.string()),
-        "bytes": column_of(size, pa.int64()),
-        "sha256": column_of(sha256, pa.string()),
-        "role": column_of(role, pa.string()),
-    }
-    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+    types = {"path": pa.string(), "bytes": pa.int64(), "sha256": pa.string(), "role": pa.string()}
+    columns = zip(zip(*files, strict=True), types.values(), strict=True)
+    arrays = [column_of(list(values), kind) for values, kind in columns]
+    return pa.Table.from_arrays(arrays, names=list(types))
 
 
 def _provenance(plan: ConversionPlan) -> dict[str, Any]:

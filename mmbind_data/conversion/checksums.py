@@ -13,18 +13,9 @@ BLOCK_BYTES = 1 << 20
 
 
 def checksum_notes(descriptor: Descriptor, files: Sequence[RawFile]) -> list[str]:
-    """Compare files whose official digest is known, and say what came out.
+    """Remarks on the files whose official digest is known: whether they have it.
 
-    Parameters
-    ----------
-    descriptor : Descriptor
-    files : sequence of RawFile
-        As `mmbind_data.raw.files.scan` lists them.
-
-    Returns
-    -------
-    list of str
-        Remarks for the user; none where no file has a known digest.
+    ``files`` are as `mmbind_data.raw.files.scan` lists them.
     """
     known: dict[str, list[Checksum]] = {}
     for checksum in descriptor.checksums:

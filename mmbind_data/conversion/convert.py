@@ -86,20 +86,13 @@ def convert(
     >>> len(md.open("utd.zarr"))  # doctest: +SKIP
     861
     """
+    doing, option = f"convert {name}", "--workers"
     if workers < 1:
         raise UsageError(
-            cannot=f"convert {name}",
-            problem="bad number",
-            at="--workers",
-            expected="1 or more",
-            got=workers,
+            cannot=doing, problem="bad number", at=option, expected="1 or more", got=workers
         )
     others = workers - 1
-    with (
-        process_pool(others, cannot=f"convert {name}", option="--workers")
-        if others
-        else nullcontext()
-    ) as pool:
+    with process_pool(others, cannot=doing, option=option) if others else nullcontext() as pool:
         if pool is not None:
             pool.warm_up("mmbind_data.conversion.spool")
         # half a second of imports, while the first of the other processes starts

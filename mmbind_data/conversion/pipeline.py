@@ -56,12 +56,8 @@ def convert_dataset(
 ) -> Converted:
     """Convert what a request asks for; parameters and errors are those of `convert`.
 
-    Parameters
-    ----------
-    pool : ProcessPool, optional
-        Processes that read together with this one.
-    workers : int
-        Processes in all; also the parts of the store that are encoded at a time.
+    The processes of ``pool`` read together with this one; ``workers`` are all of them, and the
+    parts of the store that are encoded at a time.
     """
     doing = f"convert {name}"
     check_request(name, request)
@@ -151,16 +147,9 @@ def _tasks(plan: ConversionPlan, folder: Path) -> list[UnitTask]:
 def large_first(sizes: Sequence[int], workers: int) -> list[int]:
     """Order in which to convert: a large unit begun last would leave the other workers idle.
 
-    Small units keep their place, because neighbours share the zip that they are read from.
+    ``sizes`` are the raw bytes of each unit. Small units keep their place, because neighbours share
+    the zip that they are read from.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Raw bytes of each unit.
-    workers : int
-
-    Examples
-    --------
     >>> large_first([1, 1, 50, 1, 90], workers=2)
     [4, 2, 0, 1, 3]
     """

@@ -63,15 +63,7 @@ class ConversionRequest:
 def plan_conversion(
     name: str, raw: str | Path, request: ConversionRequest | None = None
 ) -> ConversionPlan:
-    """Find the raw files of a dataset and decide what to convert.
-
-    Parameters
-    ----------
-    name : str
-        Dataset id.
-    raw : path
-        The raw distribution: a folder, or a zip.
-    request : ConversionRequest
+    """Find the raw files of a dataset, in a folder or a zip, and decide what to convert.
 
     Raises
     ------

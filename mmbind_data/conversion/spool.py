@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from mmbind_data.datasets.registry import open_reader
-from mmbind_data.errors import RawLayoutError
 from mmbind_data.io.digests import canonical_json, file_digest, text_digest
 from mmbind_data.raw.files import OFFICIAL, RawFile, Unit, bad_layout, is_streamed
 from mmbind_data.signal.point_clouds import RaggedPoints
@@ -58,22 +57,14 @@ class UnitTask:
 class Spooled:
     """A converted unit: what is known of its samples, and where their bytes are.
 
-    Attributes
-    ----------
-    digest : str
-        Of all that went into it.
-    file : Path
-    begin : int
-        Where the first array begins.
-    head : mapping
-        ``recordings`` as `samples` needs them, ``counts`` (remarks and how often each applies),
-        ``longest`` (frames and file of the longest stretch that was too short for a window) and
-        ``arrays``: dtype, shape, offset and CRC by name.
+    ``head`` holds ``recordings`` as `sample_columns` needs them, ``counts`` (remarks and how often
+    each applies), ``longest`` (frames and file of the longest stretch that was too short for a
+    window) and ``arrays``: dtype, shape, offset and CRC by name.
     """
 
-    digest: str
+    digest: str  # of all that went into it
     file: Path
-    begin: int
+    begin: int  # of the first array
     head: Mapping[str, Any]
 
     @property
@@ -109,7 +100,10 @@ def convert_unit(task: UnitTask) -> UnitResult:
             return UnitResult(spooled, resumed=True, raw_files=raw_files)
     head, arrays = _convert(task, unit)
     if _stamps(task.unit) != stamps:
-        raise _changed(task)
+        files = ", ".join(file.place for file in task.unit.files.values())
+        expected, got = "raw data that stays as it is", "a change while it was read"
+        step = "Run the same command again."
+        raise bad_layout(task.dataset, "a file that changes", files, expected, got, step)
     spooled = _append(task.folder / f"{task.run}-{os.getpid()}{SUFFIX}", digest, head, arrays)
     return UnitResult(spooled, resumed=False, raw_files=raw_files)
 
@@ -132,12 +126,7 @@ def read_spools(folder: Path) -> dict[str, list[Spooled]]:
 
 
 def read_samples(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Samples of one modality of a unit, all NaN where it is absent.
-
-    Returns
-    -------
-    ndarray, shape (n_samples, *shape), float32
-    """
+    """Samples of one modality, all NaN where it is absent: float32, shape (n_samples, *shape)."""
     if all(modality in names for _, names in spooled.present):
         return _read_array(spooled, modality)
     present = _carries(spooled, modality)
@@ -150,10 +139,7 @@ def read_samples(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> np.
 def read_clouds(spooled: Spooled, modality: str, shape: tuple[int, ...]) -> RaggedPoints:
     """Samples of one point cloud modality of a unit, without points where it is absent.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Frames, numbers per point.
+    ``shape`` is the number of frames, and of numbers per point.
     """
     n_frames, n_features = shape
     present = _carries(spooled, modality)
@@ -207,13 +193,6 @@ def _stamps(unit: Unit) -> list[int]:
     """When the streamed files changed: what is hashed must be what is parsed later."""
     streamed = filter(is_streamed, unit.files.values())
     return [file.container.stat().st_mtime_ns for file in streamed if file.container.exists()]
-
-
-def _changed(task: UnitTask) -> RawLayoutError:
-    files = ", ".join(file.place for file in task.unit.files.values())
-    expected, got = "raw data that stays as it is", "a change while it was read"
-    step = "Run the same command again."
-    return bad_layout(task.dataset, "a file that changes", files, expected, got, step)
 
 
 def _intact(spooled: Spooled) -> bool:

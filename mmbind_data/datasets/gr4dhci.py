@@ -125,17 +125,9 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Mean brightness of the area that each new pixel covers.
+    """Mean brightness of the area that each new pixel covers: shape (height, width), float64.
 
-    Parameters
-    ----------
-    image : ndarray, shape (any, any)
-    height, width : int
-        The new size; the ratio of the sides may change.
-
-    Returns
-    -------
-    ndarray, shape (height, width), float64
+    The ratio of the sides may change.
     """
     rows, columns = _shares(image.shape[0], height), _shares(image.shape[1], width)
     return np.asarray(rows @ image.astype(np.float64) @ columns.T)

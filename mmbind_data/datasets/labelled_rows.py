@@ -26,24 +26,12 @@ class Segment:
 def labelled_segments(
     labels: np.ndarray, breaks: np.ndarray, kept: Collection[str]
 ) -> tuple[list[Segment], int]:
-    """Cut a table into segments.
+    """Cut a table into segments; returned are those of the labels that are kept.
 
-    Parameters
-    ----------
-    labels : ndarray of str, shape (n,)
-        Label of each row, empty where there is none.
-    breaks : ndarray of bool, shape (n - 1,)
-        Whether a segment ends between a row and the next one.
-    kept : collection of str
-        Labels of the segments to return.
-
-    Returns
-    -------
-    segments : list of Segment
-        Their numbers count all labelled segments of the table, so that they do not depend on
-        what is kept.
-    n_others : int
-        Labelled rows that are not in them.
+    ``labels`` are those of the rows, str of shape (n,), empty where there is none; ``breaks``, bool
+    of shape (n - 1,), tell whether a segment ends between a row and the next one. The segments'
+    numbers count all labelled segments of the table, so that they do not depend on what is kept.
+    The second result is the number of labelled rows that are in no segment returned.
     """
     edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(labels)]
     runs = [slice(*pair) for pair in pairwise(edges) if labels[pair[0]]]
@@ -61,17 +49,10 @@ def bridged_streams(
     rows: slice,
     max_bridge: int,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
-    """Streams of some rows of a table; short spans without a value are bridged linearly.
+    """Streams of some rows of a table; spans of up to ``max_bridge`` frames are bridged linearly.
 
-    Parameters
-    ----------
-    table : mapping of int to ndarray, shape (n,)
-        Columns, NaN where nothing was measured.
-    positions : mapping of str to sequence of int
-        Columns of each modality.
-    rows : slice
-    max_bridge : int
-        Frames that may be bridged.
+    The columns in ``table``, each of shape (n,), are NaN where nothing was measured; ``positions``
+    are the columns of each modality.
 
     Returns
     -------

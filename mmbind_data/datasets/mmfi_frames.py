@@ -44,25 +44,18 @@ ARRAYS: Mapping[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Stream:
-    """One modality of a sequence, with as many frames as the sequence has.
+    """One modality of a sequence, with as many frames as the sequence has: T.
 
-    Attributes
-    ----------
-    values : ndarray, shape (T, ...), float32, or PointFrames of T frames
-    lost : ndarray, shape (T,), bool
-        Frames that are missing and too far from any other to be filled.
-    source : ndarray, shape (T,), int
-        Index in ``files`` of the file behind each frame, -1 for none.
-    files : tuple of RawFile
-    remarks : mapping of str to ndarray, shape (T,), int
-        What was repaired, and how often in each frame.
+    ``lost`` are the frames that are missing and too far from any other to be filled, ``source`` is
+    the index in ``files`` of the file behind each frame, -1 for none. ``remarks`` tell what was
+    repaired, and how often in each frame.
     """
 
-    values: np.ndarray | PointFrames
-    lost: np.ndarray
-    source: np.ndarray
+    values: np.ndarray | PointFrames  # shape (T, ...), float32, or of T frames
+    lost: np.ndarray  # shape (T,), bool
+    source: np.ndarray  # shape (T,), int
     files: tuple[RawFile, ...]
-    remarks: Mapping[str, np.ndarray]
+    remarks: Mapping[str, np.ndarray]  # shape (T,), int
 
 
 def read_stream(unit: Unit, name: str, n_frames: int) -> Stream | None:
@@ -151,19 +144,9 @@ def mend_packets(amplitude: np.ndarray) -> tuple[np.ndarray | None, int]:
     """Replace what is not finite by the mean of the finite values of the same packet.
 
     Zero power is minus infinity in dB. The mean runs over the antennas and subcarriers of the
-    packet, as in the dataset's toolbox.
-
-    Parameters
-    ----------
-    amplitude : ndarray, shape (3, 114, 10), numbers, dB
-        Antenna, subcarrier, packet.
-
-    Returns
-    -------
-    mended : ndarray, shape (3, 114, 10), float64, or None
-        None if a packet has no finite value at all.
-    n_mended : int
-        Values replaced.
+    packet, as in the dataset's toolbox. Amplitudes are in dB, shape (antenna 3, subcarrier 114,
+    packet 10); returned are the mended ones as float64, None if a packet has no finite value at
+    all, and the number of values replaced.
     """
     finite = np.isfinite(amplitude)
     count = finite.sum(axis=(0, 1))

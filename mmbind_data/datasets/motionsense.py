@@ -90,12 +90,8 @@ TURNED = ("acc", "gravity")  # what points the other way than in specific force
 def find(files: Sequence[RawFile], preset: str, sign: str = "written") -> RawListing:
     """Sort the files into one unit per trial and subject; nothing is opened.
 
-    Parameters
-    ----------
-    files, preset
-        As for every reader.
-    sign : {"written", "specific_force"}
-        Of acceleration and gravity: as iOS writes them, or turned round, as other sensors have it.
+    ``sign`` is that of acceleration and gravity: "written" as iOS writes them, or turned round to
+    "specific_force", as other sensors have it.
 
     Raises
     ------

@@ -63,14 +63,8 @@ def found_note(units: Sequence[Unit], total: int, what: str, people: str = "subj
 def presence_notes(found: Mapping[str, int], total: int, what: str = "") -> list[str]:
     """Remarks on what is not there for every unit.
 
-    Parameters
-    ----------
-    found : mapping of str to int
-        What is looked for, and the number of units that have it.
-    total : int
-        Number of units.
-    what : str
-        What a unit is, in the plural.
+    ``found`` is what is looked for, and the number of units that have it, of ``total`` in all;
+    ``what`` is what a unit is, in the plural.
 
     >>> presence_notes({"acc": 3, "gyro": 1, "mag": 0}, 3, "trials")
     ['gyro found for 1 of these 3 trials', 'no mag']
@@ -92,21 +86,11 @@ def make_recording(
     counts: Mapping[str, int] | None = None,
     **further: Any,
 ) -> Recording:
-    """Build a recording of a unit.
+    """Build a recording of a unit, from the streams and the files that were read for them.
 
-    Parameters
-    ----------
-    unit : Unit
-        Those of its fields that are columns of a recording become these.
-    streams : mapping of str to array
-    files : sequence of RawFile
-        What was read for it.
-    key : str
-        What distinguishes it from other recordings of the unit; appended to the unit's key.
-    counts : mapping of str to int, optional
-        Remarks; those that apply 0 times are left out.
-    **further
-        Other fields of the recording.
+    Fields of the unit that are columns of a recording become these, unless ``further`` gives them.
+    ``key`` distinguishes it from other recordings of the unit and is appended to the unit's key.
+    Remarks in ``counts`` that apply 0 times are left out.
     """
     fields: dict[str, Any] = {name: unit.fields.get(name) for name in COLUMNS}
     fields |= {"key": f"{unit.key}{key}", "streams": streams, **further}

@@ -24,14 +24,9 @@ GROUP = "mmbind.datasets"
 
 
 def open_reader(name: str, document: str | None = None) -> DatasetReader:
-    """Descriptor and reader of a dataset.
+    """Descriptor and reader of a dataset; "table" is a user's own data.
 
-    Parameters
-    ----------
-    name : str
-        Dataset id; "table" for a user's own data.
-    document : str, optional
-        Text of the user's descriptor; with "table" only, and there always.
+    ``document`` is the text of the user's descriptor: with "table" only, and there always.
 
     Raises
     ------
@@ -76,14 +71,9 @@ def read_document(path: Path) -> str:
     try:
         document = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(
-            cannot="read the descriptor",
-            problem="no such text",
-            at=path,
-            expected="a JSON file",
-            got=error,
-            fix="mmbind new-dataset NAME --table writes one to begin with.",
-        ) from error
+        step = "mmbind new-dataset NAME --table writes one to begin with."
+        doing, what, expected = "read the descriptor", "no such text", "a JSON file"
+        raise _unusable(doing, what, path, expected, error, step) from error
     _own_reader(document, str(path))
     return document
 
@@ -106,8 +96,6 @@ def list_datasets() -> list[str]:
 
     These are the built-in ones and those of installed packages that add a dataset.
 
-    Examples
-    --------
     >>> "motionsense" in list_datasets()
     True
     """
@@ -117,20 +105,12 @@ def list_datasets() -> list[str]:
 def load_descriptor(name: str) -> Descriptor:
     """Load what is known about a dataset: licence, raw layout, streams, presets and labels.
 
-    Parameters
-    ----------
-    name : str
-        Dataset id, see `list_datasets`.
-
-    Returns
-    -------
-    Descriptor
-        No reader is imported for it.
+    No reader is imported for it.
 
     Raises
     ------
     UsageError
-        No dataset of this name.
+        No dataset of this name, see `list_datasets`.
     FormatError
         The descriptor is missing or does not fit the schema.
 
@@ -203,14 +183,9 @@ def _installed() -> dict[str, EntryPoint]:
 def _entry_point(name: str) -> EntryPoint:
     installed = _installed()
     if name not in installed:
-        raise UsageError(
-            cannot=f"find dataset {name}",
-            problem="unknown name",
-            at="mmbind datasets",
-            expected="a known dataset",
-            got=name,
-            fix=suggest(name, list_datasets()),
-        )
+        doing, what, at = f"find dataset {name}", "unknown name", "mmbind datasets"
+        expected, step = "a known dataset", suggest(name, list_datasets())
+        raise UsageError(cannot=doing, problem=what, at=at, expected=expected, got=name, fix=step)
     return installed[name]
 
 

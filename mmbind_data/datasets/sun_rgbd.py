@@ -83,14 +83,8 @@ def find(
 ) -> RawListing:
     """Sort the files into one unit per folder that has image/ and scene.txt; nothing is opened.
 
-    Parameters
-    ----------
-    files : sequence of RawFile
-    preset : str
-    depth : str
-        ``raw`` (as measured, with holes) or ``bfx`` (holes filled by the dataset's authors).
-    size : str
-        Height x width in pixels of what is stored.
+    ``depth`` is ``raw`` (as measured, with holes) or ``bfx`` (holes filled by the dataset's
+    authors); ``size`` is height x width in pixels of what is stored.
 
     Raises
     ------
@@ -133,9 +127,9 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     ------
     Recording
         image (1, H, W, 3), 8-bit values; depth (1, H, W) in m, 0 without reading, at most 8;
-        semseg (1, H, W), class numbers 1..37, 0 for the rest. All
-        float32 and of the same centred cut-out. A modality whose file is missing is absent.
-        Nothing is yielded for a scene of a label that the preset leaves out.
+        semseg (1, H, W), class numbers 1..37, 0 for the rest. All float32 and of the same centred
+        cut-out. A modality whose file is missing is absent. Nothing is yielded for a scene of a
+        label that the preset leaves out.
 
     Raises
     ------
@@ -152,7 +146,8 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
     if not pixels.keys() & set(modalities):
         return  # a row without a single stream would say nothing
     height, width = next(iter(pixels.values())).shape[:2]
-    target = _size(unit.fields["size"])
+    rows, columns = (int(side) for side in unit.fields["size"].split("x"))
+    target = (rows, columns)
     streams = {name: _reduced(name, pixels[name], target) for name in modalities if name in pixels}
     if "depth" in streams and streams["depth"].max() > FARTHEST:
         streams["depth"] = np.minimum(streams["depth"], np.float32(FARTHEST))
@@ -175,15 +170,9 @@ def read(unit: Unit, modalities: Sequence[str], preset: str) -> Iterator[Recordi
 
 
 def decode_depth(raw: np.ndarray) -> np.ndarray:
-    """Metres of a stored depth map: millimetres, rotated left by 3 bits in 16.
+    """Metres of a stored depth map: uint16 millimetres, rotated left by 3 bits in 16.
 
-    Parameters
-    ----------
-    raw : ndarray, uint16
-
-    Returns
-    -------
-    ndarray, float32, same shape; 0 without reading, not yet limited
+    The result is float32 of the same shape; 0 without reading, not yet limited.
 
     >>> decode_depth(np.array([0, 20200, 3], dtype=np.uint16)).tolist()[:2]
     [0.0, 2.5250000953674316]
@@ -233,15 +222,7 @@ def _scale(shape: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
 def _decode(
     unit: Unit, modalities: Sequence[str], counts: Counter[str]
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Decode the files that the modalities need.
-
-    Returns
-    -------
-    pixels : dict
-        By modality, all of one size.
-    drawn : str
-        Role of the file that semseg is from.
-    """
+    """Pixels by modality, all of one size, and the role of the file that semseg is from."""
     pixels: dict[str, np.ndarray] = {}
     if "image" in unit.files and {"image", "semseg"} & set(modalities):
         pixels["image"] = read_image(unit.files["image"], {"RGB": "uint8"})
@@ -385,8 +366,3 @@ def _notes(units: Sequence[Unit], n_folders: int, found: Mapping[str, int]) -> l
     if "split" not in units[0].files:
         notes.append(f"{SPLIT_NAME} of SUNRGBDtoolbox.zip not found: no official train and test")
     return notes
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, width = text.split("x")
-    return int(height), int(width)

@@ -31,18 +31,9 @@ def paint(annotation: Any, shape: tuple[int, int], counts: Counter[str]) -> np.n
 
     Large polygons are painted first, so that a book stays visible before its shelf; of equal area,
     the one that comes later in the file is on top. What is none of the 37 classes is painted
-    too, with 0: it hides what is behind it. Corners may be outside the image.
-
-    Parameters
-    ----------
-    annotation : parsed annotation2Dfinal/index.json
-    shape : (height, width)
-    counts : Counter
-        Remarks are added here.
-
-    Returns
-    -------
-    ndarray, shape (height, width), uint8; None if there is nothing to paint
+    too, with 0: it hides what is behind it. Corners may be outside the image. ``annotation`` is a
+    parsed annotation2Dfinal/index.json; remarks are added to ``counts``. The result is uint8 of
+    ``shape``, (height, width), or None if there is nothing to paint.
     """
     from PIL import Image, ImageDraw
 
@@ -69,17 +60,8 @@ def paint(annotation: Any, shape: tuple[int, int], counts: Counter[str]) -> np.n
 def read_seg_mat(file: RawFile, shape: tuple[int, int]) -> np.ndarray | None:
     """Class numbers of every pixel, from a sample's seg.mat.
 
-    Its ``seglabel`` holds for each pixel a place in ``names``, counted from 1; 0 is no object.
-
-    Parameters
-    ----------
-    file : RawFile
-    shape : (height, width)
-        Of the image.
-
-    Returns
-    -------
-    ndarray, shape (height, width), uint8; None if no pixel has a name
+    Its ``seglabel`` holds for each pixel a place in ``names``, counted from 1; 0 is no object. The
+    result is uint8 of the image's ``shape``, (height, width), or None if no pixel has a name.
 
     Raises
     ------

@@ -126,17 +126,8 @@ def reduce_depth(raw: np.ndarray) -> np.ndarray:
 
     A stored pixel is the mean of those of its 4 x 4 raw pixels that have a reading, and 0 (no
     reading) where fewer than 8 have one: the background is removed in the raw data, and a mean
-    over it would put the body's outline at depths where nothing is.
-
-    Parameters
-    ----------
-    raw : ndarray
-        (height, width, n_frames) unsigned integers, millimetres, 0 without reading.
-
-    Returns
-    -------
-    ndarray
-        (n_frames, height / 4, width / 4) float32, metres.
+    over it would put the body's outline at depths where nothing is. From (height, width, n_frames)
+    unsigned integers, millimetres, to (n_frames, height / 4, width / 4) float32.
     """
     # MATLAB's order: transposed, the array is contiguous in the order of this loop
     pixels = raw.T

@@ -42,21 +42,10 @@ def check_output(
 ) -> None:
     """Refuse a target that exists, or that is inside an input, before any work is done.
 
-    An overwrite that was killed between its two renames is undone first.
-
-    Parameters
-    ----------
-    out : Path
-    overwrite : bool
-        Whether a result of the same kind that mmbind made may be replaced.
-    doing : str
-        What the caller does, as it follows "cannot" in messages.
-    inputs : iterable of path
-        Stores that the result is made from, or refers to.
-    replaces : {"store", "run", "bundle", "export", "archive", "report"}
-        What may be overwritten.
-    ours : callable (path) -> bool, optional
-        Whether a path is of that kind; by default a folder with its document is.
+    An overwrite that was killed between its two renames is undone first. ``doing`` is what the
+    caller does, as it follows "cannot" in messages; ``inputs`` are stores that the result is made
+    from, or refers to. With ``overwrite`` a result of the kind ``replaces`` that mmbind made may be
+    replaced; ``ours`` tells whether a path is one, by default a folder with its document is.
 
     Raises
     ------
@@ -187,14 +176,8 @@ def staged(
 def staged_file(out: Path, check: Callable[[], None], *, doing: str) -> Iterator[Path]:
     """Give a path for a single file; on success it becomes ``out``, on failure it is removed.
 
-    Parameters
-    ----------
-    out : Path
-    check : callable
-        Raises if ``out`` may not be replaced; called before the file is written and before it is
-        renamed.
-    doing : str
-        As in `check_output`.
+    ``check`` raises if ``out`` may not be replaced; it is called before the file is written and
+    before it is renamed. ``doing`` is that of `check_output`.
 
     Raises
     ------

@@ -49,12 +49,7 @@ def sample_uids(dataset_id: str, key: str, spans: Iterable[str], preset: str) ->
 class ArrayDigest:
     """Running sha256 over the decoded values of one array, whatever its chunks and codecs.
 
-    Parameters
-    ----------
-    dtype : str
-        Little-endian numpy type, such as ``<f4``.
-    row_shape : tuple of int
-        Shape without the first axis.
+    ``dtype`` is a little-endian numpy type, such as ``<f4``; ``row_shape`` lacks the first axis.
     """
 
     def __init__(self, dtype: str, row_shape: tuple[int, ...]) -> None:
@@ -125,15 +120,8 @@ def write_manifest(
     """Write MANIFEST.json and SHA256SUMS for every file of a finished store, or bundle.
 
     The SHA256SUMS of a store is in meta/ and holds paths from the store's root: check it with
-    ``cd STORE && sha256sum -c meta/SHA256SUMS``. The two documents of a bundle are in its root.
-
-    Parameters
-    ----------
-    root : Path
-    known : iterable of ManifestEntry
-        Entries of files that need not be read again.
-    own : (str, str)
-        Paths of the two documents.
+    ``cd STORE && sha256sum -c meta/SHA256SUMS``. The two documents of a bundle are in its root:
+    ``own`` are their paths. ``known`` are entries of files that need not be read again.
     """
     by_path = {entry.path: entry for entry in known}
     entries = tuple(by_path.get(path) or file_entry(root, path) for path in store_files(root, own))

@@ -49,15 +49,8 @@ def is_remote(path: str | Path) -> bool:
 def locate(path: str | Path) -> Path:
     """Turn a path or an address of S3 into a path to read from.
 
-    Parameters
-    ----------
-    path : str or Path
-        A text that begins with ``s3://`` is an address in a bucket, everything else is a path.
-
-    Returns
-    -------
-    Path
-        For an address a `upath.UPath`, which has the methods of a Path that reading needs.
+    A text that begins with ``s3://`` is an address in a bucket. It becomes a `upath.UPath`, which
+    has the methods of a Path that reading needs.
 
     Raises
     ------

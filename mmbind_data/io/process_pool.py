@@ -26,18 +26,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class ProcessPool:
-    """Worker processes, see `process_pool`.
+    """Worker processes, see `process_pool`."""
 
-    Attributes
-    ----------
-    processes : ProcessPoolExecutor
-        Starts a process when a task arrives and none is idle.
-    threads : ThreadPoolExecutor
-        One thread for each process.
-    """
-
-    processes: ProcessPoolExecutor
-    threads: ThreadPoolExecutor
+    processes: ProcessPoolExecutor  # starts one when a task arrives and none is idle
+    threads: ThreadPoolExecutor  # one for each process
 
     def submit(self, function: Callable[[T], R], task: T) -> Future[R]:
         """Run a function, defined in a module, on a task in one of the processes.
@@ -62,24 +54,15 @@ class ProcessPool:
 
 @contextmanager
 def process_pool(size: int, *, cannot: str, option: str) -> Iterator[ProcessPool]:
-    """Open a pool of processes; they start when there is work for them.
+    """Open a pool of at most ``size`` processes; they start when there is work for them.
 
     At the end, also after an error, the tasks that have not begun are cancelled and the others are
     waited for.
 
-    Parameters
-    ----------
-    size : int
-        Most processes, at least one.
-    cannot : str
-        What fails if a process dies, for the message.
-    option : str
-        The option that chooses the number of processes, for the message.
-
     Raises
     ------
     OutputError
-        A process died.
+        A process died: ``cannot`` is what failed, ``option`` chooses the number of processes.
     """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPool(
@@ -105,23 +88,10 @@ def process_pool(size: int, *, cannot: str, option: str) -> Iterator[ProcessPool
 def run_all(
     pool: ProcessPool | None, function: Callable[[T], R], tasks: Sequence[T], order: Sequence[int]
 ) -> Iterator[tuple[int, R]]:
-    """Run a function on every task, in this process and in those of a pool.
+    """Run a function of a module on every task, in this process and in those of a pool.
 
-    Parameters
-    ----------
-    pool : ProcessPool, optional
-        Without one, this process does everything.
-    function : callable
-        A function of a module.
-    tasks : sequence
-    order : sequence of int
-        Positions of the tasks in the order in which to begin them.
-
-    Yields
-    ------
-    index : int
-        Position of the task.
-    result : object
+    ``order`` holds the positions of the tasks in the order in which to begin them. Yielded are the
+    position of a task and its result, as they are done.
 
     Raises
     ------

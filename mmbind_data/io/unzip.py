@@ -32,19 +32,8 @@ def unpacked(path: str | Path, *, doing: str) -> Iterator[tuple[Path, list[Findi
     """Give the content of an archive as a folder, which is deleted afterwards.
 
     Of an archive that holds a single folder, as file managers make them, that folder is given.
-
-    Parameters
-    ----------
-    path : path
-        See `is_archive`; made by `mmbind pack` or by another program.
-    doing : str
-        What the caller does, as it follows "cannot" in messages.
-
-    Yields
-    ------
-    Path
-    list of Finding
-        Files whose checksum is not that of the archive; they are left out of the folder.
+    The findings are the files whose checksum is not that of the archive: they are left out.
+    ``doing`` is what the caller does, as it follows "cannot" in messages.
 
     Raises
     ------

@@ -28,10 +28,13 @@ class Matches:
     similarity : ndarray, shape (n, k), float32
         As measured, rounded to 1e-6; NaN without partner. It falls along the ranks, except where
         the ranks follow a corrected similarity (csls, sinkhorn).
+    probability : ndarray, shape (n, k), float32, optional
+        That the pair is right, see `confidence`; 0 without partner.
     """
 
     partner: np.ndarray
     similarity: np.ndarray
+    probability: np.ndarray | None = None
 
     @classmethod
     def empty(cls, n: int, k: int) -> Matches:

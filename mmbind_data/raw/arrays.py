@@ -47,19 +47,10 @@ class Variable:
 
 
 def read_mat(file: RawFile, variable: Variable, *, finite: bool = True) -> np.ndarray:
-    """Load one array of a MATLAB 5 file.
+    """Load one array of a MATLAB 5 file, in the file's dtype.
 
-    Parameters
-    ----------
-    file : RawFile
-    variable : Variable
-        MATLAB may store whole-numbered floats as integers: kinds "fiu" allow for it.
-    finite : bool
-        Whether NaN and infinity are refused.
-
-    Returns
-    -------
-    ndarray of the variable's shape, in the file's dtype
+    MATLAB may store whole-numbered floats as integers: kinds "fiu" of the variable allow for it.
+    With ``finite`` NaN and infinity are refused.
 
     Raises
     ------

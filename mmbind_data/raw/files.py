@@ -29,8 +29,6 @@ from mmbind_data.raw.zips import (
 
 STREAMED_BYTES = 32 << 20
 OFFICIAL = "Compare the file with the official archive."
-
-
 NOT_FOLLOWED = " (link, not followed)"
 _error = partial(RawLayoutError, cannot="read raw data")
 
@@ -103,20 +101,16 @@ def bad_file(
     file: RawFile, problem: str, expected: str, got: object, fix: str = OFFICIAL
 ) -> RawLayoutError:
     """Build the error of a raw file that is not what its dataset distributes."""
-    cannot, place = f"read {file.path}", file.place
-    return RawLayoutError(
-        cannot=cannot, problem=problem, at=place, expected=expected, got=got, fix=fix
-    )
+    refused = partial(RawLayoutError, cannot=f"read {file.path}", at=file.place)
+    return refused(problem=problem, expected=expected, got=got, fix=fix)
 
 
 def bad_layout(
     name: str, problem: str, at: object, expected: str, got: object, fix: str = ""
 ) -> RawLayoutError:
     """Build the error of raw data that cannot be converted, for reasons of more than one file."""
-    cannot = f"convert {name}"
-    return RawLayoutError(
-        cannot=cannot, problem=problem, at=at, expected=expected, got=got, fix=fix
-    )
+    refused = partial(RawLayoutError, cannot=f"convert {name}", at=at)
+    return refused(problem=problem, expected=expected, got=got, fix=fix)
 
 
 def read_content(file: RawFile) -> bytes:
@@ -245,12 +239,8 @@ def recognise(
 ) -> tuple[dict[str, RawFile], list[str], list[str]]:
     """Give each file its canonical path and keep one of several copies.
 
-    Parameters
-    ----------
-    files : sequence of RawFile
-        As `scan` returns them.
-    canonical : callable
-        Maps a scanned path to the canonical one; None for a file that is not recognised.
+    ``canonical`` maps the path that `scan` gave to the canonical one, or to None for a file that is
+    not recognised.
 
     Returns
     -------

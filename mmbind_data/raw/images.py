@@ -13,8 +13,6 @@ from mmbind_data.raw.files import RawFile, bad_file, read_content
 from mmbind_data.raw.zips import BOMB_BYTES
 
 MAX_PIXELS = BOMB_BYTES // 3  # in RGB as many bytes as a strongly deflated member of a zip may have
-
-
 # modes of 16-bit grey: Pillow names it I;16 or, in older releases, I
 GREY_16 = {"I;16": "uint16", "I": "uint16"}
 
@@ -22,20 +20,11 @@ GREY_16 = {"I;16": "uint16", "I": "uint16"}
 def read_image(
     file: RawFile, modes: Mapping[str, str], shape: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Decode a PNG or JPEG image.
+    """Decode a PNG or JPEG image, shape (height, width) or (height, width, 3).
 
-    Parameters
-    ----------
-    file : RawFile
-    modes : mapping of str to str
-        Pillow modes that are allowed and the NumPy dtype each becomes, such as
-        ``{"I;16": "uint16"}`` for 16-bit depth or ``{"RGB": "uint8"}``.
-    shape : (height, width), optional
-        The only size that is allowed.
-
-    Returns
-    -------
-    ndarray, shape (height, width) or (height, width, 3)
+    ``modes`` are the Pillow modes that are allowed and the NumPy dtype each becomes, such as
+    ``{"I;16": "uint16"}`` for 16-bit depth or ``{"RGB": "uint8"}``; ``shape``, if given, is the
+    only (height, width) that is allowed.
     """
     from PIL import Image
 

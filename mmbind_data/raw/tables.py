@@ -49,24 +49,10 @@ def read_csv(
 ) -> dict[str, np.ndarray]:
     """Decode some columns of a text table with a header line; the others are not parsed.
 
-    Parameters
-    ----------
-    file : RawFile
-    columns : sequence of str
-        Names as the header spells them; an empty name is a name.
-    integers : sequence of str
-        Those of the columns that hold whole numbers.
-    missing : bool
-        Whether cells may be blank or NaN; otherwise every number must be finite.
-    separator : str
-    text : sequence of str
-        Those of the columns that hold text.
-    skip : int
-        Lines before the header.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n_rows,), float64, int64 or (for text) object
+    Names are as the header spells them; an empty name is a name. Columns in ``integers`` and
+    ``text`` hold whole numbers and text. Without ``missing`` no cell may be blank, and every number
+    must be finite. ``skip`` lines precede the header. Each column is of shape (n_rows,): float64,
+    int64 or, for text, object.
     """
     start, source, quoted = _open_text(file, "a header and rows")
     header = header_cells(file, next(islice(io.BytesIO(start), skip, None), b""), separator)
@@ -104,27 +90,10 @@ def read_rows(
     missing: bool = False,
     text: Sequence[int] = (),
 ) -> dict[int, np.ndarray]:
-    """Decode some columns, by position, of a text table without a usable header.
+    """Decode some columns, by position from 0, of a text table without a usable header.
 
-    Parameters
-    ----------
-    file : RawFile
-    n_columns : int
-        Cells in every row.
-    columns : sequence of int
-        Positions to decode, from 0.
-    separator : str
-        One character between two cells.
-    skip : int
-        Lines before the first row.
-    missing : bool
-        Whether cells may be blank or NaN; otherwise every number must be finite.
-    text : sequence of int
-        Those of the columns that hold text.
-
-    Returns
-    -------
-    dict of int to ndarray, shape (n_rows,), float64 or (for text) object
+    Every row has ``n_columns`` cells with one character between them; ``skip`` lines precede the
+    first. ``text``, ``missing`` and the result are as in `read_csv`.
     """
     _, source, quoted = _open_text(file, f"rows of {n_columns} numbers")
     names = [str(position) for position in range(n_columns)]

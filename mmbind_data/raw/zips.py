@@ -76,14 +76,8 @@ def list_members(
 ) -> Iterator[Member]:
     """List the files of a zip; those of zips inside it too, down to a depth of `MAX_DEPTH`.
 
-    Parameters
-    ----------
-    container : Path
-        The outermost zip.
-    nest : tuple of Span
-        The zips that lead from it to the one to list.
-    inside : str
-        Path of that zip in the container, for messages.
+    ``container`` is the outermost zip, ``nest`` are the zips that lead from it to the one to list,
+    ``inside`` is the path of that one in the container, for messages.
 
     Raises
     ------

@@ -35,11 +35,6 @@ class Derivation:
 
     Attributes
     ----------
-    name : str
-    source_kind : str
-        Modality kind that it starts from.
-    target : str
-        Name of the modality it makes: bind it with a modality of that name.
     rule : {"acceleration", "rotation", "magnitude", "motion"}
         acceleration: specific force of a sensor on a body segment, m/s^2, gravity included;
         rotation: angular velocity of the segment, rad/s, in the segment's own axes;
@@ -48,8 +43,6 @@ class Derivation:
     segment : (str, str, str)
         Joints: the segment's near end, its far end (where the sensor sits), and the joint before
         the near end, which fixes how the segment is turned about itself.
-    up : (float, float, float)
-        Direction away from the ground in the coordinates of the skeleton.
     seconds : float
         Length of a sample if the store states no rate. It only sets how strong movement is
         relative to gravity; UTD-MHAD's trials are 2.2 s by the camera's nominal rate, 3.6 s by the
@@ -61,10 +54,10 @@ class Derivation:
 
     name: str
     source_kind: Literal["skeleton", "inertial"]
-    target: str
+    target: str  # name of the modality it makes: bind it with a modality of that name
     rule: DerivationRule
     segment: tuple[str, str, str] = ("", "", "")
-    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0)  # away from the ground, as the skeleton has it
     seconds: float = 3.0
     smooth_s: float = 0.075
 
@@ -99,14 +92,9 @@ def find_derivation(name: str) -> Derivation:
         There is none of that name; the message suggests similar ones.
     """
     if name not in DERIVATIONS:
-        raise UsageError(
-            cannot="derive a modality",
-            problem="no such derivation",
-            at="--derive",
-            expected="a known one",
-            got=repr(name),
-            fix=suggest(name, DERIVATIONS),
-        )
+        doing, what, at = "derive a modality", "no such derivation", "--derive"
+        expected, got, hint = "a known one", repr(name), suggest(name, DERIVATIONS)
+        raise UsageError(cannot=doing, problem=what, at=at, expected=expected, got=got, fix=hint)
     return DERIVATIONS[name]
 
 
@@ -121,7 +109,6 @@ def derive(
         Samples; one that is absent (NaN) stays absent.
     modality : Modality
         Of the values. Its rate, if it has one, turns frames into seconds.
-    derivation : Derivation
 
     Returns
     -------
@@ -176,18 +163,11 @@ def derive(
 
 
 def segment_axes(near: np.ndarray, far: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Axes of a body segment in each frame.
+    """Axes of a body segment in each frame: shape (n, T, 3, 3), rows x, y, z.
 
-    Parameters
-    ----------
-    near, far, before : ndarray, shape (n, T, 3)
-        Joints: ends of the segment, and the joint before its near end.
-
-    Returns
-    -------
-    ndarray, shape (n, T, 3, 3)
-        Rows x, y, z: orthonormal and right-handed. If the three joints are on a line (a stretched
-        arm) the rotation about x is undefined: a normal is chosen that depends on the line alone.
+    They are orthonormal and right-handed. The joints, each of shape (n, T, 3), are the ends of the
+    segment and the joint before its near end. If they are on a line (a stretched arm) the rotation
+    about x is undefined: a normal is chosen that depends on the line alone.
     """
     along = _unit(far - near)
     normal = np.cross(along, near - before)
@@ -201,16 +181,8 @@ def segment_axes(near: np.ndarray, far: np.ndarray, before: np.ndarray) -> np.nd
 def angular_velocity(axes: np.ndarray, step: float) -> np.ndarray:
     """Angular velocity of moving axes, in these axes: what a gyroscope tied to them reads.
 
-    Parameters
-    ----------
-    axes : ndarray, shape (n, T, 3, 3)
-        Rows x, y, z, orthonormal, T >= 2.
-    step : float
-        Seconds between two frames.
-
-    Returns
-    -------
-    ndarray, shape (n, T, 3), rad/s
+    ``axes`` are of shape (n, T, 3, 3), T >= 2: rows x, y, z, orthonormal, ``step`` seconds from
+    frame to frame. The result is in rad/s, of shape (n, T, 3).
     """
     change = np.gradient(axes, step, axis=1)
     x, y, z = (axes[..., index, :] for index in range(3))

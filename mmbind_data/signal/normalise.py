@@ -35,14 +35,8 @@ def centre(values: Array, modality: Modality, recentre: Recentre = "first") -> A
     Parameters
     ----------
     values : ndarray or torch.Tensor, shape (n, T, J, 3), metres, (n, T, J, 2), pixels, or (n, ...)
-    modality : Modality
-        Names the root joint, if it has one.
     recentre : {"frame", "first", "none"}
         The root of each frame, or of the first frame, which keeps the path of the body.
-
-    Returns
-    -------
-    ndarray or torch.Tensor, same shape
     """
     if modality.kind != "skeleton" or recentre == "none":
         return values
@@ -58,16 +52,10 @@ def centre(values: Array, modality: Modality, recentre: Recentre = "first") -> A
 
 
 def channel_statistics(samples: Iterable[np.ndarray], modality: Modality) -> Statistics:
-    """Mean and standard deviation of the given samples.
+    """Mean and standard deviation of blocks of samples, each of shape (n, *any, channels).
 
     Absent rows (NaN), background pixels and the padding of point clouds (NaN) are left out. Class
     numbers get mean 0 and deviation 1.
-
-    Parameters
-    ----------
-    samples : iterable of ndarray, shape (n, *any)
-        Blocks whose last axis is the channel.
-    modality : Modality
     """
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for block in samples if modality.classes is None else ():

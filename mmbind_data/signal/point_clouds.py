@@ -12,16 +12,11 @@ import numpy as np
 class PointFrames:
     """The point clouds of consecutive frames.
 
-    Attributes
-    ----------
-    values : ndarray, shape (P, F), float32
-        All points, frame after frame.
-    offsets : ndarray, shape (T + 1,), int64
-        Frame t holds ``values[offsets[t]:offsets[t + 1]]``; a frame may be empty.
+    Frame t holds ``values[offsets[t]:offsets[t + 1]]``; a frame may be empty.
     """
 
-    values: np.ndarray
-    offsets: np.ndarray
+    values: np.ndarray  # shape (P, F), float32: all points, frame after frame
+    offsets: np.ndarray  # shape (T + 1,), int64
 
     @classmethod
     def join(cls, frames: Sequence[np.ndarray]) -> PointFrames:
@@ -50,16 +45,12 @@ class PointFrames:
 class RaggedPoints:
     """Samples of point clouds: each the same number of frames, each frame any number of points.
 
-    Attributes
-    ----------
-    values : ndarray, shape (P, F), float32
-        All points, sample after sample, frame after frame.
-    frame_offsets : ndarray, shape (n, T + 1), int64
-        Where the frames of a sample begin and end, counted from the sample's first point.
+    ``frame_offsets`` tell where the frames of a sample begin and end, counted from the sample's
+    first point.
     """
 
-    values: np.ndarray
-    frame_offsets: np.ndarray
+    values: np.ndarray  # shape (P, F), float32: all points, sample after sample, frame after frame
+    frame_offsets: np.ndarray  # shape (n, T + 1), int64
 
     @classmethod
     def of(cls, samples: Sequence[PointFrames]) -> RaggedPoints:
@@ -96,17 +87,9 @@ class RaggedPoints:
     def padded(self, frames: np.ndarray, n_points: int) -> np.ndarray:
         """Choose frames, and pad or thin each to the same number of points.
 
-        Parameters
-        ----------
-        frames : ndarray of int, shape (t,)
-            Frame numbers, the same for every sample.
-        n_points : int
-            Of a frame with more points this many are taken, evenly spaced in their order.
-
-        Returns
-        -------
-        ndarray, shape (n, t, n_points, F), float32
-            NaN after the last point of a frame.
+        The t numbers in ``frames`` are those of every sample. Of a frame with more than
+        ``n_points`` points this many are taken, evenly spaced in their order. The result is
+        float32, of shape (n, t, n_points, F), NaN after the last point of a frame.
         """
         edges = self.offsets[:-1, np.newaxis] + self.frame_offsets
         first, count = edges[:, frames], edges[:, frames + 1] - edges[:, frames]

@@ -25,19 +25,10 @@ def common_grid(
 ) -> np.ndarray:
     """Evenly spaced times over the interval that all streams cover.
 
-    Parameters
-    ----------
-    times : sequence of ndarray, shape (n_i,), float64
-        Strictly increasing times of each stream, any unit; at least one stream, n_i >= 1.
-    step : float
-        Distance of the grid, in the same unit.
-    places : sequence of str
-        Where each stream was read from, and ``unit`` the unit of its times, for messages.
-
-    Returns
-    -------
-    ndarray, shape (T,), float64
-        From the latest first time on; empty if the streams do not overlap.
+    ``times`` are those of each stream, strictly increasing, float64, of shape (n_i,) with n_i >= 1;
+    there is one stream at least. ``step`` is in the same unit. For messages, ``places`` are where
+    the streams were read from, and ``unit`` is that of their times. The grid, float64 of shape
+    (T,), begins at the latest first time; it is empty if the streams do not overlap.
 
     Raises
     ------
@@ -88,17 +79,9 @@ def undelayed(arrivals: np.ndarray, period: float) -> np.ndarray:
     The time of a sample is the latest that is not after its arrival and at least a period before
     the next sample's. Where no sample was lost, that is exact as soon as one arrives at once.
 
-    Parameters
-    ----------
-    arrivals : ndarray, shape (n,), float64, n >= 1
-        In the order of sampling; they need not increase.
-    period : float
-        Shortest time between two samples, same unit.
-
-    Returns
-    -------
-    ndarray, shape (n,), float64
-        Increasing by at least the period.
+    ``arrivals``, float64 of shape (n,) with n >= 1, are in the order of sampling and need not
+    increase; ``period`` is the shortest time between two samples. The result has the same shape and
+    increases by at least the period.
 
     >>> undelayed(np.array([0.0, 20.0, 95.0, 96.0, 97.0, 100.0]), 20.0).tolist()
     [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
@@ -121,7 +104,6 @@ def interpolate(
     times : ndarray, shape (n,), float64, strictly increasing, n >= 1
     values : ndarray, shape (n, C)
     grid : ndarray, shape (T,)
-    max_gap : float
 
     Returns
     -------
@@ -167,19 +149,9 @@ def spans_of(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
 def bridge(values: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Fill short drop-outs by linear interpolation; longer ones, and those at an end, stay.
 
-    Parameters
-    ----------
-    values : ndarray, shape (T, C)
-        A frame with NaN or infinity in any channel counts as missing.
-    max_frames : int
-        Longest run of missing frames that is filled.
-
-    Returns
-    -------
-    filled : ndarray, shape (T, C), float64
-        Frames that stay missing are NaN in all channels.
-    missing : ndarray, shape (T,), bool
-        Frames that stay missing.
+    A frame of ``values``, shape (T, C), with NaN or infinity in any channel counts as missing; runs
+    of up to ``max_frames`` of them are filled. Returned are the values as float64, NaN in all
+    channels of a frame that stays missing, and which frames these are: bool, shape (T,).
     """
     filled = np.array(values, dtype=np.float64)
     missing = np.asarray(~np.isfinite(filled).all(axis=1))

@@ -22,37 +22,21 @@ PICKED_KINDS = frozenset({"depth_video", "image", "point_cloud"})
 class WindowedRecording:
     """The samples of one recording.
 
-    Attributes
-    ----------
-    data : dict of str to ndarray, shape (k, n, ...), float32, or list of k PointFrames of n frames
-        One entry per modality that the recording carries; all have the same k.
-    spans : list of (int, int) or None
-        First and one-past-last raw frame of a window; None where a sample is the whole recording.
-    n_dropped : int
-        Windows left out because they touch a gap of the recording.
+    ``data`` holds for each modality that the recording carries its k samples: float32 of shape
+    (k, n, ...), or k PointFrames of n frames. ``spans`` are the first and one-past-last raw frame
+    of each window; None where a sample is the whole recording.
     """
 
     data: dict[str, np.ndarray | list[PointFrames]]
     spans: list[tuple[int, int] | None]
-    n_dropped: int = 0
+    n_dropped: int = 0  # windows left out because they touch a gap of the recording
 
 
 def stretch(values: np.ndarray, n: int) -> np.ndarray:
     """Resample the first axis to ``n`` frames, linear in time, both end points kept.
 
-    Parameters
-    ----------
-    values : ndarray, shape (T, ...)
-        T >= 1; a single frame is repeated.
-    n : int
-        Frames of the result, >= 1.
+    From shape (T, ...) to (n, ...), float32; T and n are at least 1, a single frame is repeated.
 
-    Returns
-    -------
-    ndarray, shape (n, ...), float32
-
-    Notes
-    -----
     Source: the published UTD-MHAD constants fit resampling of the whole trial, not cropping or
     padding (checked on the 861 trials, within 1e-4 of the means).
     """
@@ -86,20 +70,7 @@ def picked_frames(n_frames: int, n: int) -> np.ndarray:
 
 
 def cut(values: np.ndarray, starts: Sequence[int], length: int) -> np.ndarray:
-    """Windows of ``length`` frames from each start.
-
-    Parameters
-    ----------
-    values : ndarray, shape (T, ...)
-    starts : sequence of int
-        First frames, see `window_starts`.
-    length : int
-        Frames per window.
-
-    Returns
-    -------
-    ndarray, shape (k, length, ...), float32
-    """
+    """Windows of ``length`` frames from each of k starts: shape (k, length, ...), float32."""
     windows = np.empty((len(starts), length, *values.shape[1:]), dtype=np.float32)
     for index, start in enumerate(starts):
         windows[index] = values[start : start + length]
@@ -120,14 +91,8 @@ def make_windows(
 ) -> WindowedRecording:
     """Samples of one recording under a preset's windowing.
 
-    Parameters
-    ----------
-    recording : Recording
-        Its streams at native rate, each (T, ...). For ``cut`` all have the same T, for ``still``
-        T is 1.
-    windowing : Windowing
-    kinds : mapping of modality to modality kind
-        Depth and image frames are picked, never blended.
+    The streams, each (T, ...), are at native rate; for ``cut`` all have the same T, for ``still`` T
+    is 1. ``kinds`` are those of the modalities: depth and image frames are picked, never blended.
 
     Raises
     ------

@@ -131,6 +131,29 @@ class BinderInfo(Model):
     seed: int
 
 
+class PairQuality(Model):
+    """How good the pairs are: by labels, where both sides have some in common, and without."""
+
+    first_right: float | None = Field(
+        default=None, description="share of first partners with the anchor's label"
+    )
+    all_right: float | None = Field(
+        default=None, description="the same of all partners, by their weights within an anchor"
+    )
+    chance: float | None = Field(
+        default=None, description="the same of partners drawn by lot from the other side"
+    )
+    first_expected: float | None = Field(
+        default=None, description="mean probability that a first partner is right, without labels"
+    )
+    all_expected: float | None = Field(default=None, description="the same of all partners")
+    domain_gap: float | None = Field(
+        default=None,
+        description="how much farther the other side's nearest sample is than that of other people "
+        "of the same side; 1: the sides differ as people differ",
+    )
+
+
 class BoundInfo(Model):
     """``attributes.mmbind`` of a bound store's root."""
 
@@ -147,6 +170,9 @@ class BoundInfo(Model):
     )
     similarity: dict[Literal["min", "median", "max"], float]
     pairing_accuracy: float | None = Field(description="null where labels are missing")
+    quality: PairQuality | None = Field(
+        default=None, description="null in stores of earlier releases, which did not measure it"
+    )
     reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")
     warnings: tuple[str, ...] = Field(default=(), description="what a user should look at")
     content_digest: str

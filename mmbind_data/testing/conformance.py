@@ -74,18 +74,11 @@ Make = Callable[..., tuple[Truth, Converted]]
 class DatasetConformance:
     """Values, shapes, columns, determinism and refusals of one dataset.
 
-    Attributes
-    ----------
-    name : str
-        Dataset id.
-    write : RawWriter
-        As a ``staticmethod``.
-    forms : tuple of str
-        What the writer's ``form`` may be; all must convert to the same bytes.
+    ``forms`` is what the writer's ``form`` may be; all must convert to the same bytes.
     """
 
-    name: ClassVar[str]
-    write: ClassVar[RawWriter]
+    name: ClassVar[str]  # dataset id
+    write: ClassVar[RawWriter]  # as a staticmethod
     forms: ClassVar[tuple[str, ...]] = ("folders",)
     _done: ClassVar[dict[str, tuple[Truth, Converted]]]
 

@@ -73,16 +73,8 @@ def write_motionsense(
 ) -> None:
     """Write folders A, B and C and the table of subjects in MotionSense's raw layout.
 
-    Parameters
-    ----------
-    root : Path
-        Folder to write into; made if missing.
-    n_subjects : int
-        1 to 24; each has all 15 trials.
-    seconds : float
-        Length of the trials 1-9; those from 11 on last half as long, as in the real set.
-    rng : numpy.random.Generator
-        Source of all randomness.
+    Each of the 1 to 24 subjects has all 15 trials. Trials 1-9 last ``seconds``, those from 11 on
+    half as long, as in the real set. ``rng`` is the source of all randomness.
     """
     for subject in range(1, n_subjects + 1):
         person = _person(rng, wearing=0.25)
@@ -106,16 +98,9 @@ def write_utd_mhad(
     """Write Inertial, Skeleton and Depth in UTD-MHAD's raw layout.
 
     Actions 1 to ``n_actions`` of subjects 1 to ``n_subjects``, but for the trials that the real
-    dataset lacks. Depth is written for the first trial of actions 1 and 2 only.
-
-    Parameters
-    ----------
-    root : Path
-        Folder to write into; made if missing.
-    n_subjects, n_actions, n_trials : int
-        At most 8, 27 and 4.
-    rng : numpy.random.Generator
-        Source of all randomness but the actions themselves, which are the same in every call.
+    dataset lacks; there are at most 8 subjects, 27 actions and 4 trials. Depth is written for the
+    first trial of actions 1 and 2 only. ``rng`` is the source of all randomness but the actions
+    themselves, which are the same in every call.
     """
     for folder in ("Inertial", "Skeleton", "Depth"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -30,17 +30,7 @@ OWN_DATA = "own_data.json"
 def new_package(name: str, folder: str | Path) -> list[str]:
     """Write an installable package that adds dataset ``name``, and passes the conformance kit.
 
-    Parameters
-    ----------
-    name : str
-        Id of the new dataset: small letters, digits, dashes.
-    folder : Path
-        Where to write; must not exist.
-
-    Returns
-    -------
-    list of str
-        The files, relative to the folder.
+    Returned are its files, relative to the folder.
 
     Raises
     ------

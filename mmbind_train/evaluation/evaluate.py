@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from mmbind_train.data.training_set import TrainingSet, gather_store
 from mmbind_train.evaluation import finetune as finetuning
 from mmbind_train.evaluation import metrics
 from mmbind_train.evaluation import modality_subsets as subsets
+from mmbind_train.evaluation.retrieval import RetrievalResult, retrieve
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.run_folder import RunInfo, load_classifier, load_run, seen_samples
 
@@ -34,6 +35,10 @@ class Result(Model):
 
     method: str
     modalities: tuple[str, ...]
+    finetune_modalities: tuple[str, ...] = Field(
+        default=(), description="whose labels were read; in a transfer others than those tested"
+    )
+    test_modalities: tuple[str, ...] = Field(default=(), description="that arrived in the test")
     accuracy: float
     accuracy_std: float | None
     macro_f1: float
@@ -44,6 +49,9 @@ class Result(Model):
     per_seed: tuple[metrics.SeedResult, ...]
     per_subset: tuple[subsets.SubsetResult, ...] = Field(
         default=(), description="the same networks where only these modalities arrive"
+    )
+    retrieval: tuple[RetrievalResult, ...] = Field(
+        default=(), description="of the run as pre-training left it, on the test samples"
     )
     confusion: tuple[tuple[int, ...], ...] = Field(
         default=(), description="true classes in rows, predicted in columns; all seeds together"
@@ -65,10 +73,14 @@ def evaluate(
     paper_statistic: bool = False,
     hardware: Hardware = CPU_ALONE,
     every_subset: bool = False,
+    retrieval: bool = False,
     save: str | Path | None = None,
     overwrite: bool = False,
 ) -> Result:
     """Fine-tune a run on the labelled store C once per seed, then test all on the store T.
+
+    With ``finetune_modalities`` and ``test_modalities`` of the configuration this is a transfer:
+    the labels of some modalities of C serve others, for which no label is read anywhere.
 
     Parameters
     ----------
@@ -86,6 +98,9 @@ def evaluate(
     every_subset : bool
         Also score the same fine-tuned networks if only some of the modalities arrive; fine-tune
         with `EvaluateConfig.modality_dropout` for that.
+    retrieval : bool
+        Also find each test sample's ``finetune_modalities`` by its ``test_modalities`` among all
+        test samples, and the reverse.
     save : path, optional
         Where to write the fine-tuned network of the first seed, as a run with a classifier.
     overwrite : bool
@@ -110,35 +125,35 @@ def evaluate(
     >>> result = mt.evaluate("run", "C.zarr", "T.zarr", config=config)  # doctest: +SKIP
     >>> result.accuracy, [one.accuracy for one in result.per_seed]  # doctest: +SKIP
     (0.81, [0.80, 0.82, 0.81, 0.79, 0.83])
+    >>> transfer = {"finetune_modalities": ("skeleton",), "test_modalities": ("gyro",)}
+    >>> config = mt.EvaluateConfig(**transfer)  # labels of skeletons, tested on the gyroscope
+    >>> mt.evaluate("run", "C.zarr", "T.zarr", config=config).accuracy  # doctest: +SKIP
+    0.68
     """
     config, run = config or EvaluateConfig(), Path(run)
     info, model = load_run(run)
     pretrained = finetuning.Pretrained(info, model.to(hardware.device), load_classifier(run, info))
     stores = {"finetune": open_dataset(finetune), "test": open_dataset(test)}
+    if retrieval:
+        _check_retrieval(info, stores["test"], config)
     subjects, samples = check_no_leaks(run, info, stores)
-    modalities = choose_modalities(info, stores, config)
+    labelled, tested = choose_modalities(info, stores, config)
     classes = match_labels(stores)
-    arguments = (info, modalities, classes, config.memory)
-    rows = _labelled(stores["finetune"], *arguments)
-    watched = _labelled(stores["test"], *arguments) if paper_statistic else None
-    inputs = [run, *(one.path for one in stores.values())]
+    rows = _labelled(stores["finetune"], info, labelled, classes, config.memory)
+    arguments = (stores["test"], info, tested, classes, config.memory)
+    watched = _labelled(*arguments) if paper_statistic else None
     saving: AbstractContextManager[Path | None] = nullcontext()
     if save is not None:
-        saving = staged(
-            Path(save), overwrite=overwrite, doing="evaluate", inputs=inputs, replaces="run"
-        )
-    tuned = []
+        inputs = [run, *(one.path for one in stores.values())]
+        out: dict[str, Any] = {"overwrite": overwrite, "inputs": inputs, "replaces": "run"}
+        saving = staged(Path(save), doing="evaluate", **out)
     with saving as folder:
-        for number, seed in enumerate(config.seeds):
-            log = None if folder is None or number else subsets.continue_log(run, folder)
-            options: dict[str, Any] = {"watched": watched, "log": log}
-            options["progress"] = _part_of(progress, number, len(config.seeds))
-            tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
+        tuned = _finetune(pretrained, rows, config, run, folder, progress, watched)
         if folder is not None:
-            parts = (pretrained, tuned[0], rows, stores["finetune"], config)
-            subsets.save_finetuned(folder, *parts, samples=samples)
+            network = (pretrained, tuned[0], rows, stores["finetune"], config)
+            subsets.save_finetuned(folder, *network, samples=samples)
     # Nothing is learnt or chosen after this line: the test store may be read.
-    held_out = _labelled(stores["test"], *arguments)
+    held_out = _labelled(*arguments)
     predicted = [metrics.predict(one, held_out) for one in tuned]
     scores = tuple(
         metrics.score_predictions(one, held_out, classes_of)
@@ -147,12 +162,15 @@ def evaluate(
     digests = {role: store.info.content_digest for role, store in stores.items()}
     return Result(
         method=info.method,
-        modalities=modalities,
+        modalities=tuple(name for name in info.modalities if name in {*labelled, *tested}),
+        finetune_modalities=labelled,
+        test_modalities=tested,
+        retrieval=_retrieve(pretrained, stores["test"], classes, config) if retrieval else (),
         n_test=len(held_out),
         n_test_without_input=sum(stores["test"].info.labels.values()) - len(held_out),
         n_classes=len(classes),
         per_seed=scores,
-        per_subset=subsets.score_subsets(tuned, held_out, modalities) if every_subset else (),
+        per_subset=subsets.score_subsets(tuned, held_out, tested) if every_subset else (),
         confusion=metrics.confusion(held_out, predicted),
         classes=classes,
         saved=None if save is None else str(save),
@@ -161,6 +179,27 @@ def evaluate(
         config=config,
         **metrics.mean_scores(scores),
     )
+
+
+def _finetune(
+    pretrained: finetuning.Pretrained,
+    rows: TrainingSet,
+    config: EvaluateConfig,
+    run: Path,
+    folder: Path | None,
+    progress: Progress | None,
+    watched: TrainingSet | None,
+) -> list[metrics.FinetunedModel]:
+    """A network for each seed; ``folder``, where the first is saved, gets the log of its steps."""
+    tuned = []
+    for number, seed in enumerate(config.seeds):
+        log = None
+        if folder is not None and number == 0:
+            log = subsets.continue_log(run, folder)
+        options: dict[str, Any] = {"watched": watched, "log": log}
+        options["progress"] = _part_of(progress, number, len(config.seeds))
+        tuned.append(finetuning.finetune(pretrained, rows, config, seed, **options))
+    return tuned
 
 
 def check_no_leaks(
@@ -182,21 +221,67 @@ def check_no_leaks(
 
 def choose_modalities(
     info: RunInfo, stores: Mapping[str, Dataset], config: EvaluateConfig
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Modalities whose labels are read, and those that are tested, in the order of the run's.
+
+    As asked, or both times all that the run and both stores have. A transfer needs the former of C
+    alone, and the latter of T alone.
+    """
+    finetune, test = stores["finetune"], stores["test"]
+    if config.finetune_modalities and config.test_modalities:
+        twice = sorted({*config.finetune_modalities} & {*config.test_modalities})
+        if twice:
+            problem = f"{', '.join(twice)} would be labelled and tested, which is no transfer"
+            expected, fix = "modalities without labels", "Use --modalities for both at once."
+            _refuse(problem, "--test-modalities", expected, ", ".join(twice), fix)
+        return (
+            _known(info, [finetune], config.finetune_modalities),
+            _known(info, [test], config.test_modalities),
+        )
+    chosen = _known(info, [finetune, test], config.modalities)
+    return chosen, chosen
+
+
+def _known(
+    info: RunInfo, stores: Sequence[Dataset], asked: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Modalities to fine-tune and test with: as asked, or all that the run and both stores have."""
+    """Modalities as asked, all of which the run and the stores must have, or all in common."""
     known = {"the run": set(info.modalities)}
-    known |= {str(store.path): set(store.info.modalities) for store in stores.values()}
+    known |= {str(store.path): set(store.info.modalities) for store in stores}
     common = [name for name in info.modalities if all(name in has for has in known.values())]
-    for name in config.modalities or ():
+    for name in asked or ():
         for holder, has in known.items():
             if name not in has:
                 expected, fix = f"one of {', '.join(sorted(has))}", suggest(name, common)
                 _refuse("no such modality", holder, expected, repr(name), fix)
-    chosen = tuple(name for name in common if not config.modalities or name in config.modalities)
+    chosen = tuple(name for name in common if not asked or name in asked)
     if not chosen:
         expected = "at least one that the run, C and T have"
         _refuse("no modality in common", ", ".join(known), expected, "none")
     return chosen
+
+
+def _check_retrieval(info: RunInfo, store: Dataset, config: EvaluateConfig) -> None:
+    """Refuse a retrieval without two sets of modalities that the test store has."""
+    if config.finetune_modalities is None or config.test_modalities is None:
+        fix = "Give --finetune-modalities and --test-modalities."
+        _refuse(
+            "nothing to find one another by", "--retrieval", "two sets of modalities", "one", fix
+        )
+    for names in (config.finetune_modalities, config.test_modalities):
+        _known(info, [store], names or ())
+
+
+def _retrieve(
+    pretrained: finetuning.Pretrained,
+    store: Dataset,
+    classes: tuple[str, ...],
+    config: EvaluateConfig,
+) -> tuple[RetrievalResult, ...]:
+    """Retrieval between the two sets of modalities of a transfer, both ways."""
+    sets, info = (config.finetune_modalities or (), config.test_modalities or ()), pretrained.info
+    rows = _labelled(store, info, (*sets[0], *sets[1]), classes, config.memory)
+    return retrieve(pretrained.model, rows, info.statistics, sets, config.space or info.space)
 
 
 def match_labels(stores: Mapping[str, Dataset]) -> tuple[str, ...]:

@@ -9,6 +9,11 @@ classifier come from one `EvaluateConfig`. Two things depend on the method, unle
 - where it starts: at the means of the classes. For lower_bound at random, as no network was trained
   whose features could be compared; where pre-training learnt a classifier, at that one.
 
+In a transfer the labels of some modalities serve others. There one classifier reads every modality
+(`SharedClassifier`), it starts at the means of the classes, inputs are standardised as in
+pre-training, and unless asked otherwise nothing is trained: it would move the labelled modalities
+away from those they are aligned with.
+
 Source: MMBind paper, section 6.1.2; docs/protocols.md.
 """
 
@@ -32,7 +37,7 @@ from mmbind_train.data.batch import all_batches, drop_modalities, make_batch
 from mmbind_train.data.stored import check_memory, sample_bytes
 from mmbind_train.data.training_set import TrainingSet, measure_statistics
 from mmbind_train.evaluation.metrics import FinetunedModel, accuracy_while_training, late_epochs
-from mmbind_train.networks.model import AdaptiveModel, Classifier
+from mmbind_train.networks.model import AdaptiveModel, Classifier, SharedClassifier
 from mmbind_train.training.hardware import Hardware
 from mmbind_train.training.logs import Log
 from mmbind_train.training.loop import Group, fit
@@ -64,42 +69,40 @@ def finetune(
     decides on the choice of labels, the order of rows, augmentation and dropout. ``pretrained`` is
     not changed.
     """
-    chosen = rows.select(choose_labelled(rows.label, config, seed))
-    if chosen.on_disk:  # few enough for the memory
-        need = len(chosen) * sum(map(sample_bytes, chosen.modalities.values()))
-        problem = "the labelled samples do not fit into memory"
-        fix = "Take fewer: --labels-per-class."
-        check_memory(need, f"{len(chosen)} rows of C", problem, doing="fine-tune", fix=fix)
-        chosen = chosen.loaded()
+    chosen = _labelled_in_memory(rows.select(choose_labelled(rows.label, config, seed)))
     statistics: Mapping[str, Statistics] = pretrained.info.statistics
-    if config.statistics == "finetune":
+    if config.statistics == "finetune" and not config.is_transfer:
         statistics = measure_statistics(chosen)
     rng = torch.Generator().manual_seed(seed)
     with Hardware(pretrained.model.device).fork_rng():
         torch.manual_seed(seed)
         start = _initial(pretrained, chosen, statistics, config, seed)
-        model, classifier = start.model.train(), start.classifier.train()
+        model, classifier = start.model.train(config.learns == "all"), start.classifier.train()
 
         def loss_of(picked: np.ndarray) -> Tensor:
             batch = make_batch(chosen, picked, statistics, config.augmentation, rng)
             here = drop_modalities(batch.present, config.modality_dropout, rng)
             batch = replace(batch, present=here).to(model.device)
             logits = classifier(model.represent(batch.inputs, batch.present, start.space))
-            return functional.cross_entropy(logits, batch.label)
+            loss = functional.cross_entropy(logits, batch.label)
+            return loss + config.hold * squared_distance(weights, held) if config.hold else loss
 
         used = [name for k, name in enumerate(rows.modalities) if chosen.present[:, k].any()]
         encoders: list[nn.Module] = [model.encoders[name] for name in used]
         if start.space == "embedding":
             encoders += [model.heads[name] for name in used]
+        weights = [weight for module in encoders for weight in module.parameters()]
+        held = [weight.detach().clone() for weight in weights]
+        rate = config.encoder_rate if config.learns == "all" else 0.0
         curve, note = list[float](), None
         if watched is not None:
             look = partial(accuracy_while_training, start, watched)
             note = late_epochs(look, len(chosen), config.budget, curve)
         loss = fit(
-            [Group([classifier]), Group(encoders, config.encoder_rate)],
+            [Group([classifier]), Group(encoders, rate)],
             loss_of,
             n_rows=len(chosen),
-            n_steps=config.budget.n_steps(len(chosen)),
+            n_steps=0 if config.learns == "means" else config.budget.n_steps(len(chosen)),
             budget=config.budget,
             seed=seed,
             stage=stage_name(seed),
@@ -108,8 +111,31 @@ def finetune(
             after_step=note,
         )
     model.eval()
-    classifier.eval()
-    return replace(start, loss=loss, test_accuracy=float(np.mean(curve)) if curve else None)
+    if isinstance(classifier, SharedClassifier):
+        classifier = classifier.for_each(len(rows.modalities))
+    accuracy = float(np.mean(curve)) if curve else None
+    return replace(start, classifier=classifier.eval(), loss=loss, test_accuracy=accuracy)
+
+
+def squared_distance(weights: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
+    """Sum of squared differences from where the weights began, shape ().
+
+    Source: Li, Grandvalet, Davoine: Explicit inductive bias for transfer learning with
+    convolutional networks, ICML 2018 (L2-SP).
+    """
+    moved = [((one - was) ** 2).sum() for one, was in zip(weights, start, strict=True)]
+    return torch.stack(moved).sum()
+
+
+def _labelled_in_memory(rows: TrainingSet) -> TrainingSet:
+    """The same rows with their samples in memory, which must hold them: labels are few."""
+    if not rows.on_disk:
+        return rows
+    need = len(rows) * sum(map(sample_bytes, rows.modalities.values()))
+    problem = "the labelled samples do not fit into memory"
+    fix = "Take fewer: --labels-per-class."
+    check_memory(need, f"{len(rows)} rows of C", problem, doing="fine-tune", fix=fix)
+    return rows.loaded()
 
 
 def stage_name(seed: int) -> str:
@@ -142,14 +168,15 @@ def _initial(
 ) -> FinetunedModel:
     """A copy of the network, and the classifier that it starts with."""
     info = pretrained.info
-    space, start = config.space or info.space, config.start or ("means" if info.steps else "random")
+    transfer, space = config.is_transfer, config.space or info.space
+    start = config.start or ("means" if info.steps or config.learns == "means" else "random")
     model = copy.deepcopy(pretrained.model).eval()
-    classifier = Classifier(
-        len(info.modalities), model.width(space), len(chosen.label_names), config.dropout
-    ).to(model.device)
+    size = (model.width(space), len(chosen.label_names), config.dropout)
+    classifier = SharedClassifier(*size) if transfer else Classifier(len(info.modalities), *size)
+    classifier.to(model.device)
     if start == "means":
         start_at_means(classifier, model, chosen, statistics, space, config.sharpness)
-    if config.carry and pretrained.classifier is not None and space == info.space:
+    if config.carry and not transfer and pretrained.classifier is not None and space == info.space:
         carry_classes(
             classifier, pretrained.classifier, info.classes, chosen.label_names, info.wordings
         )
@@ -169,7 +196,8 @@ def start_at_means(
 
     A class's logit becomes ``sharpness`` times the sum over the modalities of the cosine between
     the row's feature and the mean of the class's features (each of unit norm). With one label per
-    class that is the nearest neighbour.
+    class that is the nearest neighbour. A `SharedClassifier` compares every modality with the mean
+    over all of them.
 
     The classifier is changed in place; it reads the given space, and a class without rows gets
     zeros.
@@ -181,6 +209,8 @@ def start_at_means(
     for batch in all_batches(rows, statistics, model.device):
         features = model.represent(batch.inputs, batch.present, space)
         sums.index_add_(0, batch.label, functional.normalize(features, dim=-1))
+    if isinstance(classifier, SharedClassifier):
+        sums = sums.sum(dim=1, keepdim=True)
     means = functional.normalize(sums, dim=-1).flatten(1)
     classifier.linear.weight.copy_(means * (sharpness / classifier.scale))
     classifier.linear.bias.zero_()

@@ -168,3 +168,29 @@ class Classifier(nn.Module):
         balanced = self.scale * functional.normalize(features, dim=-1)
         logits: Tensor = self.linear(self.dropout(balanced.flatten(1)))
         return logits
+
+
+class SharedClassifier(Classifier):
+    """The same linear layer for every modality; the logits of those present are added.
+
+    What it learns from one modality therefore holds for another whose embeddings are aligned.
+    """
+
+    def __init__(self, dim: int, n_classes: int, dropout: float) -> None:
+        super().__init__(1, dim, n_classes, dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, shape (B, n_classes), from features, shape (B, M, dim)."""
+        balanced = self.scale * functional.normalize(features, dim=-1)
+        logits: Tensor = self.linear(self.dropout(balanced.sum(dim=1)))
+        return logits
+
+    @torch.no_grad()
+    def for_each(self, n_modalities: int) -> Classifier:
+        """The same function as a `Classifier` of so many modalities."""
+        found = Classifier(
+            n_modalities, self.linear.in_features, self.linear.out_features, self.dropout.p
+        ).to(self.linear.weight.device)
+        found.linear.weight.copy_(self.linear.weight.repeat(1, n_modalities))
+        found.linear.bias.copy_(self.linear.bias)
+        return found.train(self.training)

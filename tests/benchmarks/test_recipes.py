@@ -25,10 +25,10 @@ from mmbind_data.embedding.autoencoder import embed_autoencoder
 from mmbind_data.embedding.contrastive import embed_contrastive
 from mmbind_data.embedding.vectors import Embedded, embed_raw
 from mmbind_data.matching.candidates import Matches
+from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.dtw import Elastic, dtw_pairs, elastic_signals, reranked
 from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
-from mmbind_data.matching.shortlist import shortlist
 from mmbind_data.spec.descriptor import Axis, Modality
 from mmbind_data.store.dataset import Dataset, open_dataset
 

@@ -223,13 +223,7 @@ def _modality_contradictions(name: str, one: OwnModality, own: OwnDescriptor) ->
 
 
 def parse_descriptor(text: str, where: str = DOCUMENT) -> OwnDescriptor:
-    """Read a user's descriptor.
-
-    Parameters
-    ----------
-    text : str
-    where : str
-        What the text was read from, for messages.
+    """Read a user's descriptor; ``where`` is what the text was read from, for messages.
 
     Raises
     ------

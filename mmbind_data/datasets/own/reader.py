@@ -41,11 +41,7 @@ UNLISTED = "rows with label {}, which the descriptor does not list, left out"
 def table_dataset(document: str, where: str = DOCUMENT) -> DatasetReader:
     """Descriptor and reader for a user's descriptor, given as its text.
 
-    Parameters
-    ----------
-    document : str
-    where : str
-        What it was read from, for messages.
+    ``where`` is what it was read from, for messages.
 
     Raises
     ------
@@ -186,9 +182,7 @@ def _segments(
 ) -> Iterator[Segment]:
     """Put the streams on one grid and cut them where the label changes.
 
-    Yields
-    ------
-    suffix of the key, label, streams (T, *frame) float32, gaps
+    Yielded are suffix of the key, label, streams of shape (T, *frame), float32, and gaps.
     """
     windows = own.windows
     if windows.mode == "stretch":

@@ -13,7 +13,6 @@ from mmbind_data.errors import FormatError, suggest
 if TYPE_CHECKING:
     import pint
 
-
 # what a store holds, in the order in which it is tried; other units become base units
 STORED_UNITS = "m/s^2 rad/s 1/min Hz uT m rad s m/s V A K Pa N W lx"
 # words of sensor data sheets that pint reads otherwise, or not at all
@@ -50,19 +49,14 @@ class Conversion:
 def conversion(text: str, where: str) -> Conversion:
     """How values in a unit become those of a store.
 
-    Parameters
-    ----------
-    text : str
-        A unit as data sheets write it: ``g`` (standard gravity, never gram), ``mg``, ``deg/s``,
-        ``dps``, ``uT``, ``gauss``, ``mm``, ``m/s^2``, ``degC``, ``bpm``; ``1`` for plain numbers.
-        Units that pint does not know are an error; ``px`` and ``dB`` are kept as they are.
-    where : str
-        What has the unit, for the message.
+    Units are as data sheets write them: ``g`` (standard gravity, never gram), ``mg``, ``deg/s``,
+    ``dps``, ``uT``, ``gauss``, ``mm``, ``m/s^2``, ``degC``, ``bpm``; ``1`` for plain numbers;
+    ``px`` and ``dB`` are kept as they are. ``where`` is what has the unit, for the message.
 
     Raises
     ------
     FormatError
-        No such unit.
+        Pint does not know the unit.
 
     >>> conversion("g", "acc")
     Conversion(unit='m/s^2', scale=9.80665, offset=0.0)
@@ -89,15 +83,10 @@ def conversion(text: str, where: str) -> Conversion:
 
 
 def _unknown(text: str, where: str, step: str) -> FormatError:
+    doing, what = "convert units", "unknown unit"
+    expected = "a unit such as g, m/s^2, deg/s, uT, mm, 1"
     got = repr(text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}...")
-    return FormatError(
-        cannot="convert units",
-        problem="unknown unit",
-        at=where,
-        expected="a unit such as g, m/s^2, deg/s, uT, mm, 1",
-        got=got,
-        fix=step,
-    )
+    return FormatError(cannot=doing, problem=what, at=where, expected=expected, got=got, fix=step)
 
 
 def _harmless(text: str) -> bool:

@@ -26,10 +26,10 @@ from mmbind_data.binding.options import (
 )
 from mmbind_data.embedding.vectors import embed_raw
 from mmbind_data.errors import BindingError, UsageError
+from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.dtw import Elastic, elastic_signals, reranked
 from mmbind_data.matching.match import match_candidates
 from mmbind_data.matching.rule import MatchRule
-from mmbind_data.matching.shortlist import shortlist
 from mmbind_data.spec.store import BinderInfo
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import Dataset, open_dataset

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.match import match
 from mmbind_data.matching.rule import MatchRule
-from mmbind_data.matching.shortlist import shortlist
 
 
 def noise(n: int, d: int, seed: int) -> np.ndarray:
