@@ -67,7 +67,7 @@ def copies_that_differ(raw: Path) -> str:
             content = path.read_bytes()
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"\n")
     shutil.rmtree(inner)
-    return "first"
+    return "two different copies of "
 
 
 DAMAGES: tuple[Damage, ...] = (

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rawdata import briareo
 from rawdata import dhg as raw
 from rawdata.compare import assert_same, read_all, stream
+from rawdata.content import DAMAGES, Damage, held
 from rawdata.pictures import png
 from rawdata.truth import Truth
 
@@ -48,6 +49,13 @@ def read_one(root: Path, modalities: tuple[str, ...] = BOTH, **options: str) -> 
     (unit,) = find(root, **options).units
     (recording,) = dhg.read(unit, modalities, "default")
     return recording
+
+
+@pytest.fixture(scope="module")
+def shrec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of one sequence."""
+    root = make(tmp_path_factory.mktemp("shrec"), SHREC, depth=(SHREC,)).root
+    return contents(root)
 
 
 def test_releases_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
@@ -87,13 +95,6 @@ def test_all_labels_by_hand() -> None:
     # the order of the 28 is that of SHREC'17: 2 (gesture - 1) + finger
     assert fingers[2 * (13 - 1) + 1 - 1] == "swipe v, one finger"
     assert fingers[-1] == "shake, whole hand"
-
-
-def test_options_are_those_of_the_descriptor() -> None:
-    parameters = inspect.signature(dhg.find).parameters
-    defaults = {name: one.default for name, one in parameters.items() if one.kind.name[:3] == "KEY"}
-    options = load_descriptor("dhg").options
-    assert defaults == {name: option.default for name, option in options.items()}
 
 
 def test_images_are_ordered_by_number_not_by_text(tmp_path: Path) -> None:
@@ -304,42 +305,23 @@ def test_count_of_images_alone_is_held_against_the_list(tmp_path: Path) -> None:
         read_one(tmp_path, ("depth",))
 
 
-def test_another_sequence_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    make(tmp_path / "a", SHREC)
-    make(tmp_path / "b", SHREC)
-    (tmp_path / "b" / SKELETON).write_bytes(3 * ROW)
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
-
-
-def test_empty_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "DHG2016" / FIRST).mkdir(parents=True)
-    with pytest.raises(RawLayoutError, match="no file"):
-        find(tmp_path)
+def test_list_alone_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "DHG2016").mkdir()
     (tmp_path / "DHG2016" / "train_gestures.txt").write_text("1 1 1 1 1 1 5\n")
     with pytest.raises(RawLayoutError, match="nothing that belongs to it"):
         find(tmp_path)
 
 
 @settings(max_examples=60)
-@given(
-    path=st.sampled_from([SKELETON, DEPTH, TRAIN]),
-    place=st.floats(0, 1, exclude_max=True),
-    change=st.integers(1, 255),
-    cut=st.booleans(),
-)
+@given(path=st.sampled_from([SKELETON, DEPTH, TRAIN]), damage=DAMAGES)
 def test_damaged_bytes_never_escape_as_another_error(
-    tmp_path_factory: pytest.TempPathFactory, path: str, place: float, change: int, cut: bool
+    shrec: dict[str, bytes], path: str, damage: Damage
 ) -> None:
-    root = tmp_path_factory.mktemp("raw")
-    make(root, SHREC, depth=(SHREC,))
-    content = bytearray((root / path).read_bytes())
-    at = int(place * len(content))
-    content[at] ^= change
-    (root / path).write_bytes(content[:at] if cut else content)
+    parts = shrec | {path: damage(shrec[path])}
+    files = [held(f"raw/{name}", content) for name, content in parts.items()]
     # damage that the format does not notice reads as numbers; nothing but our error may be raised
     with contextlib.suppress(RawLayoutError):
-        read_one(root)
+        list(dhg.read(dhg.find(files, "default").units[0], BOTH, "default"))
 
 
 @given(st.binary(max_size=60) | st.text(" 0123456789.\n\t-e", max_size=60).map(str.encode))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 from rawdata import gr4dhci as raw
 from rawdata.compare import assert_same, read_all, stream
-from rawdata.content import npy
+from rawdata.content import DAMAGES, Damage, held, npy
+from rawdata.pictures import png
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import gr4dhci
@@ -29,7 +28,7 @@ from mmbind_data.datasets.gr4dhci_mapping import (
 )
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile, RawListing, Unit, scan
+from mmbind_data.raw.files import RawListing, Unit, scan
 from mmbind_data.spec.descriptor import Recording
 
 BOTH = ("skeleton", "ir")
@@ -231,20 +230,14 @@ def test_unit_and_joints_are_those_of_the_mapping(tmp_path: Path, unit: str, met
     assert got.flags.c_contiguous
 
 
-def picture(image: np.ndarray, kind: str = "PNG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind)
-    return stream.getvalue()
-
-
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 EYES: dict[str, tuple[dict[str, Any], dict[str, bytes]]] = {
-    "png": ({}, {"A/grab_1/L0.png": picture(GREY), "A/grab_1/R0.png": picture(255 - GREY)}),
+    "png": ({}, {"A/grab_1/L0.png": png(GREY), "A/grab_1/R0.png": png(255 - GREY)}),
     "grey in three channels": (
         {},
         {
-            "A/grab_1/L0.png": picture(np.stack([GREY] * 3, -1)),
-            "A/grab_1/R0.png": picture(255 - np.stack([GREY] * 3, -1)),
+            "A/grab_1/L0.png": png(np.stack([GREY] * 3, -1)),
+            "A/grab_1/R0.png": png(255 - np.stack([GREY] * 3, -1)),
         },
     ),
     "npy per frame": ({}, {"A/grab_1/L0.npy": npy(GREY), "A/grab_1/R0.npy": npy(255 - GREY)}),
@@ -254,11 +247,11 @@ EYES: dict[str, tuple[dict[str, Any], dict[str, bytes]]] = {
     ),
     "over": (
         {"pattern": SAMPLE + r"/i(?P<frame>[0-9]+)\.png", "layout": "left over right"},
-        {"A/grab_1/i7.png": picture(np.concatenate([GREY, 255 - GREY]))},
+        {"A/grab_1/i7.png": png(np.concatenate([GREY, 255 - GREY]))},
     ),
     "beside": (
         {"pattern": SAMPLE + r"/i(?P<frame>[0-9]+)\.png", "layout": "left beside right"},
-        {"A/grab_1/i7.png": picture(np.concatenate([GREY, 255 - GREY], axis=1))},
+        {"A/grab_1/i7.png": png(np.concatenate([GREY, 255 - GREY], axis=1))},
     ),
 }
 
@@ -424,15 +417,15 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "infinite": ("skeleton.csv", f"{ROW[:-3]}inf\n".encode(), r"line 1 .*a number, got inf"),
     "image": ("left_3.png", b"\x89PNG", r"unreadable image"),
     "empty image": ("left_3.png", b"", r"empty file"),
-    "16 bit": ("left_3.png", picture(np.ones((120, 160), np.uint16)), r"another kind of image"),
+    "16 bit": ("left_3.png", png(np.ones((120, 160), np.uint16)), r"another kind of image"),
     "colour": (
         "left_3.png",
-        picture(np.arange(57600, dtype=np.uint8).reshape(120, 160, 3)),
+        png(np.arange(57600, dtype=np.uint8).reshape(120, 160, 3)),
         r"colours .*three equal channels",
     ),
     "size": (
         "left_3.png",
-        picture(np.ones((120, 150), np.uint8)),
+        png(np.ones((120, 150), np.uint8)),
         r"another size .*120 x 160 pixels as subject_1/.*left_1\.png, got 120 x 150",
     ),
 }
@@ -480,7 +473,7 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, bytes], str]] = {
     ),
     "image of no frame": (
         {"ir": {"pattern": SAMPLE + r"\.png"}, "skeleton": {"pattern": SAMPLE}},
-        {"A/grab_1.png": picture(GREY)},
+        {"A/grab_1.png": png(GREY)},
         r"image without a number .*group frame",
     ),
     "16-bit npy": (
@@ -510,21 +503,16 @@ def test_file_that_is_not_what_the_mapping_says_is_refused(tmp_path: Path, name:
 WHOLE = [
     (f"{FOLDER}/skeleton.npy", npy(np.ones((4, 63)))),
     (f"{FOLDER}/skeleton.csv", f"{ROW}\n{ROW}\n".encode()),
-    (f"{FOLDER}/left_1.png", picture(GREY)),
+    (f"{FOLDER}/left_1.png", png(GREY)),
 ]
 
 
 @pytest.mark.parametrize(("path", "content"), WHOLE)
-@given(at=st.integers(0, 10_000), change=st.integers(1, 255), cut=st.booleans())
+@given(damage=DAMAGES)
 def test_damaged_bytes_never_escape_as_another_error(
-    path: str, content: bytes, at: int, change: int, cut: bool
+    path: str, content: bytes, damage: Damage
 ) -> None:
-    at %= len(content)
-    damaged = bytearray(content[:at] if cut else content)
-    if not cut:
-        damaged[at] ^= change
-    file = RawFile(path, Path("raw"), None, len(damaged), content=bytes(damaged))
-    (unit,) = gr4dhci.find([file], "default").units
+    (unit,) = gr4dhci.find([held(path, damage(content))], "default").units
     # a number beyond float32 is refused by the engine
     with contextlib.suppress(RawLayoutError), np.errstate(over="ignore"):
         read_unit(unit)
@@ -534,9 +522,8 @@ def test_damaged_bytes_never_escape_as_another_error(
     st.text(max_size=40) | st.sampled_from(['{"labels": {"1": 2}}', '{"note": null}', "1", "{}"])
 )
 def test_no_text_of_a_mapping_escapes_as_another_error(content: str) -> None:
-    held = content.encode("utf-8", errors="surrogatepass")
     with contextlib.suppress(RawLayoutError):
-        load_mapping(RawFile(FILE, Path("raw"), None, len(held), content=held))
+        load_mapping(held(FILE, content.encode("utf-8", errors="surrogatepass")))
 
 
 def test_user_points_at_one_subject(truth: Truth) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import io
 import zipfile
 from pathlib import Path
@@ -15,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rawdata import motionsense as raw
 from rawdata.compare import assert_same, read_all
+from rawdata.content import DAMAGES, Damage, held
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import motionsense
 from mmbind_data.datasets.registry import load_descriptor
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile, RawListing, scan
+from mmbind_data.raw.files import RawListing, scan
 from mmbind_data.spec.descriptor import Recording
 
 A, B, C = raw.FOLDERS
@@ -91,17 +91,6 @@ def test_zip_without_its_top_folder(tmp_path: Path) -> None:
         for file in sorted((truth.root / A).rglob("*.csv")):
             archive.write(file, file.relative_to(truth.root / A))
     assert_same(read_all("motionsense", tmp_path / f"{A}.zip"), truth.recordings["default"])
-
-
-def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    write = functools.partial(raw.write, tmp_path, subjects=(1, 10), trials=("dws_1", "sit_5"))
-    write(rng=np.random.default_rng(3), form="zips")
-    truth = write(rng=np.random.default_rng(3), form="folders")
-    assert_same(read_all("motionsense", tmp_path), truth.recordings["default"])
-    assert find(tmp_path).notes[0].startswith("copies left aside: 12, e.g. ")
-    write(rng=np.random.default_rng(4), form="folders")  # other lengths than in the zips
-    with pytest.raises(RawLayoutError, match="two different copies"):
-        find(tmp_path)
 
 
 def test_fields_are_known_before_reading(truth: Truth) -> None:
@@ -243,19 +232,11 @@ def test_subject_missing_from_the_table_has_no_extra(truth: Truth) -> None:
     assert read_first(truth.root).extra == {}
 
 
-def damaged(content: bytes, at: int, change: int, *, cut: bool) -> bytes:
-    """Content that ends at a place, or has another byte there."""
-    return content[:at] if cut else content[:at] + bytes([content[at] ^ change]) + content[at + 1 :]
-
-
 def read_content(table: bytes, people: bytes) -> Recording:
     """The recording of one file of archive B and its twin of C, with a table of subjects."""
     contents = {f"{B}/dws_1/sub_1.csv": table, f"{C}/dws_1/sub_1.csv": WHOLE}
     contents["data_subjects_info.csv"] = people
-    files = [
-        RawFile(path, Path("raw"), None, len(content), content=content)
-        for path, content in contents.items()
-    ]
+    files = [held(path, content) for path, content in contents.items()]
     unit = motionsense.find(files, "paper").units[0]
     return next(motionsense.read(unit, ("acc", "gyro"), "paper"))
 
@@ -272,14 +253,10 @@ def read_or_refuse(table: bytes, people: bytes = PEOPLE) -> None:
         assert set(one.extra) in (set(), {"sex", "age", "height_cm", "weight_kg"})
 
 
-@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255), st.booleans())
-def test_damaged_bytes_never_escape_as_another_error(at: int, change: int, cut: bool) -> None:
-    read_or_refuse(damaged(WHOLE, at, change, cut=cut))
-
-
-@given(st.integers(0, len(PEOPLE) - 1), st.integers(1, 255), st.booleans())
-def test_damaged_table_of_subjects_is_read_or_refused(at: int, change: int, cut: bool) -> None:
-    read_or_refuse(WHOLE, damaged(PEOPLE, at, change, cut=cut))
+@given(DAMAGES)
+def test_damaged_bytes_never_escape_as_another_error(damage: Damage) -> None:
+    read_or_refuse(damage(WHOLE))
+    read_or_refuse(WHOLE, damage(PEOPLE))
 
 
 @given(st.binary(max_size=60) | st.text('0123456789.,-+einfa"\n \t', max_size=60).map(str.encode))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pickle
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +16,7 @@ from rawdata.compare import assert_same, find_all, read_all
 from rawdata.truth import FORMS
 
 from mmbind_data.conversion.plan import ConversionRequest, plan_conversion
-from mmbind_data.datasets.registry import list_datasets, load_descriptor
+from mmbind_data.datasets.registry import list_datasets, load_descriptor, load_reader_module
 from mmbind_data.errors import RawLayoutError, UsageError
 from mmbind_data.raw.files import RawFile, natural, scan
 from mmbind_data.signal.point_clouds import PointFrames
@@ -29,6 +31,21 @@ CASES = [(name, preset) for name in BUILT_IN for preset in load_descriptor(name)
 
 def writer(name: str) -> ModuleType:
     return importlib.import_module(f"rawdata.{name.replace('-', '_')}")
+
+
+@pytest.fixture(scope="session")
+def all_raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small raw folder of every dataset; not to be changed."""
+    root = tmp_path_factory.mktemp("all")
+    places = {name: root / f"folder{number}" for number, name in enumerate(BUILT_IN)}
+    for name, place in places.items():
+        writer(name).write(place, rng=np.random.default_rng(5))
+    return places
+
+
+@pytest.fixture(scope="session")
+def all_files(all_raw: dict[str, Path]) -> dict[str, list[RawFile]]:
+    return {name: scan(place) for name, place in all_raw.items()}
 
 
 def test_known_datasets_are_listed() -> None:
@@ -69,12 +86,13 @@ def test_units_are_ordered_unique_cheap_and_picklable(
 
 
 @pytest.mark.parametrize(("name", "preset"), CASES)
-def test_shapes_are_those_of_the_descriptor(tmp_path: Path, name: str, preset: str) -> None:
-    truth = writer(name).write(tmp_path, rng=np.random.default_rng(5))
+def test_shapes_are_those_of_the_descriptor(
+    all_raw: dict[str, Path], name: str, preset: str
+) -> None:
     descriptor = load_descriptor(name)
-    listing = find_all(name, scan(truth.root), preset)
+    listing = find_all(name, scan(all_raw[name]), preset)
     assert set(descriptor.presets[preset].modalities) <= set(listing.modalities)
-    for recording in read_all(name, truth.root, preset):
+    for recording in read_all(name, all_raw[name], preset):
         for modality, values in recording.streams.items():
             axes = descriptor.streams[modality].channels
             numbers = values.values if isinstance(values, PointFrames) else values
@@ -83,12 +101,14 @@ def test_shapes_are_those_of_the_descriptor(tmp_path: Path, name: str, preset: s
 
 
 @pytest.mark.parametrize(("name", "preset"), CASES)
-def test_one_modality_reads_as_it_does_among_all(tmp_path: Path, name: str, preset: str) -> None:
-    truth = writer(name).write(tmp_path, rng=np.random.default_rng(5))
-    every = {one.key: one for one in read_all(name, truth.root, preset)}
-    for modality in find_all(name, scan(truth.root), preset).modalities:
+def test_one_modality_reads_as_it_does_among_all(
+    all_raw: dict[str, Path], name: str, preset: str
+) -> None:
+    root = all_raw[name]
+    every = {one.key: one for one in read_all(name, root, preset)}
+    for modality in find_all(name, scan(root), preset).modalities:
         # one without streams carries remarks alone
-        alone = [one for one in read_all(name, truth.root, preset, [modality]) if one.streams]
+        alone = [one for one in read_all(name, root, preset, [modality]) if one.streams]
         assert [one.key for one in alone] == [
             key for key, one in every.items() if modality in one.streams
         ]
@@ -99,6 +119,15 @@ def test_one_modality_reads_as_it_does_among_all(tmp_path: Path, name: str, pres
                 np.testing.assert_array_equal(got.offsets, expected.offsets)
                 got, expected = got.values, expected.values
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_options_are_those_of_the_descriptor(name: str) -> None:
+    parameters = list(inspect.signature(load_reader_module(name).find).parameters.values())[2:]
+    options = load_descriptor(name).options
+    assert {one.name: one.default for one in parameters} == {
+        key: option.default for key, option in options.items()
+    }
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -132,20 +161,21 @@ def test_scales_are_the_definitions_of_the_units() -> None:
     assert seen >= set(known)
 
 
-@pytest.fixture(scope="session")
-def all_raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[RawFile]]:
-    """A small raw folder of every dataset, scanned."""
-    root = tmp_path_factory.mktemp("all")
-    made: dict[str, list[RawFile]] = {}
-    for name in BUILT_IN:
-        truth = writer(name).write(root / f"folder{len(made)}", rng=np.random.default_rng(5))
-        made[name] = scan(truth.root)
-    return made
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_zip_and_folder_side_by_side_are_read_once(
+    tmp_path: Path, name: str, all_raw: dict[str, Path]
+) -> None:
+    folder = shutil.copytree(all_raw[name], tmp_path / "raw")
+    alone = find_all(name, scan(folder))
+    shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    both = find_all(name, scan(tmp_path))
+    assert both.units == alone.units
+    assert both.notes[0].startswith("copies left aside: ")
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_another_datasets_folder_is_refused(name: str, all_raw: dict[str, list[RawFile]]) -> None:
-    for other, files in all_raw.items():
+def test_another_datasets_folder_is_refused(name: str, all_files: dict[str, list[RawFile]]) -> None:
+    for other, files in all_files.items():
         if other != name:
             with pytest.raises(RawLayoutError, match=f"cannot convert {name}: nothing that"):
                 find_all(name, files)

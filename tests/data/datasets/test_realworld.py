@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import itertools
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rawdata import realworld as raw
 from rawdata.compare import assert_same, read_all, stream
+from rawdata.content import DAMAGES, Damage, held
 from rawdata.realworld import Take
 from rawdata.truth import Truth
 
@@ -54,10 +54,7 @@ def seen(*paths: str) -> list[RawFile]:
 
 def in_memory(tables: Mapping[str, str], **options: str) -> Unit:
     """A unit of one recording whose files hold these texts."""
-    files = [
-        RawFile(CSV[name], Path("raw"), None, len(text), content=text.encode())
-        for name, text in tables.items()
-    ]
+    files = [held(CSV[name], text.encode()) for name, text in tables.items()]
     return realworld.find(files, "default", **options).units[0]
 
 
@@ -225,17 +222,6 @@ def test_one_proband_alone_can_be_given(tmp_path: Path) -> None:
     assert_same(read_all("realworld", truth.root / "realworld2016_dataset" / "proband4"), expected)
 
 
-def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    write = functools.partial(raw.write, tmp_path, takes=(Take(1, "walking"),))
-    write(rng=np.random.default_rng(3), form="zips")
-    truth = write(rng=np.random.default_rng(3))
-    assert_same(read_all("realworld", tmp_path), truth.recordings["default"])
-    assert find(tmp_path).notes[0].startswith("copies left aside: 6, e.g. ")
-    write(rng=np.random.default_rng(4))
-    with pytest.raises(RawLayoutError, match="two different copies of proband1/data/"):
-        find(tmp_path)
-
-
 # sensors and modalities
 
 
@@ -376,14 +362,6 @@ def test_file_in_which_time_runs_back_is_refused() -> None:
         list(realworld.read(unit, ["acc"], "default"))
 
 
-def test_options_are_those_of_the_descriptor(truth: Truth) -> None:
-    options = load_descriptor("realworld").options
-    (unit,) = find(truth.root).units
-    assert {name: unit.fields[name] for name in options} == {
-        name: option.default for name, option in options.items()
-    }
-
-
 @given(st.lists(st.sampled_from([0.02, 4.9, 5.0, 20.0, 100.0, 100.1, 900.0]), max_size=9))
 def test_the_median_interval_tells_milliseconds(intervals: list[float]) -> None:
     expected = not intervals or 5.0 <= np.median(intervals) <= 100.0
@@ -447,21 +425,9 @@ def test_extra_and_reordered_columns_are_read_by_name(truth: Truth) -> None:
     assert stream(read_first(truth.root), "acc").tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_truncated_zip_is_refused(tmp_path: Path) -> None:
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips", takes=(WALK,))
-    path = next(tmp_path.rglob("acc_walking_csv.zip"))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(RawLayoutError, match=r"acc_walking_csv\.zip"):
-        find(tmp_path)
-
-
-@given(at=st.integers(0, len(GOOD) - 1), change=st.integers(1, 255), cut=st.booleans())
-def test_damaged_bytes_never_escape_as_another_error(at: int, change: int, cut: bool) -> None:
-    content = bytearray(GOOD.encode()[:at] if cut else GOOD.encode())
-    if not cut:
-        content[at] ^= change
-    file = RawFile(CSV["acc"], Path("raw"), None, len(content), content=bytes(content))
-    unit = realworld.find([file], "default").units[0]
+@given(DAMAGES)
+def test_damaged_bytes_never_escape_as_another_error(damage: Damage) -> None:
+    unit = realworld.find([held(CSV["acc"], damage(GOOD.encode()))], "default").units[0]
     # a number beyond float32 is refused by the engine
     with contextlib.suppress(RawLayoutError), np.errstate(over="ignore"):
         for one in realworld.read(unit, ["acc"], "default"):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rawdata import utd_mhad as raw
 from rawdata.compare import assert_same, read_all
-from rawdata.content import mat
+from rawdata.content import DAMAGES, Damage, held, mat
 from rawdata.truth import Truth
 
 from mmbind_data.datasets import utd_mhad
@@ -133,13 +133,6 @@ def test_files_that_do_not_belong_are_named(truth: Truth) -> None:
     assert "RGB videos are not read" in listing.notes
 
 
-def test_zip_and_folder_side_by_side_are_read_once(tmp_path: Path) -> None:
-    raw.write(tmp_path, rng=np.random.default_rng(3), form="zips", actions=(1, 2))
-    truth = raw.write(tmp_path, rng=np.random.default_rng(3), actions=(1, 2))
-    assert_same(read_all("utd-mhad", tmp_path), truth.recordings["default"])
-    assert find(tmp_path).notes[0].startswith("copies left aside: ")
-
-
 def with_nan(shape: tuple[int, ...], at: tuple[int, ...]) -> np.ndarray:
     values = np.zeros(shape)
     values[at] = np.nan
@@ -197,18 +190,12 @@ def test_bad_file_is_refused_by_name(truth: Truth, name: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(at=st.integers(0, len(GOOD) - 1), change=st.integers(1, 255), cut=st.booleans())
-def test_damaged_bytes_never_escape_as_another_error(
-    tmp_path_factory: pytest.TempPathFactory, at: int, change: int, cut: bool
-) -> None:
-    content = bytearray(GOOD[:at] if cut else GOOD)
-    if not cut:
-        content[at] ^= change
-    root = tmp_path_factory.mktemp("raw")
-    (root / "a1_s1_t1_inertial.mat").write_bytes(bytes(content))
+@given(DAMAGES)
+def test_damaged_bytes_never_escape_as_another_error(damage: Damage) -> None:
+    (unit,) = utd_mhad.find([held("a1_s1_t1_inertial.mat", damage(GOOD))], "default").units
     # damage that the format does not notice reads as numbers; nothing but our error may be raised
     with contextlib.suppress(RawLayoutError):
-        read_first(root)
+        list(utd_mhad.read(unit, EVERY, "default"))
 
 
 def test_whole_numbers_stored_as_integers_are_numbers(truth: Truth) -> None:

@@ -9,15 +9,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from rawdata.content import held
 
 from mmbind_data.errors import RawLayoutError
 from mmbind_data.raw.arrays import Variable, read_mat, read_npy
-from mmbind_data.raw.files import RawFile
 from mmbind_data.raw.images import MAX_PIXELS, read_image
 from mmbind_data.raw.zips import BOMB_BYTES
 
@@ -46,10 +45,6 @@ def imported() -> None:
     assert scipy.io.matlab.whosmat
 
 
-def raw(content: bytes, name: str) -> RawFile:
-    return RawFile(name, Path("raw") / name, None, len(content), content=content)
-
-
 def npy_header(shape: tuple[int, ...]) -> bytes:
     stream = io.BytesIO()
     header = {"descr": "<f8", "fortran_order": False, "shape": shape}
@@ -64,12 +59,6 @@ def npz(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-def npy(values: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, values)
-    return stream.getvalue()
-
-
 def mat(values: object, *, compressed: bool = True, **others: object) -> bytes:
     stream = io.BytesIO()
     scipy.io.savemat(stream, {**others, "x": values}, do_compression=compressed)
@@ -80,10 +69,10 @@ def mat(values: object, *, compressed: bool = True, **others: object) -> bytes:
 def test_header_that_claims_a_terabyte(pack: Callable[[bytes], bytes]) -> None:
     content = pack(npy_header((1 << 20, 1 << 17)) + bytes(96))
     with little_memory(), pytest.raises(RawLayoutError, match=r"another shape .*1048576 x 131072"):
-        read_npy(raw(content, "a.npz"), SMALL)
-    expected = r"broken file at raw/a\.npz: .*declares 1099511627776 bytes of numbers, 96 follow"
+        read_npy(held("a.npz", content), SMALL)
+    expected = r"broken file at a\.npz: .*declares 1099511627776 bytes of numbers, 96 follow"
     with little_memory(), pytest.raises(RawLayoutError, match=expected):
-        read_npy(raw(content, "a.npz"), ANY)
+        read_npy(held("a.npz", content), ANY)
 
 
 def test_arrays_that_would_be_huge() -> None:
@@ -96,22 +85,22 @@ def test_arrays_that_would_be_huge() -> None:
     content = mat_by_hand("<", n_bytes=BOMB_BYTES + 1)
     for packed, read in ((stream.getvalue(), read_npy), (content, read_mat)):
         assert len(packed) < 10_000
-        with little_memory(), pytest.raises(RawLayoutError, match=r"unsafe file at raw/a.*4 GiB"):
-            read(raw(packed, "a"), ANY)
+        with little_memory(), pytest.raises(RawLayoutError, match=r"unsafe file at a.*4 GiB"):
+            read(held("a", packed), ANY)
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_variable_of_another_shape_is_not_loaded(compressed: bool) -> None:
     content = mat(LARGE, compressed=compressed)
     with little_memory(), pytest.raises(RawLayoutError, match=r"another shape .*4096 x 1024"):
-        read_mat(raw(content, "a.mat"), SMALL)
+        read_mat(held("a.mat", content), SMALL)
 
 
 def test_other_variables_stay_packed() -> None:
     values = np.arange(12.0).reshape(3, 4)
     content = mat(values, first=LARGE, second=np.ones(3))
     with little_memory():
-        found = read_mat(raw(content, "a.mat"), SMALL)
+        found = read_mat(held("a.mat", content), SMALL)
     np.testing.assert_array_equal(found, values)
 
 
@@ -135,14 +124,14 @@ def mat_by_hand(order: str, extra: bytes = b"", n_bytes: int | None = None) -> b
 def test_element_that_is_longer_than_its_tag(order: str, extra: bytes) -> None:
     content = mat_by_hand(order, extra)
     if not extra:
-        found = read_mat(raw(content, "a.mat"), SMALL)
+        found = read_mat(held("a.mat", content), SMALL)
         np.testing.assert_array_equal(found, np.arange(12.0).reshape(4, 3).T)
         return
     with (
         little_memory(),
         pytest.raises(RawLayoutError, match="element of 152 bytes that is longer"),
     ):
-        read_mat(raw(content, "a.mat"), SMALL)
+        read_mat(held("a.mat", content), SMALL)
 
 
 @pytest.mark.parametrize(("side", "got"), [(12_000, "12000 x 12000"), (30_000, "more than twice")])
@@ -154,7 +143,7 @@ def test_image_that_claims_too_many_pixels(side: int, got: str) -> None:
 
     size = struct.pack(">2I5B", side, side, 8, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(bytes(64)))
-    expected = rf"huge image at raw/a\.png: expected at most 89 million pixels, got {got}"
+    expected = rf"huge image at a\.png: expected at most 89 million pixels, got {got}"
     assert MAX_PIXELS < 12_000**2
     with little_memory(), pytest.raises(RawLayoutError, match=expected):
-        read_image(raw(content, "a.png"), {"L": "uint8"})
+        read_image(held("a.png", content), {"L": "uint8"})

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from rawdata.content import held
 
 from mmbind_data.errors import RawLayoutError
-from mmbind_data.raw.files import RawFile
 from mmbind_data.raw.tables import read_csv, read_numbers, read_rows
-
-
-def raw(content: bytes) -> RawFile:
-    return RawFile("a.csv", Path("a.csv"), None, len(content), content=content)
-
 
 NUMBER, WHOLE = "a number in every cell", "a whole number in every cell"
 CSV = {
@@ -37,21 +30,21 @@ CSV = {
 def test_fault_of_a_csv(name: str) -> None:
     content, what, expected, got = CSV[name]
     with pytest.raises(RawLayoutError) as caught:
-        read_csv(raw(content), ["a", "b"], integers=["a"])
+        read_csv(held("a.csv", content), ["a", "b"], integers=["a"])
     sentence = f"cannot read a.csv: {what} at a.csv: expected {expected}, got {got}. Compare"
     assert str(caught.value).startswith(sentence)
 
 
 def test_text_of_no_encoding() -> None:
     with pytest.raises(RawLayoutError, match="expected text in UTF-8, got other bytes in row 2, "):
-        read_csv(raw(b"a\n\xff\n"), ["a"], text=["a"])
+        read_csv(held("a.csv", b"a\n\xff\n"), ["a"], text=["a"])
 
 
 def test_rows_that_are_all_skipped() -> None:
     with pytest.raises(RawLayoutError, match="no rows"):
-        read_rows(raw(b"1 2\n"), 2, [0, 1], skip=5)
+        read_rows(held("a.csv", b"1 2\n"), 2, [0, 1], skip=5)
 
 
 def test_word_among_numbers() -> None:
     with pytest.raises(RawLayoutError, match=r"expected rows of 2 numbers, got '0,1' on line 2\."):
-        read_numbers(raw(b"1 2\n3 0,1\n"), 2)
+        read_numbers(held("a.csv", b"1 2\n3 0,1\n"), 2)
