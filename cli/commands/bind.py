@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmbind_data.store.dataset import Dataset
 
 SHARED = "What both carry, label, time or location; of each binding."
+HOW = "How partners are chosen; random: by lot, as a control."
 RERANK = "Compare candidates once more by dynamic time warping."
 INDEX = "Of the search; not exact: some are missed."
 WINDOW = "Apart at most: seconds, metres."
@@ -39,7 +40,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.choice("--rerank", ["auto", "dtw", "none"], RERANK)
 @options.count("--candidates", help="Of each sample, for --rerank.")
 @options.choice("--index", ["exact", "ivf", "hnsw"], INDEX, "exact")
-@options.choice("--match", ["best", "csls", "mutual", "sinkhorn"], "How partners are chosen.")
+@options.choice("--match", ["best", "csls", "mutual", "sinkhorn", "random"], HOW)
 @options.choice("--metric", ["cosine", "euclidean"], "Of embeddings.")
 @options.count("--top-k", help="Partners per sample (soft binding).")
 @click.option("--mean", type=click.IntRange(min=2), help="Average so many partners when training.")

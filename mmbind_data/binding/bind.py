@@ -89,7 +89,7 @@ def bind(
         rows = _weighted(rows, options, several=step.several)
         steps.append(step)
     binder = _binders(opened, steps, options)
-    report = report_pairing(steps, options.temperature)
+    report = report_pairing(steps, options.softness)
     with staged(out, overwrite=overwrite, doing="bind") as folder:
         table = pairs_table(rows)
         info = describe_bound(
@@ -182,11 +182,11 @@ def _weighted(rows: PairTable, options: BindOptions, *, several: bool) -> PairTa
     weight, last = rows.weight.copy(), rows.hop == len(rows.shared) - 1
     pseudo = np.flatnonzero((rows.kind == PSEUDO) & last)
     if several:
-        weight[pseudo] = shares(rows, pseudo, options.temperature)
+        weight[pseudo] = shares(rows, pseudo, options.softness)
     else:
         weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
     means = np.flatnonzero((rows.kind == MEAN) & last)
-    weight[means] = shares(rows, means, options.temperature)
+    weight[means] = shares(rows, means, options.softness)
     return replace(rows, weight=weight)
 
 

@@ -18,7 +18,7 @@ from mmbind_data.errors import BindingError, UsageError
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.csls import shortlist
 from mmbind_data.matching.dtw import elastic_signals, reranked
-from mmbind_data.matching.match import match, match_candidates
+from mmbind_data.matching.match import match, match_by_lot, match_candidates
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.progress import Progress
 from mmbind_data.signal.derived import derive, find_derivation
@@ -73,6 +73,8 @@ def match_sensor(
     a, b = embedded.vectors[:n], embedded.vectors[n:]
     group_a, group_b = match_groups(sides, options.group_by)
     try:
+        if rule.match == "random":
+            return match_by_lot(a, b, rule.top_k, np.random.default_rng(options.seed)), embedded
         if options.index != "exact":
             return _match_on_index(embedded, values, modality, n, options)
         if not options.warps(modality.kind):
@@ -167,6 +169,8 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
         options = replace(options, rule=rule)
     if rule.top_k > min(n):
         _refuse_rule("--top-k", f"at most the {min(n)} samples of a side", rule.top_k)
+    if rule.match == "random":
+        _refuse_with_lot(options)
     if warps:
         step = "Give --rerank none, or leave it out."
         where = "where candidates are compared by time warping"
@@ -179,6 +183,23 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
         if rule.pca is not None:
             _refuse_rule("--pca", f"none {where}", rule.pca, step)
     return options
+
+
+def _refuse_with_lot(options: BindOptions) -> None:
+    """Refuse options that partners drawn by lot could not follow."""
+    rule = options.rule
+    given = {
+        "--rerank": options.rerank == "dtw",
+        "--index": options.index != "exact",
+        "--group-by": options.group_by is not None,
+        "--metric": rule.metric != "cosine",
+        "--min-similarity": rule.min_similarity is not None,
+        "--max-reuse": rule.max_reuse is not None,
+        "--pca": rule.pca is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            _refuse_rule(option, "none where partners are drawn by lot", "--match random with it")
 
 
 def _refuse_rule(option: str, expected: str, got: object, step: str = "") -> None:

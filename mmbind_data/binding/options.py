@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
@@ -94,8 +95,15 @@ class BindOptions:
             message = f"a mean of {self.rule.top_k}: expected 2 partners or more"
             raise ValueError(message)
 
+    @property
+    def softness(self) -> float:
+        """Temperature by which partners share an anchor's weight; those by lot share it equally."""
+        return math.inf if self.rule.match == "random" else self.temperature
+
     def warps(self, kind: str) -> bool:
         """Whether candidates of this modality kind are compared by dynamic time warping."""
+        if self.rule.match == "random":
+            return False
         return self.rerank == "dtw" or (self.rerank == "auto" and kind in WARPED_KINDS)
 
 

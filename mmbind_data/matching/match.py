@@ -20,7 +20,14 @@ from mmbind_data.matching.candidates import (
     union_of_pairs,
 )
 from mmbind_data.matching.csls import csls_of_pairs, csls_offsets
-from mmbind_data.matching.metric import PreparedMetric, make_metric, pieces, principal_components
+from mmbind_data.matching.metric import (
+    PreparedMetric,
+    make_metric,
+    pieces,
+    principal_components,
+    round_similarity,
+    unit_rows,
+)
 from mmbind_data.matching.nearest import nearest
 from mmbind_data.matching.products import DEFAULT_BLOCKING, Blocking
 from mmbind_data.matching.rule import MatchRule
@@ -76,6 +83,9 @@ def match(
     Source: MMBind paper, eq. 2 (p_j = argmax_k a_jk, the default rule), applied to both datasets
     (section 5.1.2).
     """
+    if rule.match == "random":
+        message = "partners by lot are drawn by match_by_lot"
+        raise ValueError(message)
     _check(a, b, group_a, group_b)
     if rule.pca is not None:
         a, b = principal_components(a, b, rule.pca)
@@ -155,6 +165,42 @@ def _apply_rule(
             keep = cap_reuse(matches, priority, keep, rule.max_reuse, rule.top_k)
         done.append(keep_pairs(matches, keep, rule.top_k))
     return done[0], done[1]
+
+
+def match_by_lot(
+    a: np.ndarray, b: np.ndarray, top_k: int, rng: np.random.Generator
+) -> tuple[Matches, Matches]:
+    """Partners drawn without regard to similarity: the control of every claim about pairs.
+
+    Parameters
+    ----------
+    a : ndarray, shape (n_a, d)
+    b : ndarray, shape (n_b, d)
+    top_k : int
+        Different partners of each row, in the order of their cosine.
+    """
+    own, other = unit_rows(a), unit_rows(b)
+    return _drawn(own, other, top_k, rng), _drawn(other, own, top_k, rng)
+
+
+def _drawn(own: np.ndarray, other: np.ndarray, top_k: int, rng: np.random.Generator) -> Matches:
+    """Matches (n, top_k) of rows of unit length."""
+    partner = rng.integers(len(other), size=(len(own), top_k))
+    while True:  # a partner that was drawn twice is drawn again
+        partner.sort(axis=1)
+        twice = partner[:, 1:] == partner[:, :-1]
+        if not twice.any():
+            break
+        partner[:, 1:][twice] = rng.integers(len(other), size=int(twice.sum()))
+    cosine = np.stack(
+        [np.einsum("nd,nd->n", own, other[partner[:, rank]]) for rank in range(top_k)], axis=1
+    )
+    similarity = round_similarity(cosine)
+    order = np.argsort(-similarity, axis=1, kind="stable")
+    return Matches(
+        np.take_along_axis(partner, order, axis=1).astype(np.int64),
+        np.take_along_axis(similarity, order, axis=1),
+    )
 
 
 def match_candidates(to_b: Matches, to_a: Matches, rule: MatchRule) -> tuple[Matches, Matches]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from mmbind_data.matching.metric import Metric
 
-Match = Literal["best", "csls", "mutual", "sinkhorn"]
+Match = Literal["best", "csls", "mutual", "sinkhorn", "random"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,12 @@ class MatchRule:
 
     Attributes
     ----------
-    match : {"best", "csls", "mutual", "sinkhorn"}
+    match : {"best", "csls", "mutual", "sinkhorn", "random"}
         best: the most similar; csls: the most similar after each similarity is lowered by half the
         mean similarity of the ``csls_k`` nearest of either row, which corrects for hubs (rows that
         are similar to everything); mutual: pairs of which each is among the ``top_k`` of the other;
-        sinkhorn: the largest entries of the entropic transport plan with uniform marginals.
+        sinkhorn: the largest entries of the entropic transport plan with uniform marginals; random:
+        drawn by lot, the control that tells what right partners are worth.
     metric : {"cosine", "euclidean"}
         euclidean: similarity is 1 / (1 + r), r being the distance in units of the root mean square
         distance of two rows drawn from both sets; so a threshold or weight does not depend on

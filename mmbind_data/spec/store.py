@@ -118,7 +118,7 @@ class BinderInfo(Model):
     recipe: str
     embedding: dict[str, JsonValue]
     metric: Literal["cosine", "euclidean", "time", "location"]
-    match: Literal["best", "csls", "mutual", "sinkhorn"]
+    match: Literal["best", "csls", "mutual", "sinkhorn", "random"]
     top_k: int = Field(default=1, ge=1, description="partners per anchor")
     options: dict[Name, JsonValue] = Field(default={}, description="those that are not left out")
     parent_digest: str | None = Field(
