@@ -5,7 +5,7 @@
     python examples/pool.py table-acc table-swapped --of mmbind
 
 prints each row's mean, sample standard deviation and macro-F1 over all splits and seeds, and what
-the row named with --of is better by than each other one (95 % bootstrap: splits, then seeds).
+the row named with --of is better by than each other one (95 % t interval, sign-flip p).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def against(scores: list[Score], own: str) -> list[str]:
                 low, mean, high = (100 * one for one in (found.low, found.mean, found.high))
                 lines.append(
                     f"{own} - {other}, {condition}: {mean:+.1f} [{low:+.1f}, {high:+.1f}], "
-                    f"n = {found.n} of {found.n_splits} splits"
+                    f"p = {found.p:.3f}, n = {found.n} of {found.n_splits} splits"
                 )
     return lines
 

@@ -16,13 +16,13 @@ from mmbind_data.errors import OutputError
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.jobs import write_atomically
 from mmbind_train.benchmarks.plan import JobSelection
-from mmbind_train.benchmarks.protocol import PaperFigure, Protocol, changed_paths
+from mmbind_train.benchmarks.protocol import TEST, VALIDATION, PaperFigure, Protocol, changed_paths
 from mmbind_train.benchmarks.statistics import Difference, Reached, Score, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
 WATERMARK = "generated data"
 MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
-LEVEL = "95 % bootstrap interval (splits resampled, then seeds within each)"
+LEVEL = "95 % t interval over the means of splits, exact sign-flip p"
 ONE_SPLIT = "One split: the intervals cover its seeds alone, not other people."
 CLASSIFIER = (
     "One fine-tuning for all methods, but for two things that follow from the method: its "
@@ -208,6 +208,7 @@ def difference_rows(results: Results) -> list[str]:
         text = f"{one.row} - {one.baseline}, {one.condition}: {100 * one.mean:+.1f} points"
         if one.low is not None and one.high is not None:
             text += f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        text += "" if one.p is None else f", p = {one.p:.3f}"
         several = one.n_splits and one.n_splits > 1
         found.append(f"{text}, n = {one.n}" + (f" in {one.n_splits} splits" if several else ""))
     return found
@@ -220,6 +221,7 @@ def remarks(results: Results) -> list[str]:
     found = [
         (results.generated, MADE_UP),
         (counts, f"n = {' to '.join(map(str, counts))} (splits x seeds) in each cell."),
+        (counts, _people(results)),
         (any(one.n_splits == 1 and one.n > 1 for one in results.differences), ONE_SPLIT),
         (validation, ON_VALIDATION),
         (results.changes, f"Not the protocol as shipped: {'; '.join(results.changes)}."),
@@ -235,6 +237,17 @@ def remarks(results: Results) -> list[str]:
         found += [(True, one) for one in protocol.paper.remarks]
     found += [(True, f"Failed: {one.cell}: {one.reason}") for one in results.failures]
     return [text for holds, text in found if holds]
+
+
+def _people(results: Results) -> str:
+    """How many splits and people, or groups, are tested; both bound what the intervals can say."""
+    tested = {one.split for one in results.scores}
+    protocol, role = results.protocol, VALIDATION if results.on == "validation" else TEST
+    splits = protocol.validation_splits if results.on == "validation" else protocol.splits
+    groups = [one.people[role] for one in splits if one.name in tested]
+    people = {person for group in groups if isinstance(group, tuple) for person in group}
+    text = f"{len(tested)} {'split' if len(tested) == 1 else 'splits'}"
+    return f"{text}, {len(people)} people tested." if people else f"{text}."
 
 
 def markdown(results: Results) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from scipy.stats import permutation_test, sem
+from scipy.stats import t as student_t
 
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.protocol import REFERENCES
 from mmbind_train.evaluation.metrics import spread
 
 CONFIDENCE = 0.95
-RESAMPLES = 9999
+MOST_EXACT, RESAMPLES = 16, 99_999  # splits whose changes of sign are all tried; else how many
 # what a summary averages; None where a score has none
 MEANS = (
     "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
@@ -82,10 +84,13 @@ class Difference(Model):
     n_splits: int | None = Field(default=None, description="null: of a release that did not count")
     mean: float
     low: float | None = Field(
-        description="bounds of the interval, splits resampled and seeds within each (releases "
-        "without n_splits: all alike); null: fewer than two pairs"
+        description="bounds of the t interval over the means of splits, or over the seeds of the "
+        "only one (releases without p: by a bootstrap); null: fewer than two"
     )
     high: float | None
+    p: float | None = Field(
+        default=None, description="exact two-sided sign-flip p over the means of splits"
+    )
     confidence: float = CONFIDENCE
 
 
@@ -167,7 +172,7 @@ def difference(
     accuracy: Mapping[PairKey, float],
     reference: Mapping[PairKey, float],
 ) -> Difference | None:
-    """Mean of the differences over the splits and seeds that both have, and its interval."""
+    """Mean of the differences over the splits that both have, its interval and its p."""
     both = [pair for pair in accuracy if pair in reference]
     if not both:
         return None
@@ -180,41 +185,59 @@ def difference(
         condition=condition,
         n=len(both),
         n_splits=len(set(splits)),
-        mean=float(values.mean()),
+        mean=float(units(values, splits).mean()),
         low=low,
         high=high,
+        p=sign_flip_p(values, splits),
     )
 
 
 def interval(values: np.ndarray, splits: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
-    """Percentile interval of a mean by a bootstrap at two levels: splits, then seeds within each.
+    """Student's t interval of a mean over splits, whose values are the means of their seeds.
 
-    The seeds of one split share the people of fine-tuning and test, so they are not independent:
-    a resample draws as many splits as there are, with replacement, and for each of them draws its
-    seeds again, with replacement. With a single split the interval covers its seeds alone, not
-    other people. The same values give the same interval.
+    Seeds of one split share the people of fine-tuning and test, so they are not independent: they
+    make a split's mean more exact and count as one. With a single split the interval is over its
+    seeds and says nothing of other people. A percentile bootstrap of so few splits is too narrow:
+    of intervals with a nominal coverage of 95 % it covered 86 % (three splits) and 91 % (six).
 
-    ``values``, (n,) float, are paired differences; ``splits`` has the split of each.
-
-    Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8,
-    strategy 2: resampling with replacement at both levels.
+    Parameters
+    ----------
+    values : ndarray, shape (n,), float
+        Paired differences.
+    splits : sequence of str
+        The split of each.
     """
-    if len(values) < 2:
+    means = units(values, splits)
+    if len(means) < 2:
         return None, None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    rng = np.random.default_rng(0)
-    groups = [values[np.array(list(splits)) == name] for name in dict.fromkeys(splits)]
-    drawn = rng.integers(len(groups), size=(len(groups), RESAMPLES))
-    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for taken in drawn:
-        for number, group in enumerate(groups):
-            here = taken == number
-            seeds = rng.integers(len(group), size=(int(here.sum()), len(group)))
-            total[here] += group[seeds].sum(axis=1)
-            count[here] += len(group)
-    low, high = np.quantile(total / count, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    half = float(student_t.ppf((1 + CONFIDENCE) / 2, len(means) - 1) * sem(means))
+    return float(means.mean()) - half, float(means.mean()) + half
+
+
+def sign_flip_p(values: np.ndarray, splits: Sequence[str]) -> float | None:
+    """Two-sided p that the mean over splits is 0: the share of sign changes as far from 0.
+
+    Exact for up to 16 splits, which have 65,536 changes of sign; else by 99,999 of them. With n
+    splits it is at least 2 / 2 ** n, whatever the difference: 0.25 for three, 0.031 for six.
+
+    Source: Fisher's randomisation test; Edgington and Onghena, Randomization Tests (2007).
+    """
+    means = units(values, splits)
+    if len(means) < 2:
+        return None
+    most = np.inf if len(means) <= MOST_EXACT else RESAMPLES
+    flips = {"permutation_type": "samples", "n_resamples": most, "vectorized": True}
+    found = permutation_test((means,), np.mean, rng=np.random.default_rng(0), **flips)
+    return float(found.pvalue)
+
+
+def units(values: np.ndarray, splits: Sequence[str]) -> np.ndarray:
+    """What counts as independent: the mean of each split, or the seeds of the only one."""
+    names = np.array(list(splits))
+    different = list(dict.fromkeys(names.tolist()))
+    if len(different) == 1:
+        return np.asarray(values)
+    return np.array([values[names == name].mean() for name in different])
 
 
 def reached(summaries: Sequence[Summary], accuracies: Sequence[float]) -> tuple[Reached, ...]:

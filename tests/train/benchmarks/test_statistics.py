@@ -7,8 +7,16 @@ import statistics
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from mmbind_train.benchmarks.statistics import Score, compare, interval, reached, summarise
+from mmbind_train.benchmarks.statistics import (
+    Score,
+    compare,
+    interval,
+    reached,
+    sign_flip_p,
+    summarise,
+)
 
 
 def score(row: str, seed: int, accuracy: float, **changes: object) -> Score:
@@ -36,56 +44,62 @@ def test_means_and_sample_deviations_are_those_of_the_library() -> None:
     assert alone.accuracy_std is None
 
 
-def test_interval_of_two_values_is_the_two_values() -> None:
-    # resamples of (a, b): a, a | a, b | b, a | b, b: a quarter each at both ends
-    for splits in ("ss", "st"):
-        assert interval(np.array([0.02, 0.08]), splits) == (0.02, 0.08)
-        assert interval(np.array([0.05, 0.05]), splits) == (0.05, 0.05)
+def test_interval_of_two_splits_is_that_of_the_table() -> None:
+    # t with one degree of freedom, 97.5 %: 12.706
+    half = 12.706 * statistics.stdev([0.02, 0.08]) / 2**0.5
+    expected = pytest.approx((0.05 - half, 0.05 + half), abs=1e-4)
+    assert interval(np.array([0.02, 0.08]), "st") == expected
+    assert interval(np.array([0.05, 0.05]), "st") == (0.05, 0.05)
     assert interval(np.array([0.05]), "s") == (None, None)
+    assert sign_flip_p(np.array([0.05]), "s") is None
 
 
-def test_interval_agrees_with_all_resamples() -> None:
-    """Every resample of both levels is equally likely: exact quantiles by counting them all."""
-    groups = {"s": [-0.04, 0.01], "t": [0.02, 0.05], "u": [0.11, 0.17]}
-    means = [
-        np.mean(seeds)
-        for taken in itertools.product(groups, repeat=3)
-        for seeds in itertools.product(*(groups[name] for name in taken for _ in range(2)))
-    ]
-    values = np.concatenate(list(groups.values()))
-    low, high = interval(values, "ssttuu")
-    assert low == pytest.approx(np.quantile(means, 0.025), abs=0.004)
-    assert high == pytest.approx(np.quantile(means, 0.975), abs=0.004)
-    assert interval(values, "ssttuu") == (low, high)
-    one = [np.mean(seeds) for seeds in itertools.product(values, repeat=6)]
-    low, high = interval(values, "ssssss")  # of one split
-    assert low == pytest.approx(np.quantile(one, 0.025), abs=0.004)
-    assert high == pytest.approx(np.quantile(one, 0.975), abs=0.004)
-
-
-def test_interval_of_unequal_splits_is_that_of_a_naive_loop() -> None:
-    rng = np.random.default_rng(1)
-    groups = [rng.normal(mean, 0.02, size) for mean, size in ((0, 5), (0.1, 2), (0.05, 1))]
-    means = []
-    for _ in range(20_000):
-        drawn: list[float] = []
-        for _ in groups:
-            group = groups[rng.integers(3)]
-            drawn += [group[rng.integers(len(group))] for _ in group]
-        means.append(sum(drawn) / len(drawn))
-    found = interval(np.concatenate(groups), "sssssttu")
-    assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.004)
-
-
-def test_seeds_do_not_stand_in_for_splits() -> None:
-    # the mean of three draws of (0.1, 0, 0) is 0.1 once in 27, more than 1 in 40
-    values = np.repeat([0.10, 0, 0], 5)
+def test_seeds_count_as_one_however_many_they_are() -> None:
+    means = np.array([0.10, -0.01, 0.02])
+    expected, p = interval(means, "stu"), sign_flip_p(means, "stu")
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.05, (3, 5))
+    values = means[:, None] + noise - noise.mean(axis=1, keepdims=True)
     splits = np.repeat(["s", "t", "u"], 5).tolist()
-    assert interval(values, splits) == pytest.approx((0, 0.1))
-    low, high = interval(values, ["s"] * 15)
-    assert low is not None
-    assert high is not None
-    assert high < 0.07  # as if all fifteen were independent
+    assert interval(values.ravel(), splits) == pytest.approx(expected)
+    assert sign_flip_p(values.ravel(), splits) == p
+    # unequal numbers of seeds: a split with many has no more to say
+    unequal = np.concatenate([np.full(9, 0.10), [-0.01], [0.02, 0.02]])
+    assert interval(unequal, "s" * 9 + "tuu") == pytest.approx(expected)
+    # of one split: over its seeds
+    alone = interval(values[0], "sssss")
+    assert alone == pytest.approx(interval(values[0], "stuvw"))
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_p_is_the_share_of_all_changes_of_sign(n: int) -> None:
+    values = np.random.default_rng(n).normal(0.5, 1, n)
+    means = [np.mean(values * signs) for signs in itertools.product([-1, 1], repeat=n)]
+    expected = np.mean([abs(one) >= abs(values.mean()) - 1e-12 for one in means])
+    assert sign_flip_p(values, "abcdef"[:n]) == pytest.approx(expected)
+    assert sign_flip_p(np.arange(1.0, n + 1), "abcdef"[:n]) == pytest.approx(2 / 2**n)
+
+
+def test_p_of_many_splits_is_drawn() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1, 20)
+    p = sign_flip_p(values, [str(one) for one in range(20)])
+    assert p == sign_flip_p(values, [str(one) for one in range(20)])
+    assert p == pytest.approx(ttest_1samp(values, 0).pvalue, abs=0.03)
+
+
+@pytest.mark.parametrize("n_splits", [3, 6])
+def test_intervals_cover_what_they_promise(n_splits: int) -> None:
+    """Simulated tables: people differ by 4 points, seeds of one by 3; the truth is 2 points."""
+    rng = np.random.default_rng(0)
+    splits = np.repeat([str(one) for one in range(n_splits)], 5).tolist()
+    hits = 0
+    for _ in range(2000):
+        people = rng.normal(0.02, 0.04, n_splits)
+        low, high = interval(np.repeat(people, 5) + rng.normal(0, 0.03, 5 * n_splits), splits)
+        assert low is not None
+        assert high is not None
+        hits += low <= 0.02 <= high
+    assert 0.935 < hits / 2000 < 0.965
 
 
 def test_differences_are_paired_and_against_the_best_baseline() -> None:
@@ -103,7 +117,9 @@ def test_differences_are_paired_and_against_the_best_baseline() -> None:
     assert found["mmbind"].low == pytest.approx(0.05)
     assert found["mmbind"].high == pytest.approx(0.05)
     assert found["upper_bound"].n == 2
-    assert found["upper_bound"].low == pytest.approx(0.09)
+    expected = interval(np.array([0.69, 0.09]), "st")
+    assert (found["upper_bound"].low, found["upper_bound"].high) == pytest.approx(expected)
+    assert found["mmbind"].p == pytest.approx(0.5)
     named = {one.row: one for one in compare(scores, "mmbind")}
     assert set(named) == {"mim", "lower_bound", "upper_bound"}
     assert {one.baseline for one in named.values()} == {"mmbind"}

@@ -167,7 +167,9 @@ def test_two_halves_are_pooled(results: Path, tmp_path: Path) -> None:
     spread = 100 * np.std([0.0, 0.02, 0.1, 0.12] * 2, ddof=1)
     assert lines[2] == f"| lower_bound | 56.0 ± {spread:.1f} (0.56) |"
     assert lines[3].startswith("| mmbind | 64.0 ± ")
-    assert lines[5:] == ["mmbind - lower_bound, all: +8.0 [+4.0, +12.0], n = 8 of 4 splits"]
+    assert lines[5:] == [
+        "mmbind - lower_bound, all: +8.0 [+0.7, +15.3], p = 0.125, n = 8 of 4 splits"
+    ]
     document["generated"] = False
     (other / RESULTS).write_text(json.dumps(document))
     assert "not pooled" in pool(results, other).stderr
