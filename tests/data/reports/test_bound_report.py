@@ -561,8 +561,7 @@ def test_nothing_is_overwritten_but_a_report(
 def test_what_is_missing_or_broken_is_said(
     bound_store: Path, node_stores: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "bound.zarr"
-    shutil.copytree(bound_store, copy)
+    copy = shutil.copytree(bound_store, tmp_path / "bound.zarr")
     with pytest.raises(FormatError, match=r"store not found.*--source"):
         report(open_bound(copy), tmp_path / "r.html")
     places = dict(zip(("utd-mhad-a", "utd-mhad-b"), node_stores, strict=True))
