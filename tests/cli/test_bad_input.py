@@ -52,45 +52,6 @@ def csv(raw: Path) -> Path:
     return raw / "A_DeviceMotion_data" / "sit_5" / "sub_2.csv"
 
 
-def test_folders_that_are_not_the_dataset(
-    mmbind: Mmbind, workshop: Workshop, tmp_path: Path, place: Path
-) -> None:
-    (empty := tmp_path / "empty").mkdir()
-    for folder, words in (
-        (Path("/nowhere/at/all"), ["no such path"]),
-        (workshop.utd_raw, ["A_DeviceMotion_data"]),  # of the other dataset
-        (empty, []),
-    ):
-        outcome = mmbind("convert", "motionsense", folder, place / "o.zarr")
-        assert_refused(outcome, 4, str(folder), *words)
-
-
-def test_zip_instead_of_folder_and_the_reverse(mmbind: Mmbind, raw: Path, tmp_path: Path) -> None:
-    """Both are fine: a user need not unpack, nor pack."""
-    packed = shutil.make_archive(str(tmp_path / "A_DeviceMotion_data"), "zip", raw)
-    one = mmbind("convert", "motionsense", packed, tmp_path / "zip.zarr", "--json")
-    two = mmbind("convert", "motionsense", raw, tmp_path / "folder.zarr", "--json")
-    digests = [outcome.document["result"]["content_digest"] for outcome in (one, two)]
-    assert digests[0] == digests[1]
-
-
-def test_file_named_zip_that_is_none(mmbind: Mmbind, tmp_path: Path, place: Path) -> None:
-    page = tmp_path / "A_DeviceMotion_data.zip"
-    page.write_text("<html>Too many requests</html>")
-    outcome = mmbind("convert", "motionsense", page, place / "o.zarr")
-    assert_refused(outcome, 4, str(page), "Download")
-
-
-@pytest.mark.parametrize("share", [0.2, 0.6, 0.999])
-def test_truncated_zip(
-    mmbind: Mmbind, raw: Path, tmp_path: Path, place: Path, share: float
-) -> None:
-    packed = Path(shutil.make_archive(str(tmp_path / "A_DeviceMotion_data"), "zip", raw))
-    content = packed.read_bytes()
-    packed.write_bytes(content[: int(share * len(content))])
-    assert_refused(mmbind("convert", "motionsense", packed, place / "o.zarr"), 4, str(packed))
-
-
 def test_zip_with_a_damaged_member(mmbind: Mmbind, raw: Path, tmp_path: Path, place: Path) -> None:
     packed = tmp_path / "A_DeviceMotion_data.zip"
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
@@ -103,13 +64,6 @@ def test_zip_with_a_damaged_member(mmbind: Mmbind, raw: Path, tmp_path: Path, pl
     )
 
 
-def test_missing_column(mmbind: Mmbind, raw: Path, place: Path) -> None:
-    text = csv(raw).read_text().replace("rotationRate.y", "rotation")
-    csv(raw).write_text(text)
-    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    assert_refused(outcome, 4, "sub_2.csv", "rotationRate.y")
-
-
 @pytest.mark.parametrize("value", ["NaN", "", "nan", "12,5", "abc", "1e39"])
 def test_a_value_that_is_no_number(mmbind: Mmbind, raw: Path, place: Path, value: str) -> None:
     """Nor one of float32."""
@@ -120,12 +74,6 @@ def test_a_value_that_is_no_number(mmbind: Mmbind, raw: Path, place: Path, value
     csv(raw).write_text("\n".join(lines) + "\n")
     outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
     assert_refused(outcome, 4, "sub_2.csv", *(["gyro"] if value == "1e39" else []))
-
-
-def test_empty_file(mmbind: Mmbind, raw: Path, place: Path) -> None:
-    csv(raw).write_bytes(b"")
-    outcome = mmbind("convert", "motionsense", raw, place / "o.zarr", "--subjects", 2)
-    assert_refused(outcome, 4, "sub_2.csv")
 
 
 @pytest.mark.parametrize("workers", [1, 3])

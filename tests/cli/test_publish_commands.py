@@ -130,8 +130,7 @@ def test_a_bundle_stands_for_its_store(
 
 
 def test_verify_ends_with_6(mmbind: Mmbind, bundle: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(bundle, copy)
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
     for depth in ([], ["--deep"], ["--values"]):
         assert mmbind("verify", copy, *depth).exit_code == 0
     card = copy / "README.md"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from mmbind_data.spec.descriptor import Recording
-from rawdata.truth import Truth, add_macos_junk, reshape
+from rawdata.truth import Truth, add_macos_junk, lasting, reshape
 
 LABELS = {
     1: "lying",
@@ -195,15 +195,7 @@ def _streams(
     """A bridged ramp is the ramp itself: only what must stay missing is taken out."""
     start = START[placement] - 1
     lost = np.isnan(table[rows, start])
-    gaps = []
-    frame = 0
-    while frame < len(lost):
-        end = frame
-        while end < len(lost) and lost[end]:
-            end += 1
-        if end > frame and (end - frame > 10 or frame == 0 or end == len(lost)):
-            gaps.append((frame, end))
-        frame = max(end, frame + 1)
+    gaps = lasting(lost.tolist(), 10)
     streams = {}
     for name, offset in OFFSET.items():
         values = whole[rows, start + offset : start + offset + 3].copy()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmbind_data.spec.descriptor import Recording
-from rawdata.truth import Truth, add_macos_junk, reshape
+from rawdata.truth import Truth, add_macos_junk, lasting, reshape
 
 POSITIONS = ("Left_pocket", "Right_pocket", "Wrist", "Upper_arm", "Belt")
 NAMES = "time_stamp,Ax,Ay,Az,Lx,Ly,Lz,Gx,Gy,Gz,Mx,My,Mz"
@@ -158,14 +158,8 @@ def _streams(
         column = _first_column(position, sensor)
         values = whole[:, column : column + 3].astype(np.float32)
         blank = np.isnan(table[:, column]).tolist()
-        frame = 0
-        while frame < len(blank):
-            end = frame
-            while end < len(blank) and blank[end]:
-                end += 1
-            if end > frame and (end - frame > 5 or frame == 0 or end == len(blank)):
-                values[frame:end] = np.nan
-                gaps.add((frame, end))
-            frame = max(end, frame + 1)
+        for frame, end in lasting(blank, 5):
+            values[frame:end] = np.nan
+            gaps.add((frame, end))
         streams[sensor] = values
     return streams, tuple(sorted(gaps))

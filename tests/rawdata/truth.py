@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmbind_data.testing.conformance import Truth
 
-__all__ = ["FORMS", "Truth", "add_macos_junk", "reshape"]
+__all__ = ["FORMS", "Truth", "add_macos_junk", "lasting", "reshape"]
 
 FORMS = ("folders", "zips", "doubled")
 
@@ -41,3 +42,17 @@ def reshape(root: Path, folders: tuple[str, ...], form: str) -> None:
             shutil.rmtree(root / "__MACOSX" / name, ignore_errors=True)
         elif form != "folders":
             raise ValueError(form)
+
+
+def lasting(lost: Sequence[bool], longest: int) -> list[tuple[int, int]]:
+    """Runs of lost frames that are not bridged: longer than that, or at an end."""
+    found = []
+    frame = 0
+    while frame < len(lost):
+        end = frame
+        while end < len(lost) and lost[end]:
+            end += 1
+        if end > frame and (end - frame > longest or frame == 0 or end == len(lost)):
+            found.append((frame, end))
+        frame = max(end, frame + 1)
+    return found

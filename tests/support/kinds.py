@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+from smallstores import LABELS, write_labelled_store
 
 from mmbind_data.signal.point_clouds import PointFrames, RaggedPoints
-from mmbind_data.spec.descriptor import Axis, Licence, Modality, ModalityKind
-from mmbind_data.spec.store import DatasetInfo
-from mmbind_data.store.dataset import DESCRIPTOR, PROVENANCE
-from mmbind_data.store.writer import StoreContent, write_store
+from mmbind_data.spec.descriptor import Axis, Modality, ModalityKind
 
-LABELS = ("clap", "kick", "wave")
 XYZ = ("x", "y", "z")
 
 
@@ -97,54 +93,14 @@ def write_kind_store(
 ) -> Path:
     """Write a store of some modalities; the radar of the first sample has no point at all."""
     described = {name: (modalities or {}).get(name, MODALITIES[name]) for name in names}
-    cells = [(s, c, t) for s in range(len(subjects)) for c in range(3) for t in range(trials)]
-    label = np.array([c for _, c, _ in cells])
-    n = len(cells)
-    unknown = np.full(n, -1, dtype=np.int32)
+    label = np.array([c for _ in subjects for c in range(3) for _ in range(trials)])
     held: dict[str, np.ndarray | RaggedPoints] = {
         name: RaggedPoints.of(clouds(name, label, seed))
         if described[name].ragged
         else samples(name, label, seed)
         for name in names
     }
-
-    def blocks(name: str) -> Iterator[np.ndarray | RaggedPoints]:
-        yield held[name]
-
-    info = DatasetInfo(
-        dataset_id="kinds", dataset_version="1", title="kinds", preset="default",
-        modalities=described, n_samples=n, subjects=dict.fromkeys(subjects, 3 * trials),
-        labels=dict.fromkeys(LABELS, len(subjects) * trials),
-        n_present=dict.fromkeys(names, n),
-        licence=Licence(name="none", redistribution="unknown", source="made for tests"),
-        content_digest="",
+    return write_labelled_store(
+        path, held, dataset_id="kinds", modalities=described, subjects=tuple(subjects),
+        labels=LABELS, trials=trials,
     )  # fmt: skip
-    write_store(
-        path,
-        StoreContent(
-            info=info,
-            columns={
-                "label": (label.astype(np.int32), LABELS),
-                "subject": (np.array([s for s, _, _ in cells], np.int32), tuple(subjects)),
-                "placement": (unknown, ()),
-                "environment": (unknown, ()),
-            },
-            samples=pa.table(
-                {
-                    "row": pa.array(range(n), type=pa.int64()),
-                    "uid": [f"kinds-{subjects[s]}-{c}-{t}" for s, c, t in cells],
-                    "subject": [subjects[s] for s, _, _ in cells],
-                    "label": label.astype(np.int32),
-                    "label_text": [LABELS[c] for c in label],
-                }
-            ),
-            raw_files=pa.table({"path": ["none"], "sha256": ["0" * 64]}),
-            present={name: np.ones(n, dtype=bool) for name in names},
-            blocks=blocks,
-            documents={DESCRIPTOR: {}, PROVENANCE: {}},
-            n_points={
-                name: len(one.values) for name, one in held.items() if isinstance(one, RaggedPoints)
-            },
-        ),
-    )
-    return path

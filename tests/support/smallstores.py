@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 from plain import PLAIN
 
 from mmbind_data.binding.bind import bind
+from mmbind_data.signal.point_clouds import RaggedPoints
 from mmbind_data.spec.descriptor import Axis, Licence, Modality
 from mmbind_data.spec.store import DatasetInfo
-from mmbind_data.store.bound import PAIRS
-from mmbind_data.store.dataset import DESCRIPTOR, PROVENANCE, open_dataset
+from mmbind_data.store.bound import PAIRS, open_bound
+from mmbind_data.store.dataset import DESCRIPTOR, PROVENANCE
 from mmbind_data.store.partitioning import partition
+from mmbind_data.store.validation import validate
 from mmbind_data.store.writer import StoreContent, write_store
 
 LABELS = ("clap", "kick", "wave")
@@ -58,9 +62,7 @@ def write_small_store(
     """
     frames = frames or FRAMES
     rng = np.random.default_rng(seed)
-    rows = [
-        (s, c, t) for s in range(len(subjects)) for c in range(len(labels)) for t in range(TRIALS)
-    ]
+    rows = list(product(range(len(subjects)), range(len(labels)), range(TRIALS)))
     n = len(rows)
     modalities = {name: modality(name, length, rate_hz) for name, length in frames.items()}
     present = {name: np.ones(n, dtype=bool) for name in frames}
@@ -77,7 +79,30 @@ def write_small_store(
         for row in (missing or {}).get(name, ()):
             present[name][row] = False
             values[name][row] = np.nan
-    code = {"subject": [s for s, _, _ in rows], "label": [c for _, c, _ in rows]}
+    return write_labelled_store(
+        path, values, dataset_id=dataset_id, modalities=modalities, subjects=subjects,
+        labels=labels, present=present, extra=extra, licence=licence,
+    )  # fmt: skip
+
+
+def write_labelled_store(
+    path: Path,
+    held: Mapping[str, np.ndarray | RaggedPoints],
+    *,
+    dataset_id: str,
+    modalities: dict[str, Modality],
+    subjects: tuple[str, ...],
+    labels: tuple[str, ...],
+    trials: int = TRIALS,
+    present: dict[str, np.ndarray] | None = None,
+    extra: Mapping[str, Sequence[object]] | None = None,
+    licence: Licence | None = None,
+) -> Path:
+    """Write what is held of the trials of each label of each subject, in this order."""
+    cells = list(product(range(len(subjects)), range(len(labels)), range(trials)))
+    n = len(cells)
+    present = present or {name: np.ones(n, dtype=bool) for name in held}
+    code = {"subject": [s for s, _, _ in cells], "label": [c for _, c, _ in cells]}
     names = {"subject": subjects, "label": labels, "placement": (), "environment": ()}
     columns = {
         name: (np.array(code.get(name, [-1] * n), dtype=np.int32), names[name]) for name in names
@@ -85,10 +110,10 @@ def write_small_store(
     samples = pa.table(
         {
             "row": pa.array(range(n), type=pa.int64()),
-            "uid": [f"{dataset_id}-{s}-{c}-{t}" for s, c, t in rows],
-            "subject": [subjects[s] for s, _, _ in rows],
+            "uid": [f"{dataset_id}-{s}-{c}-{t}" for s, c, t in cells],
+            "subject": [subjects[s] for s, _, _ in cells],
             "label": columns["label"][0],
-            "label_text": [labels[c] for _, c, _ in rows],
+            "label_text": [labels[c] for _, c, _ in cells],
             **{name: pa.array(column) for name, column in (extra or {}).items()},
         }
     )
@@ -99,30 +124,45 @@ def write_small_store(
         preset="default",
         modalities=modalities,
         n_samples=n,
-        subjects={subject: len(labels) * TRIALS for subject in subjects},
-        labels={label: len(subjects) * TRIALS for label in labels},
+        subjects=dict.fromkeys(subjects, len(labels) * trials),
+        labels=dict.fromkeys(labels, len(subjects) * trials),
         n_present={name: int(here.sum()) for name, here in present.items()},
         licence=licence or NO_LICENCE,
         content_digest="",
     )
-
-    def blocks(name: str) -> Iterator[np.ndarray]:
-        yield values[name]
-
-    write_store(
-        path,
-        StoreContent(
-            info=info,
-            columns=columns,
-            samples=samples,
-            raw_files=pa.table({"path": ["none"], "sha256": ["0" * 64]}),
-            present=present,
-            blocks=blocks,
-            documents={DESCRIPTOR: {}, PROVENANCE: {}},
-        ),
+    content = StoreContent(
+        info=info,
+        columns=columns,
+        samples=samples,
+        raw_files=pa.table({"path": ["none"], "sha256": ["0" * 64]}),
+        present=present,
+        blocks=lambda name: iter([held[name]]),
+        documents={DESCRIPTOR: {}, PROVENANCE: {}},
+        n_points={
+            name: len(one.values) for name, one in held.items() if isinstance(one, RaggedPoints)
+        },
     )
-    open_dataset(path)
+    write_store(path, content)
     return path
+
+
+def write_nodes(folder: Path, noise: float = 0.1) -> dict[str, Path]:
+    """A has acc + skeleton, B acc + gyro, C gyro alone, D acc alone; of two people each."""
+    people = tuple(str(number) for number in range(1, 9))
+    whole = write_small_store(folder / "whole", subjects=people, noise=noise)
+    carried = {"A": ["acc", "skeleton"], "B": ["acc", "gyro"], "C": ["gyro"], "D": ["acc"]}
+    made = {name: folder / f"{name}.zarr" for name in carried}
+    for index, (name, modalities) in enumerate(carried.items()):
+        own = people[2 * index : 2 * index + 2]
+        partition(whole, made[name], subjects=own, modalities=modalities)
+    return made
+
+
+def checked_rows(bound: Path) -> list[dict[str, Any]]:
+    """The table of pairs of a store in which validation finds nothing."""
+    assert validate(bound, level="values") == []
+    rows: list[dict[str, Any]] = open_bound(bound).pairs().to_pylist()
+    return rows
 
 
 def edit_pairs(bound: Path, changes: dict[str, dict[int, object]]) -> None:

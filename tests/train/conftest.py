@@ -11,11 +11,20 @@ import pytest
 import torch
 from smallstores import World, make_world
 
+from mmbind_data.store.bound import open_bound
+from mmbind_train.data.training_set import TrainingSet, gather_bound
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Stores that no test may change."""
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def rows(world: World) -> TrainingSet:
+    """Every row of the bound store; no test may change it."""
+    return gather_bound(open_bound(world.bound))
 
 
 @pytest.fixture

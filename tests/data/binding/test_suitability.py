@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive import cosine, cosines, turned
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mmbind_data.binding import suitability as suit
@@ -22,11 +23,6 @@ def modality(kind: str, shape: tuple[int, ...]) -> Modality:
     return Modality.model_validate({"kind": kind, "unit": "x", "axes": axes})
 
 
-def naive_cosine(x: list[float], y: list[float]) -> float:
-    length = math.hypot(*x) * math.hypot(*y)
-    return sum(v * w for v, w in zip(x, y, strict=True)) / length if length else 0.0
-
-
 @given(seeds)
 @settings(max_examples=25, deadline=None)
 def test_cosines_and_their_correction(seed: int) -> None:
@@ -34,12 +30,10 @@ def test_cosines_and_their_correction(seed: int) -> None:
     a, b = rng.normal(size=(rng.integers(2, 8), 3)), rng.normal(size=(rng.integers(2, 8), 3))
     a[0] = 0
     k = int(rng.integers(1, 10))
-    plain = [[naive_cosine(x, y) for y in b.tolist()] for x in a.tolist()]
+    plain = cosines(a, b)
     assert_allclose(suit.cosines(a, b), plain, atol=1e-6)
     mean = [sum(sorted(row)[::-1][:k]) / min(k, len(row)) for row in plain]
-    other = [
-        sum(sorted(column)[::-1][:k]) / min(k, len(column)) for column in zip(*plain, strict=True)
-    ]
+    other = [sum(sorted(column)[::-1][:k]) / min(k, len(column)) for column in turned(plain)]
     expected = [
         [2 * value - mean[j] - other[i] for i, value in enumerate(row)]
         for j, row in enumerate(plain)
@@ -52,7 +46,7 @@ def naive_agreement(vectors: np.ndarray, label: list[int], group: list[int]) -> 
     rows = [i for i in range(len(label)) if label[i] >= 0]
     for i in rows:
         others = [j for j in rows if group[j] != group[i]]
-        others.sort(key=lambda j: -round(naive_cosine(vectors[i].tolist(), vectors[j].tolist()), 6))
+        others.sort(key=lambda j: -round(cosine(vectors[i].tolist(), vectors[j].tolist()), 6))
         nearest = others[: suit.LABEL_K]
         shares.append(sum(label[j] == label[i] for j in nearest) / len(nearest))
     return sum(shares) / len(shares)

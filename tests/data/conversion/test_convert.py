@@ -236,6 +236,10 @@ def test_the_name_is_told_before_the_output(motionsense_truth: Truth, tmp_path: 
         convert("motionsens", motionsense_truth.root, tmp_path / "m.zarr")
     with pytest.raises(UsageError, match="Did you mean paper"):
         convert("motionsense", tmp_path / "nothing", tmp_path / "m.zarr", preset="papers")
+    with pytest.raises(UsageError, match="unknown modality"):
+        plan_conversion(
+            "motionsense", tmp_path, ConversionRequest("paper", modalities=("gravity",))
+        )
     with pytest.raises(OutputError, match="exists already"):
         convert("motionsense", tmp_path / "nothing", tmp_path / "m.zarr")
 
@@ -251,35 +255,6 @@ def test_columns_of_numbers_have_their_type_whatever_is_converted(
     part = open_dataset(one.path).samples()
     assert part.schema.equals(whole)
     assert set(part["age"].to_pylist()) == {21}
-
-
-@pytest.mark.parametrize(
-    ("name", "choice", "message"),
-    [
-        ("motionsens", {}, "Did you mean motionsense"),
-        ("motionsense", {"preset": "papers"}, "unknown preset.*Did you mean paper"),
-        ("motionsense", {"modalities": ["acc", "giro"]}, "unknown modality.*Did you mean gyro"),
-        ("motionsense", {"modalities": ["gravity"], "preset": "paper"}, "unknown modality"),
-        ("motionsense", {"subjects": ["1", "99"]}, r"no subject '99' .*one of 1, 2, 10"),
-        ("motionsense", {"workers": 0}, "--workers"),
-    ],
-)
-def test_unknown_names_are_refused_with_a_suggestion(
-    motionsense_truth: Truth, tmp_path: Path, name: str, choice: dict[str, object], message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        convert(name, motionsense_truth.root, tmp_path / "m.zarr", **choice)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wrong_raw_data_is_refused_before_anything_is_written(
-    utd_truth: Truth, tmp_path: Path
-) -> None:
-    with pytest.raises(RawLayoutError, match="nothing that belongs to it"):
-        convert("motionsense", utd_truth.root, tmp_path / "m.zarr")
-    with pytest.raises(RawLayoutError, match="no such path"):
-        convert("motionsense", tmp_path / "nothing", tmp_path / "m.zarr")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stream_that_nobody_has_is_left_out_or_refused(tmp_path: Path) -> None:

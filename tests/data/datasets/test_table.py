@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -221,41 +222,27 @@ def test_labels_are_found_in_whichever_file_has_them(tmp_path: Path) -> None:
         np.testing.assert_allclose(store.load(name)[:, -1, 0], [99, 249])
 
 
-def test_a_label_column_that_no_file_has(tmp_path: Path) -> None:
-    document = two_sensors(tmp_path, label_column="act")
-    with pytest.raises(RawLayoutError, match=r"no label column .*expected a column act in one"):
-        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
-
-
-def test_labels_that_are_all_unknown_are_named(tmp_path: Path) -> None:
-    document = two_sensors(tmp_path, labels={"run": "running"})
-    with pytest.raises(RawLayoutError, match=r"no sample .*label 'sit', which .*: 150; .*'wlk'"):
-        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=document)
-
-
-def test_a_wrong_unit_of_time_is_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("label_column", "act", r"no label column .*expected a column act in one"),
+        ("labels", {"run": "running"}, r"no sample .*label 'sit', which .*: 150; .*'wlk'"),
+        ("modalities.acc.time.unit", "s", r"readings of acc are far apart .*got 20 s\. Is the u"),
+        ("modalities.flex.path", "{subject}_flex.csv",
+         r"no file for modality flex .*_flex.csv, got 2 files"),
+        ("modalities.acc.table", {},
+         r"no column x .*got t;x;Act \(separator ',' finds one column\)"),
+    ],
+)  # fmt: skip
+def test_what_the_descriptor_says_otherwise_than_the_files(
+    tmp_path: Path, place: str, value: Any, sentence: str
+) -> None:
     document = json.loads(two_sensors(tmp_path))
-    document["modalities"]["acc"]["time"]["unit"] = "s"
-    with pytest.raises(
-        RawLayoutError, match=r"readings of acc are far apart .*got 20 s\. Is the unit"
-    ):
-        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
-    assert not (tmp_path / "o.zarr").exists()
-
-
-def test_a_pattern_without_a_file_is_named(tmp_path: Path) -> None:
-    document = json.loads(two_sensors(tmp_path))
-    document["modalities"]["flex"]["path"] = "{subject}_flex.csv"
-    with pytest.raises(RawLayoutError, match=r"no file for modality flex .*_flex.csv, got 2 files"):
-        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
-
-
-def test_a_wrong_separator_is_named(tmp_path: Path) -> None:
-    document = json.loads(two_sensors(tmp_path))
-    del document["modalities"]["acc"]["table"]
-    sentence = r"no column x .*got t;x;Act \(separator ',' finds one column\)"
+    *way, last = place.split(".")
+    reduce(dict.__getitem__, way, document)[last] = value
     with pytest.raises(RawLayoutError, match=sentence):
-        convert("table", tmp_path / "raw", tmp_path / "o.zarr", document=json.dumps(document))
+        own(tmp_path, json.dumps(document))
+    assert not (tmp_path / "own.zarr").exists()
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -364,10 +351,6 @@ def test_broken_descriptor(tmp_path: Path, document: str, sentence: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def spoil(path: Path, content: bytes | None) -> None:
-    path.write_bytes(content) if content is not None else path.unlink()
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -418,13 +401,9 @@ def test_any_bytes_are_read_or_refused(
 def test_pattern_must_tell_recordings_apart(tmp_path: Path) -> None:
     write_all(tmp_path / "raw")
     with pytest.raises(RawLayoutError, match=r"two files for one recording \(subject s1\)"):
-        convert(
-            "table", tmp_path / "raw", tmp_path / "o.zarr", document=changed(path="{subject}/*.csv")
-        )
+        own(tmp_path, changed(path="{subject}/*.csv"))
     with pytest.raises(RawLayoutError, match=r"no file of this pattern .*got 6 files such as"):
-        convert(
-            "table", tmp_path / "raw", tmp_path / "o.zarr", document=changed(path="x/{subject}.csv")
-        )
+        own(tmp_path, changed(path="x/{subject}.csv"))
 
 
 def test_a_descriptor_belongs_to_table_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from plain import PLAIN
-from smallstores import write_small_store
+from smallstores import write_nodes
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
@@ -23,9 +23,14 @@ from mmbind_data.matching.match import match
 from mmbind_data.matching.metric import Metric
 from mmbind_data.matching.rule import Match, MatchRule
 from mmbind_data.store.bound import open_bound
-from mmbind_data.store.partitioning import partition
 
 Index = Literal["ivf", "hnsw"]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    made = write_nodes(tmp_path_factory.mktemp("nodes"), noise=0.8)
+    return made["A"], made["B"]
 
 
 def clusters(n: int, seed: int, d: int = 16) -> np.ndarray:
@@ -116,15 +121,6 @@ def test_the_same_for_any_number_of_threads(index: Index) -> None:
     for one, other in zip(results[0][0], results[1][0], strict=True):
         np.testing.assert_array_equal(one.partner, other.partner)
         np.testing.assert_array_equal(one.similarity, other.similarity)
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("nodes")
-    whole = write_small_store(folder / "whole", subjects=("1", "2", "3", "4"), noise=0.8)
-    partition(whole, folder / "a.zarr", subjects=["1", "2"], modalities=["acc", "skeleton"])
-    partition(whole, folder / "b.zarr", subjects=["3", "4"], modalities=["acc", "gyro"])
-    return folder / "a.zarr", folder / "b.zarr"
 
 
 @pytest.mark.parametrize("index", ["ivf", "hnsw"])

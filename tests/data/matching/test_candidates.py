@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from naive import vectors
 
 from mmbind_data.matching.candidates import Matches, cap_reuse, rescored
 from mmbind_data.matching.match import match, match_candidates
 from mmbind_data.matching.rule import MatchRule
-
-
-def vectors(n: int, d: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
 
 
 def better(n_a: int, n_b: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from naive import cosines, turned, vectors
 
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.match import match, normalise_weights, spread_ties
@@ -19,16 +20,6 @@ from mmbind_data.matching.rule import MatchRule
 
 ROUNDING = 1.01e-6
 RULES = ("minmax_mean1", "raw", "softmax", "none")
-
-
-def naive_similarity(a: np.ndarray, b: np.ndarray) -> list[list[float]]:
-    """Cosine of every pair in Python floats; a zero row is similar to nothing."""
-
-    def cosine(x: list[float], y: list[float]) -> float:
-        length = math.sqrt(sum(v * v for v in x)) * math.sqrt(sum(v * v for v in y))
-        return sum(v * w for v, w in zip(x, y, strict=True)) / length if length else 0.0
-
-    return [[cosine(x, y) for y in b.tolist()] for x in a.tolist()]
 
 
 def assert_best(got: Matches, table: list[list[float]]) -> None:
@@ -44,10 +35,6 @@ def assert_best(got: Matches, table: list[list[float]]) -> None:
             assert partner == row.index(max(row))
 
 
-def transposed(table: list[list[float]]) -> list[list[float]]:
-    return [list(column) for column in zip(*table, strict=True)]
-
-
 def best_matches(
     a: np.ndarray, b: np.ndarray, blocking: Blocking = DEFAULT_BLOCKING
 ) -> tuple[Matches, Matches]:
@@ -58,10 +45,6 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
-def vectors(n: int, d: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
-
-
 @pytest.mark.parametrize(
     ("n_a", "n_b", "d"), [(1, 1, 1), (1, 9, 3), (9, 1, 3), (23, 31, 5), (40, 17, 2), (30, 30, 1)]
 )
@@ -70,10 +53,10 @@ def test_matches_are_those_of_the_double_loop_both_ways(
     n_a: int, n_b: int, d: int, blocks: tuple[int, int]
 ) -> None:
     a, b = vectors(n_a, d, 1), 7.0 * vectors(n_b, d, 2)
-    table = naive_similarity(a, b)
+    table = cosines(a, b)
     to_b, to_a = best_matches(a, b, Blocking(*blocks))
     assert_best(to_b, table)
-    assert_best(to_a, transposed(table))
+    assert_best(to_a, turned(table))
 
 
 @pytest.mark.parametrize("n_a", [255, 256, 257, 511, 513])
@@ -191,10 +174,10 @@ def test_faiss_agrees() -> None:
     ),
 )
 def test_small_whole_numbers_with_all_their_ties(a: np.ndarray, b: np.ndarray) -> None:
-    table = naive_similarity(a, b)
+    table = cosines(a, b)
     to_b, to_a = best_matches(a, b)
     assert_best(to_b, table)
-    assert_best(to_a, transposed(table))
+    assert_best(to_a, turned(table))
     for matches, others in ((to_b, b), (to_a, a)):
         for partner in matches.partner[:, 0]:
             assert partner == others.tolist().index(others[partner].tolist())

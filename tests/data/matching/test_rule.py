@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive import Table, cosines, turned, vectors
 
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.match import match
@@ -17,19 +18,6 @@ from mmbind_data.matching.products import Blocking
 from mmbind_data.matching.rule import Match, MatchRule
 
 MATCHES: tuple[Match, ...] = ("best", "csls", "mutual", "sinkhorn")
-Table = list[list[float]]
-
-
-def vectors(n: int, d: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
-
-
-def cosines(a: np.ndarray, b: np.ndarray) -> Table:
-    def cosine(x: list[float], y: list[float]) -> float:
-        length = math.sqrt(sum(v * v for v in x)) * math.sqrt(sum(v * v for v in y))
-        return sum(v * w for v, w in zip(x, y, strict=True)) / length if length else 0.0
-
-    return [[cosine(x, y) for y in b.tolist()] for x in a.tolist()]
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> Table:
@@ -38,10 +26,6 @@ def distances(a: np.ndarray, b: np.ndarray) -> Table:
     squares = [math.dist(x, y) ** 2 for x in union for y in union]
     scale = math.sqrt(sum(squares) / len(squares)) or 1.0
     return [[math.dist(x, y) / scale for y in b.tolist()] for x in a.tolist()]
-
-
-def turned(table: Table) -> Table:
-    return [list(column) for column in zip(*table, strict=True)]
 
 
 def whole(table: Table) -> list[list[int]]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from naive import vectors
 
 from mmbind_data.matching.match import match
 from mmbind_data.matching.metric import Metric, make_metric
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.matching.sinkhorn import potentials
-
-
-def vectors(n: int, d: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
 
 
 def plan_of(a: np.ndarray, b: np.ndarray, metric: Metric, temperature: float) -> np.ndarray:

@@ -26,8 +26,7 @@ def test_pack_a_bundle(contained_bundle: Path, tmp_path: Path) -> None:
     told = pack(contained_bundle, out)
     assert told == {"path": str(out), "bytes": out.stat().st_size,
                     "n_files": len(contents(contained_bundle))}  # fmt: skip
-    copy = tmp_path / "copy"
-    shutil.copytree(contained_bundle, copy)
+    copy = shutil.copytree(contained_bundle, tmp_path / "copy")
     time.sleep(0.01)
     for path in copy.rglob("*"):
         path.touch()  # another clock, another order on the disk
@@ -82,8 +81,7 @@ def test_refusals(index_bundle: Path, tmp_path: Path) -> None:
         pack(index_bundle, tmp_path / "own.zip", overwrite=True)
     with pytest.raises(OutputError, match="lies inside one"):
         pack(index_bundle, index_bundle / "b.zip")
-    copy = tmp_path / "copy"
-    shutil.copytree(index_bundle, copy)
+    copy = shutil.copytree(index_bundle, tmp_path / "copy")
     (copy / "README.md").write_text("changed")
     with pytest.raises(IntegrityError, match=r"README.md"):
         pack(copy, tmp_path / "c.zip")

@@ -199,8 +199,7 @@ def test_another_dataset_or_shape(
 def test_a_damaged_bundle_is_not_hydrated(
     index_bundle: Path, node_stores: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(index_bundle, copy)
+    copy = shutil.copytree(index_bundle, tmp_path / "bundle")
     edit_pairs(copy / "bound.zarr", {"weight": {0: 0.5}})
     with pytest.raises(IntegrityError, match=r"damaged.*bound.zarr/meta/pairs.parquet"):
         hydrate(copy, tmp_path / "o.zarr", both(node_stores))

@@ -113,8 +113,7 @@ def test_encoders_that_saw_restricted_data_are_left_out(tmp_path: Path) -> None:
 def test_a_self_contained_bundle_needs_nothing_else(
     contained_bundle: Path, bound_store: Path, tmp_path: Path
 ) -> None:
-    away = tmp_path / "away"
-    shutil.copytree(contained_bundle, away)
+    away = shutil.copytree(contained_bundle, tmp_path / "away")
     bound, original = open_bound(away / "bound.zarr"), open_bound(bound_store)
     assert validate(bound.path, level="values") == []
     for one in bound.info.sources:
@@ -129,8 +128,7 @@ def test_a_self_contained_bundle_needs_nothing_else(
 
 def test_only_referenced_rows_and_modalities_are_copied(bound_store: Path, tmp_path: Path) -> None:
     """Rows that no pair names stay at home: here those of a table cut down by hand."""
-    copy = tmp_path / "bound.zarr"
-    shutil.copytree(bound_store, copy)
+    copy = shutil.copytree(bound_store, tmp_path / "bound.zarr")
     for name in "ab":
         (tmp_path / f"{name}.zarr").symlink_to(bound_store.parent / f"{name}.zarr")
     table = pq.read_table(copy / "meta/pairs.parquet")
@@ -381,8 +379,7 @@ def test_refusals_leave_nothing(
 
 
 def test_a_damaged_store_is_not_published(bound_store: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bound.zarr"
-    shutil.copytree(bound_store, copy)
+    copy = shutil.copytree(bound_store, tmp_path / "bound.zarr")
     for name in "ab":
         shutil.copytree(bound_store.parent / f"{name}.zarr", tmp_path / f"{name}.zarr")
     edit_pairs(copy, {"weight": {0: 2.0}})

@@ -37,8 +37,7 @@ def test_one_flipped_bit_is_found_in_every_file(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     original: Path = request.getfixturevalue(kind)
-    copy = tmp_path / original.name
-    shutil.copytree(original, copy)
+    copy = shutil.copytree(original, tmp_path / original.name)
     if kind == "bound_store":
         for name in "ab":
             shutil.copytree(original.parent / f"{name}.zarr", tmp_path / f"{name}.zarr")
@@ -56,8 +55,7 @@ def test_one_flipped_bit_is_found_in_every_file(
 
 
 def test_fast_finds_what_sizes_and_names_tell(contained_bundle: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(contained_bundle, copy)
+    copy = shutil.copytree(contained_bundle, tmp_path / "bundle")
     shard = next(copy.rglob("acc/data/c/0/0/0"))
     name = shard.relative_to(copy).as_posix()
     content = shard.read_bytes()
@@ -135,8 +133,7 @@ def swap_source(bundle: Path) -> None:
 def test_tampering_is_named(
     contained_bundle: Path, tmp_path: Path, change: Callable[[Path], None], where: str
 ) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(contained_bundle, copy)
+    copy = shutil.copytree(contained_bundle, tmp_path / "bundle")
     change(copy)
     found = verify(copy, depth="deep")
     assert found
@@ -179,8 +176,7 @@ def test_values_are_compared_with_what_was_published(
     contained_bundle: Path, tmp_path: Path
 ) -> None:
     """Samples changed and every digest written anew but that of the samples."""
-    copy = tmp_path / "bundle"
-    shutil.copytree(contained_bundle, copy)
+    copy = shutil.copytree(contained_bundle, tmp_path / "bundle")
     bound = open_bound(copy)
     place = copy / "bound.zarr/zarr.json"
     digest = bound.info.sources[0].sample_digest
@@ -197,8 +193,7 @@ def test_nothing_to_verify(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_bundle_stays_within_it(index_bundle: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "bundle"
-    shutil.copytree(index_bundle, copy)
+    copy = shutil.copytree(index_bundle, tmp_path / "bundle")
     document = json.loads((copy / "bundle.json").read_text())
     (copy / "bundle.json").write_text(json.dumps({**document, "store": "../other.zarr"}))
     with pytest.raises(FormatError, match="a store outside of it"):

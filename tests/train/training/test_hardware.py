@@ -140,19 +140,23 @@ def test_a_share_of_a_batch_has_its_rows(world: World) -> None:
         assert torch.equal(part.inputs[name], values)
 
 
+def in_two_processes(*words: object) -> subprocess.CompletedProcess[str]:
+    """Train on the CPU, as a launcher does."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = ("-m", "mmbind_cli", "train", *map(str, words), "--device", "cpu")
+    return subprocess.run(
+        [sys.executable, *launcher, *command], capture_output=True, text=True, check=False,
+        timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
 # 36 rows in batches of 8 and in one of 36; augmentation is on
 @pytest.mark.parametrize("method", ["mmbind", "imagebind"])
 def test_two_processes_learn_what_one_learns(world: World, tmp_path: Path, method: str) -> None:
     assert CONFIG.augmentation == Augmentation()
     (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
-    words = ["-m", "mmbind_cli", "train", str(world.bound), "-o", str(tmp_path / "two")]
-    words += ["--method", method, "--config", str(tmp_path / "config.json"), "--device", "cpu"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", *words, "--json"],
-        capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    options = ("--method", method, "--config", tmp_path / "config.json", "--json")
+    done = in_two_processes(world.bound, "-o", tmp_path / "two", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"ok": true') == 1
     alone = train(world.bound, tmp_path / "one", method=method, config=CONFIG)
@@ -167,13 +171,7 @@ def test_two_processes_learn_what_one_learns(world: World, tmp_path: Path, metho
 
 
 def test_of_two_processes_one_tells_the_error(world: World, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    words = ["-m", "mmbind_cli", "train", str(world.bound), "-o", str(tmp_path / "run")]
-    done = subprocess.run(
-        [*launcher, "--nproc-per-node", "2", *words, "--method", "mmbnd", "--device", "cpu"],
-        capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = in_two_processes(world.bound, "-o", tmp_path / "run", "--method", "mmbnd")
     assert done.returncode != 0
     assert done.stderr.count("error: cannot train: unknown method") == 1
 

@@ -57,8 +57,27 @@ def run(world: World, out: Path, method: str = "mmbind", **extra: Any) -> RunInf
     return train(data, out, method=method, **settings)
 
 
+def begin(
+    world: World, out: Path, monkeypatch: pytest.MonkeyPatch, n_steps: int, *more: str, **extra: Any
+) -> None:
+    """A run that is killed in the step behind so many."""
+    with monkeypatch.context() as patched:
+        stop_behind(patched, n_steps, Stop())
+        with pytest.raises(Stop):
+            run(world, out, *more, **extra)
+
+
 def files(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in (METRICS, WEIGHTS)]
+
+
+def assert_goes_on(world: World, folder: Path, message: str) -> None:
+    """Go on with a run, which says so, to the files of one that nothing disturbed."""
+    messages: list[str] = []
+    run(world, folder / "run", on_message=messages.append)
+    assert messages == [message]
+    run(world, folder / "fresh")
+    assert files(folder / "run") == files(folder / "fresh")
 
 
 # stops: in front of the first checkpoint, between two, right behind one, in the last step; of the
@@ -72,9 +91,7 @@ def test_losses_and_weights_are_those_of_an_undisturbed_run(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stop: int
 ) -> None:
     whole = run(world, tmp_path / "whole", method)
-    stop_behind(monkeypatch, stop, Stop())
-    with pytest.raises(Stop):
-        run(world, tmp_path / "again", method)
+    begin(world, tmp_path / "again", monkeypatch, stop, method)
     assert not (tmp_path / "again").exists()
     messages: list[str] = []
     resumed = run(world, tmp_path / "again", method, on_message=messages.append)
@@ -92,9 +109,7 @@ def test_losses_and_weights_are_those_of_an_undisturbed_run(
 def test_only_the_steps_behind_the_checkpoint_are_done_again(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_behind(monkeypatch, 43, Stop())
-    with pytest.raises(Stop):
-        run(world, tmp_path / "run")
+    begin(world, tmp_path / "run", monkeypatch, 43)
     seen: list[int] = []
     run(world, tmp_path / "run", progress=lambda done, total, text: seen.append(done))
     assert seen == list(range(41, 51))
@@ -140,10 +155,7 @@ def test_cpu_time_adds_up_over_several_interruptions(
     count_steps_as_seconds(monkeypatch)
     messages: list[float] = []
     for stop in (25, 22):  # behind 20 of the first call, and 20 more of the second
-        with monkeypatch.context() as patched:
-            stop_behind(patched, stop, Stop())
-            with pytest.raises(Stop):
-                run(world, tmp_path / "run", on_resume=messages.append)
+        begin(world, tmp_path / "run", monkeypatch, stop, on_resume=messages.append)
     run(world, tmp_path / "run", on_resume=messages.append)
     assert messages == [20, 40]
     run(world, tmp_path / "fresh", on_resume=messages.append)
@@ -160,46 +172,29 @@ def test_a_checkpoint_of_something_else_is_left(
     if change == "steps":
         config = CONFIG.model_copy(update={"budget": Budget(steps=60, batch=8)})
     method = {"method": "dcm", "data": "upper_bound"}.get(change, method)
-    stop_behind(monkeypatch, 33, Stop())
-    with pytest.raises(Stop):
-        run(world, tmp_path / "run", method, config=config)
-    messages: list[str] = []
-    run(world, tmp_path / "run", on_message=messages.append)
-    assert messages == [
-        "starts over: the checkpoint is of other options, other data or another version"
-    ]
-    monkeypatch.undo()
-    run(world, tmp_path / "fresh")
-    assert files(tmp_path / "run") == files(tmp_path / "fresh")
+    begin(world, tmp_path / "run", monkeypatch, 33, method, config=config)
+    told = "starts over: the checkpoint is of other options, other data or another version"
+    assert_goes_on(world, tmp_path, told)
 
 
 @pytest.mark.parametrize("damage", ["cut", "log"])
 def test_a_damaged_checkpoint_is_left(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    stop_behind(monkeypatch, 33, Stop())
-    with pytest.raises(Stop):
-        run(world, tmp_path / "run")
+    begin(world, tmp_path / "run", monkeypatch, 33)
     staging = staging_path(tmp_path / "run")
     broken = next(staging.rglob("stage-*.pt" if damage == "cut" else METRICS))
     broken.write_bytes(broken.read_bytes()[:-30] if damage == "cut" else b"")
-    messages: list[str] = []
-    run(world, tmp_path / "run", on_message=messages.append)
-    assert messages == ["starts over: the checkpoint is damaged"]
-    run(world, tmp_path / "fresh")
-    assert files(tmp_path / "run") == files(tmp_path / "fresh")
+    assert_goes_on(world, tmp_path, "starts over: the checkpoint is damaged")
 
 
 def test_a_loss_that_is_no_number_leaves_nothing_to_go_on_from(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_behind(
-        monkeypatch,
-        33,
-        TrainingError(
-            cannot="convert", problem="broken", at="here", expected="it whole", got="a part"
-        ),
+    error = TrainingError(
+        cannot="convert", problem="broken", at="here", expected="it whole", got="a part"
     )
+    stop_behind(monkeypatch, 33, error)
     with pytest.raises(TrainingError):
         run(world, tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -235,11 +230,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     with pytest.raises(Stop):
         run(world, tmp_path / "run")
     monkeypatch.undo()
-    messages: list[str] = []
-    run(world, tmp_path / "run", on_message=messages.append)
-    assert messages == ["resumes after step 20 of stage 1"]
-    run(world, tmp_path / "fresh")
-    assert files(tmp_path / "run") == files(tmp_path / "fresh")
+    assert_goes_on(world, tmp_path, "resumes after step 20 of stage 1")
 
 
 def test_a_killed_command_goes_on_and_says_so_at_once(
