@@ -26,7 +26,8 @@ HOW = "How partners are chosen; random: by lot, as a control."
 RERANK = "Compare candidates once more by dynamic time warping."
 INDEX = "Of the search; not exact: some are missed."
 WINDOW = "Apart at most: seconds, metres."
-WEIGHTS = "How similarity becomes weight."
+WEIGHTS = "How the loss weighs a pair."
+RULES = ["probability", "minmax_mean1", "raw", "softmax", "none"]
 TEMPERATURE = "Of the weights of several partners."
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -54,7 +55,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.label_model()
 @click.option("--label-text", help="Text of a sample, from columns of its table: {label}, ...")
 @click.option("--label-map", type=click.Path(), help="JSON: other wordings of label texts.")
-@options.choice("--weights", ["minmax_mean1", "raw", "softmax", "none"], WEIGHTS)
+@options.choice("--weights", RULES, WEIGHTS)
 @click.option("--temperature", type=POSITIVE, callback=finite, help=TEMPERATURE)
 @options.natural("--seed", default=0, show_default=True)
 @options.source(help="Where a source of a bound input lies now.")

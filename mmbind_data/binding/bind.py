@@ -86,7 +86,7 @@ def bind(
     rows, steps = sides[0], list[BindingStep]()
     for side, name in zip(sides[1:], chosen, strict=True):
         rows, step = join(rows, side, name, options, progress)
-        rows = _weighted(rows, options, several=step.several)
+        rows = _weighted(rows, step, options.softness)
         steps.append(step)
     binder = _binders(opened, steps, options)
     report = report_pairing(steps, options.softness)
@@ -174,19 +174,20 @@ def check_binding(
     }
 
 
-def _weighted(rows: PairTable, options: BindOptions, *, several: bool) -> PairTable:
+def _weighted(rows: PairTable, step: BindingStep, softness: float) -> PairTable:
     """Give the rows of the last binding their loss weights; others keep theirs, originals have 1.
 
-    Several partners of an anchor share 1; rows of one partner each are weighted by the rule.
+    Pairs that are judged have the product of their probabilities already. Else several partners of
+    an anchor share 1, and rows of one partner each are weighted by the rule.
     """
     weight, last = rows.weight.copy(), rows.hop == len(rows.shared) - 1
     pseudo = np.flatnonzero((rows.kind == PSEUDO) & last)
-    if several:
-        weight[pseudo] = shares(rows, pseudo, options.softness)
-    else:
-        weight[pseudo] = normalise_weights(rows.similarity[pseudo], options.weight_rule)
+    if not step.judged and step.several:
+        weight[pseudo] = shares(rows, pseudo, softness)
+    elif not step.judged:
+        weight[pseudo] = normalise_weights(rows.similarity[pseudo], step.weight_rule)
     means = np.flatnonzero((rows.kind == MEAN) & last)
-    weight[means] = shares(rows, means, options.softness)
+    weight[means] = shares(rows, means, softness)
     return replace(rows, weight=weight)
 
 
@@ -208,7 +209,7 @@ def _binders(
         binder = BinderInfo(
             **step.recorded(),
             parent_digest=parent.content_digest if parent else None,
-            weight_rule="shares" if step.several else options.weight_rule,
+            weight_rule="shares" if step.shares else step.weight_rule,
             seed=options.seed,
         )
         found.append(binder)

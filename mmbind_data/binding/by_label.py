@@ -71,7 +71,8 @@ def pair_by_label(
     )
     settings = {"recipe": "paper", "metric": "cosine", "match": "best"}
     embedded = Embedded(embedded.vectors, config)
-    return BindingStep(shared, sides, matches, embedded, settings, options.label_map)
+    step = BindingStep(shared, sides, matches, embedded, settings, options.label_map)
+    return replace(step, weight_rule=options.similarity_rule)
 
 
 def texts_of(sides: Sides, options: BindOptions) -> tuple[list[list[str]], list[np.ndarray]]:

@@ -38,9 +38,13 @@ def pair_by_sensor(
     people = people_of(sides[0]), people_of(sides[1])
     gap = domain_gap(values, modality, embedded.vectors, people, options)
     likely = pair_probabilities(to_b, to_a, 1.0 if gap is None else gap)
+    if options.rule.match == "random":
+        vectors, k = embedded.vectors, to_b.partner.shape[1]
+        rng, n = np.random.default_rng(options.seed), len(sides[0])
+        to_b, to_a = match_by_lot(vectors[:n], vectors[n:], k, rng)
     matches = replace(to_b, probability=likely[0]), replace(to_a, probability=likely[1])
-    settings = recorded_settings(options, modality.kind)
-    return BindingStep(shared, sides, matches, embedded, settings, gap=gap)
+    settings, rule = recorded_settings(options, modality.kind), options.weight_rule
+    return BindingStep(shared, sides, matches, embedded, settings, gap=gap, weight_rule=rule)
 
 
 def match_sensor(
@@ -70,11 +74,12 @@ def match_sensor(
     options = resolve_options(options, modality.kind, (len(sides[0]), len(sides[1])))
     embedded = _embed(values, modality, options, progress)
     n, rule = len(sides[0]), options.rule
+    if rule.match == "random":  # whose weights are those of the pairs that csls finds
+        rule = replace(rule, match="csls")
+        options = replace(options, rule=rule)
     a, b = embedded.vectors[:n], embedded.vectors[n:]
     group_a, group_b = match_groups(sides, options.group_by)
     try:
-        if rule.match == "random":
-            return match_by_lot(a, b, rule.top_k, np.random.default_rng(options.seed)), embedded
         if options.index != "exact":
             return _match_on_index(embedded, values, modality, n, options)
         if not options.warps(modality.kind):
@@ -169,8 +174,6 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
         options = replace(options, rule=rule)
     if rule.top_k > min(n):
         _refuse_rule("--top-k", f"at most the {min(n)} samples of a side", rule.top_k)
-    if rule.match == "random":
-        _refuse_with_lot(options)
     if warps:
         step = "Give --rerank none, or leave it out."
         where = "where candidates are compared by time warping"
@@ -183,23 +186,6 @@ def resolve_options(options: BindOptions, kind: str, n: tuple[int, int]) -> Bind
         if rule.pca is not None:
             _refuse_rule("--pca", f"none {where}", rule.pca, step)
     return options
-
-
-def _refuse_with_lot(options: BindOptions) -> None:
-    """Refuse options that partners drawn by lot could not follow."""
-    rule = options.rule
-    given = {
-        "--rerank": options.rerank == "dtw",
-        "--index": options.index != "exact",
-        "--group-by": options.group_by is not None,
-        "--metric": rule.metric != "cosine",
-        "--min-similarity": rule.min_similarity is not None,
-        "--max-reuse": rule.max_reuse is not None,
-        "--pca": rule.pca is not None,
-    }
-    for option, is_given in given.items():
-        if is_given:
-            _refuse_rule(option, "none where partners are drawn by lot", "--match random with it")
 
 
 def _refuse_rule(option: str, expected: str, got: object, step: str = "") -> None:

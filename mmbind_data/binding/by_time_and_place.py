@@ -161,7 +161,8 @@ def _step(
     settings = {"recipe": shared, "metric": shared, "match": "best", "options": grouped}
     nothing = np.empty((0, 0), dtype=np.float32)
     embedded = Embedded(nothing, {"name": shared, **config})
-    return BindingStep(shared, sides, matches, embedded, settings)
+    rule = options.similarity_rule
+    return BindingStep(shared, sides, matches, embedded, settings, weight_rule=rule)
 
 
 BY_TIME = PairingMethod(

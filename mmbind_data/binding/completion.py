@@ -168,7 +168,8 @@ def complete_groups(
     -------
     PairTable
         Anchor by anchor. Ranks count within an anchor; the similarity is the smallest of a row's
-        bindings. Kind mean where partners are averaged or a mean is completed, else pseudo.
+        bindings, the weight the product of theirs and of the pair's probability. Kind mean where
+        partners are averaged or a mean is completed, else pseudo.
     ndarray, int64
         The anchor that each row belongs to, from 0.
 
@@ -194,11 +195,15 @@ def complete_groups(
     pair, own, other = pair[order], own[order], other[order]
     anchor = index[pair]
     rows = complete_rows(first.take(own), second.take(other), similarity[pair], modalities)
+    weight = rows.weight * second.weight[other]
+    if matches.probability is not None:
+        weight = weight * matches.probability[index, rank][pair]
     is_mean = np.zeros(len(anchors), dtype=bool)
     np.logical_or.at(is_mean, index, averaged | mean)
     kind = np.where(is_mean[anchor], MEAN, PSEUDO).astype(np.int8)
     ranks = (np.arange(len(anchor)) - np.searchsorted(anchor, anchor)).astype(np.int16)
-    return replace(rows, kind=kind, rank=ranks, hop=np.full_like(ranks, hop)), anchor
+    hops = np.full_like(ranks, hop)
+    return replace(rows, kind=kind, rank=ranks, hop=hops, weight=weight), anchor
 
 
 def complete_sides(

@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from mmbind_data.binding.pairing import BindingStep
 from mmbind_data.binding.verdict import judge_pairing
+from mmbind_data.matching.candidates import Matches
 from mmbind_data.spec.store import PairQuality
 from mmbind_data.store.pair_table import PairTable
 
@@ -88,38 +89,50 @@ def report_pairing(steps: Sequence[BindingStep], temperature: float = 1.0) -> Pa
 
 
 def _quality(steps: Sequence[BindingStep], temperature: float) -> PairQuality:
-    """Means over the anchors of all bindings and directions; the gap is the largest."""
+    """Means over all bindings and directions, of all partners by weight; the gap is the largest."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in PairQuality.model_fields}
+    by_weight: dict[str, list[np.ndarray]] = {"all_right": [], "all_expected": []}
     for step, turn in product(steps, (0, 1)):
         matches = step.matches[turn]
         here = matches.partner >= 0
         if not here.any():
             continue
-        anchors, listed = here[:, 0], np.where(here, matches.similarity / temperature, -np.inf)
-        share = softmax(listed[anchors].astype(np.float64), axis=1)
-        if matches.probability is not None:
-            likely = matches.probability[anchors]
-            found["first_expected"].append(likely[:, 0])
-            found["all_expected"].append((likely * share).sum(axis=1))
+        anchors, weight = here[:, 0], _weights(step, matches, temperature)
+        likely = matches.probability
+        if likely is not None and step.settings["match"] != "random":
+            found["first_expected"].append(likely[anchors, 0])
+            by_weight["all_expected"].append(np.stack([likely[here], weight[here]]))
         own, other = (step.labels(step.sides[side]) for side in (turn, 1 - turn))
         if not set(own) & set(other) - {""}:
             continue
         right = own[:, np.newaxis] == other[matches.partner]
-        judged = (here & (own != "")[:, np.newaxis] & (other[matches.partner] != ""))[anchors]
-        weight, total = share * judged, (share * judged).sum(axis=1)
-        found["first_right"].append(right[anchors][:, 0][judged[:, 0]])
-        found["all_right"].append(((right[anchors] * weight).sum(axis=1) / total)[total > 0])
+        judged = here & (own != "")[:, np.newaxis] & (other[matches.partner] != "")
+        found["first_right"].append(right[:, 0][judged[:, 0]])
+        by_weight["all_right"].append(np.stack([right[judged], weight[judged]]))
         known = other[other != ""]
         names, counts = np.unique(known, return_counts=True)
         frequency = dict(zip(names.tolist(), (counts / len(known)).tolist(), strict=True))
-        kept = own[anchors][judged.any(axis=1)]
+        kept = own[judged.any(axis=1)]
         found["chance"].append(np.array([frequency.get(one, 0.0) for one in kept.tolist()]))
-    means = {name: np.concatenate(one) for name, one in found.items() if one}
+    gathered = {name: np.concatenate(one) for name, one in found.items() if one}
+    means = {name: float(one.mean()) for name, one in gathered.items() if len(one)}
+    for name, parts in by_weight.items():
+        value, weight = np.concatenate([np.empty((2, 0)), *parts], axis=1)
+        if weight.sum() > 0:
+            means[name] = float(np.average(value, weights=weight))
     gaps = [step.gap for step in steps if step.gap is not None]
-    return PairQuality(
-        **{name: round(float(one.mean()), 6) for name, one in means.items() if len(one)},
-        domain_gap=round(max(gaps), 4) if gaps else None,
-    )
+    rounded = {name: round(one, 6) for name, one in means.items()}
+    return PairQuality(**rounded, domain_gap=round(max(gaps), 4) if gaps else None)
+
+
+def _weights(step: BindingStep, matches: Matches, temperature: float) -> np.ndarray:
+    """Weight of each partner in the loss, (n, k) float64; 0 without partner."""
+    here = matches.partner >= 0
+    if step.judged and matches.probability is not None and not step.shares:
+        return matches.probability.astype(np.float64)
+    listed = np.where(here, matches.similarity.astype(np.float64) / temperature, -np.inf)
+    listed[~here[:, 0]] = 0
+    return np.asarray(softmax(listed, axis=1)) * here
 
 
 def _score_direction(
@@ -155,6 +168,7 @@ def _score_direction(
             "hop": pa.array(np.full(len(matched), hop, dtype=np.int16)),
             "rank": pa.array(rank.astype(np.int16)),
             "similarity": pa.array(similarity, type=pa.float32()),
+            "probability": pa.array(_probability(step, matches)[index, rank], type=pa.float32()),
             "anchor_uid": pa.array(anchor.anchor_uid[index], type=pa.string()),
             "partner_uid": pa.array(partner.anchor_uid[matched], type=pa.string()),
             "anchor_label": pa.array(own, type=pa.string(), mask=own == ""),
@@ -162,6 +176,13 @@ def _score_direction(
         }
     )
     return right, np.bincount(matched, minlength=len(partner)), document, partners
+
+
+def _probability(step: BindingStep, matches: Matches) -> np.ndarray:
+    """Probability (n, k) that each pair is right; null, as NaN, where none is known."""
+    if matches.probability is None or step.settings["match"] == "random":
+        return np.full(matches.partner.shape, np.nan, dtype=np.float32)
+    return matches.probability
 
 
 def _share(right: np.ndarray) -> float | None:

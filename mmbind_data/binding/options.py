@@ -15,7 +15,7 @@ from mmbind_data.matching.dtw import Elastic
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.spec.store import LOCATION, TIME, BinderInfo
 
-WeightRule = Literal["minmax_mean1", "raw", "softmax", "none"]
+WeightRule = Literal["probability", "minmax_mean1", "raw", "softmax", "none"]
 Embed = Literal["autoencoder", "raw", "contrastive"] | Path | EmbedFunction
 Rerank = Literal["auto", "dtw", "none"]
 Index = Literal["exact", "ivf", "hnsw"]
@@ -64,7 +64,9 @@ class BindOptions:
     label_map : mapping of str to str
         For labels: other wordings, before the template is filled.
     weight_rule : str
-        How similarity becomes the weight of the loss, where there is one partner per anchor.
+        How the loss weighs a pair. ``probability``: of being right, see `confidence`, for pairs by
+        a sensor; other pairs are weighed as by ``minmax_mean1``. The other rules follow from
+        similarity alone; by them, several partners of an anchor share one weight.
     temperature : float
         Of the softmax that divides one weight among several partners.
     seed : int
@@ -86,7 +88,7 @@ class BindOptions:
     label_model: str = DEFAULT_LABEL_MODEL
     label_text: str = "{label}"
     label_map: Mapping[str, str] = field(default_factory=dict)
-    weight_rule: WeightRule = "minmax_mean1"
+    weight_rule: WeightRule = "probability"
     temperature: float = 0.1
     seed: int = 0
 
@@ -100,16 +102,21 @@ class BindOptions:
         """Temperature by which partners share an anchor's weight; those by lot share it equally."""
         return math.inf if self.rule.match == "random" else self.temperature
 
+    @property
+    def similarity_rule(self) -> WeightRule:
+        """The rule of pairs for which no probability is known: by label, time and location."""
+        return "minmax_mean1" if self.weight_rule == "probability" else self.weight_rule
+
     def warps(self, kind: str) -> bool:
         """Whether candidates of this modality kind are compared by dynamic time warping."""
-        if self.rule.match == "random":
-            return False
         return self.rerank == "dtw" or (self.rerank == "auto" and kind in WARPED_KINDS)
 
 
 DEFAULT = BindOptions()
 # MMBind paper, section 5.1: the autoencoder's cosine, one best partner
-PAPER = BindOptions(embed="autoencoder", rerank="none", rule=MatchRule())
+PAPER = BindOptions(
+    embed="autoencoder", rerank="none", rule=MatchRule(), weight_rule="minmax_mean1"
+)
 RECIPES: Mapping[str, BindOptions] = {"default": DEFAULT, "paper": PAPER}
 # settings that a recipe leaves open
 FREE = (
@@ -165,7 +172,11 @@ def restored_options(binder: BinderInfo) -> BindOptions:
     recorded: dict[str, Any] = dict(binder.options)
     embedding: dict[str, Any] = dict(binder.embedding)
     found: dict[str, Any] = {"seed": binder.seed}
-    if binder.top_k == 1:  # several partners of an anchor share its weight instead
+    by_sensor = binder.metric not in (TIME, LOCATION) and "label_text" not in embedding
+    if by_sensor and not recorded.get("mean"):  # else the default rule means the same
+        shared = binder.weight_rule == "shares"
+        found["weight_rule"] = "minmax_mean1" if shared else binder.weight_rule
+    elif binder.weight_rule not in ("shares", "minmax_mean1"):
         found["weight_rule"] = binder.weight_rule
     found |= {name: recorded[name] for name in ("temperature", "group_by") if name in recorded}
     found |= {name: embedding[name] for name in ("label_text", "label_map") if name in embedding}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbind_data.binding.options import BindOptions
+from mmbind_data.binding.options import BindOptions, WeightRule
 from mmbind_data.embedding.vectors import Embedded
 from mmbind_data.errors import UsageError, suggest
 from mmbind_data.matching.candidates import Matches
@@ -33,11 +33,22 @@ class BindingStep:
     # labels that were compared under another wording
     label_map: Mapping[str, str] = field(default_factory=dict)
     gap: float | None = None  # of sensors: see `domain_gap`
+    weight_rule: WeightRule = "minmax_mean1"  # probability only where matches have one
 
     @property
     def several(self) -> bool:
         """Whether an anchor may have several partners."""
         return bool(self.settings.get("top_k", 1) > 1)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the partners of an anchor share a weight of 1 by their similarity."""
+        return self.several and (not self.judged or "mean" in self.settings["options"])
+
+    @property
+    def judged(self) -> bool:
+        """Whether each pair is weighed by the probability that it is right."""
+        return self.weight_rule == "probability"
 
     def labels(self, side: PairTable) -> np.ndarray:
         """Label of each row of a side in its common wording: str objects, shape (n,)."""

@@ -22,7 +22,8 @@ class MatchRule:
         mean similarity of the ``csls_k`` nearest of either row, which corrects for hubs (rows that
         are similar to everything); mutual: pairs of which each is among the ``top_k`` of the other;
         sinkhorn: the largest entries of the entropic transport plan with uniform marginals; random:
-        drawn by lot, the control that tells what right partners are worth.
+        each partner of csls is replaced by one drawn by lot and the weights stay, the control
+        that tells what right partners are worth.
     metric : {"cosine", "euclidean"}
         euclidean: similarity is 1 / (1 + r), r being the distance in units of the root mean square
         distance of two rows drawn from both sets; so a threshold or weight does not depend on

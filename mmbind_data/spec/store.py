@@ -124,9 +124,9 @@ class BinderInfo(Model):
     parent_digest: str | None = Field(
         default=None, description="content digest of the bound store that was bound again"
     )
-    weight_rule: Literal["minmax_mean1", "raw", "softmax", "none", "shares"] = Field(
-        description="shares: the several partners of an anchor share 1 by their similarity; "
-        "earlier releases write minmax_mean1 for it, too"
+    weight_rule: Literal["probability", "minmax_mean1", "raw", "softmax", "none", "shares"] = Field(
+        description="probability: that the pair is right; shares: the several partners of an "
+        "anchor share 1 by their similarity; earlier releases write minmax_mean1 for it, too"
     )
     seed: int
 

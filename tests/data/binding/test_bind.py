@@ -317,7 +317,7 @@ def test_a_recording_that_was_converted_twice_is_bound_once(
 def test_a_bound_input_keeps_the_weights_of_its_rows(
     node_stores: tuple[Path, Path], tmp_path: Path, motionsense_store: Path
 ) -> None:
-    """Ten partners share 1 at the first binding, one is weighted by the rule at the second."""
+    """Ten partners have probabilities at the first binding, one its similarity at the second."""
     third = tmp_path / "c.zarr"
     partition(motionsense_store, third, modalities=["gyro", "gravity"])
     bind(node_stores, tmp_path / "ab", shared="acc")
@@ -337,7 +337,7 @@ def test_a_bound_input_keeps_the_weights_of_its_rows(
     weight = np.array([row["weight"] for row in made], np.float32)
     np.testing.assert_array_equal(weight, normalise_weights(similarity, "raw"))
     assert [one.weight_rule for one in open_bound(tmp_path / "abc").info.binder] == [
-        "shares",
+        "probability",
         "raw",
     ]
 

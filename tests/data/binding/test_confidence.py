@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from smallstores import write_small_store
 
@@ -12,6 +13,7 @@ from mmbind_data.binding.bind import bind
 from mmbind_data.binding.confidence import COEFFICIENTS, INTERCEPT, domain_gap, pair_probabilities
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.binding.verdict import describe_quality, judge_pairing
+from mmbind_data.binding.writing import PARTNERS
 from mmbind_data.conversion.convert import convert
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.rule import MatchRule
@@ -146,6 +148,39 @@ def test_quality_is_that_of_naive_counts(tmp_path: Path) -> None:
     assert info.quality.first_right == info.pairing_accuracy
     assert info.quality.chance == pytest.approx(1 / 3)
     assert "by chance" in describe_quality(info)
+
+
+def test_weights_are_probabilities_and_multiply_over_bindings(tmp_path: Path) -> None:
+    a, b = nodes(tmp_path)
+    c = tmp_path / "c.zarr"
+    more = write_small_store(tmp_path / "more", dataset_id="more", seed=1)
+    partition(more, c, subjects=["1", "2"], modalities=["gyro"])
+    options = BindOptions(rule=MatchRule(match="csls", top_k=3))
+    bind([a, b], tmp_path / "ab", shared="acc", options=options)
+    bind([tmp_path / "ab", c], tmp_path / "abc", shared="gyro", options=options)
+    weights = [pseudo_weights(tmp_path / name) for name in ("ab", "abc")]
+    likely = [probabilities(tmp_path / name) for name in ("ab", "abc")]
+    assert weights[0] == likely[0]
+    assert 0 < min(weights[0].values()) < max(weights[0].values()) < 1
+    n_made = 0
+    for (hop, anchor, rank), weight in weights[1].items():
+        if hop == 1:  # C's samples are completed by first partners of the first binding
+            partner = weight / likely[1][0, anchor, rank]  # hops count within a call
+            assert min(abs(partner - one) for one in weights[0].values()) < 1e-6
+            n_made += 1
+        else:
+            assert weight == weights[0][hop, anchor, rank]
+    assert n_made == 3 * len(open_dataset(c))
+
+
+def pseudo_weights(path: Path) -> dict[tuple[int, str, int], float]:
+    rows = [row for row in open_bound(path).pairs().to_pylist() if row["kind"] == "pseudo"]
+    return {(row["hop"], row["anchor_uid"], row["rank"]): row["weight"] for row in rows}
+
+
+def probabilities(path: Path) -> dict[tuple[int, str, int], float]:
+    rows = pq.read_table(path / PARTNERS).to_pylist()
+    return {(row["hop"], row["anchor_uid"], row["rank"]): row["probability"] for row in rows}
 
 
 @pytest.mark.parametrize(

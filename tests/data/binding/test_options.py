@@ -106,18 +106,21 @@ def test_recipes_are_recognised() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (replace(DEFAULT, temperature=0.2, seed=3), "--temperature 0.2 --seed 3"),
+        (replace(DEFAULT, seed=3), "--seed 3"),
+        (replace(DEFAULT, temperature=0.2, weight_rule="minmax_mean1"),
+         "--temperature 0.2 --weights minmax_mean1"),
         (replace(PAPER, weight_rule="raw"), "--recipe paper --weights raw"),
         (replace(PLAIN, group_by="trial", embed="contrastive", steps=9),
-         "--embed contrastive --match best --top-k 1 --rerank none --group-by trial --steps 9"),
+         "--embed contrastive --match best --top-k 1 --rerank none --group-by trial --steps 9 "
+         "--weights minmax_mean1"),
         (replace(DEFAULT, mean=True, elastic=Elastic(band=2)), "--mean 10"),
     ],
 )  # fmt: skip
 def test_recorded_options_are_restored(options: BindOptions, words: str) -> None:
-    several = options.rule.top_k > 1
+    shares = options.mean or (options.rule.top_k > 1 and options.weight_rule != "probability")
     binder = BinderInfo(
         shared="acc", embedding={"name": str(options.embed), "steps": options.steps},
-        weight_rule="shares" if several else options.weight_rule, seed=options.seed,
+        weight_rule="shares" if shares else options.weight_rule, seed=options.seed,
         **recorded_settings(options, "inertial"),
     )  # fmt: skip
     assert restored_options(binder) == options
