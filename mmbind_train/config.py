@@ -59,6 +59,10 @@ class NetworkOptions(Model):
     width: int = Field(default=32, ge=8, multiple_of=8, description="first layer's channels")
     feature_dim: int = Field(default=128, ge=8, description="length of a feature h")
     embedding_dim: int = Field(default=128, ge=2, description="F: length of an embedding z")
+    shared_head: bool = Field(
+        default=False,
+        description="one projection head for all modalities, which ties them without any pair",
+    )
     dummy_value: float = Field(
         default=0.0,
         description="what a dummy input holds, standardised; the published MM-Fi code has -1.1",
@@ -130,16 +134,23 @@ class PairOptions(Model):
 
     targets: Literal["soft", "hard"] = Field(
         default="soft",
-        description="soft: all partners of a sample share its positives; hard: eq. 3, a row each",
+        description="soft: the partners of a sample share its positives by probability; hard: "
+        "eq. 3, a row each",
     )
     same_modality: bool = Field(
         default=True, description="soft targets also hold within one modality"
     )
     steps: int = Field(
-        default=2,
+        default=1,
         ge=1,
         le=2,
         description="2: partners of a partner, samples of the same source, are soft targets too",
+    )
+    across: float = Field(
+        default=1.0,
+        ge=0,
+        description="factor on the terms between a sample and a modality that its partner alone "
+        "has; 0 leaves soft targets to what both have",
     )
     rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
         default=("pseudo", "incomplete"), min_length=1, description="kinds that hard targets use"

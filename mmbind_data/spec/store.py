@@ -176,3 +176,8 @@ class BoundInfo(Model):
     reuse: dict[Literal["max", "mean"], float] = Field(description="times a partner is used")
     warnings: tuple[str, ...] = Field(default=(), description="what a user should look at")
     content_digest: str
+
+    @property
+    def judged(self) -> bool:
+        """Whether the weights of all pairs are the probabilities that they are right."""
+        return all(one.weight_rule == "probability" for one in self.binder)

@@ -17,6 +17,7 @@ from typing import Any
 
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.options import BindOptions
+from mmbind_train.benchmarks.controls import Control, PartnersOf
 from mmbind_train.benchmarks.pairing_accuracy import PAIRED, judge_pairs
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluation.evaluate import evaluate
@@ -54,16 +55,22 @@ class TrainTask:
     data: Path
     method: str
     config: TrainConfig
+    partners: PartnersOf | None = None
+    labelled: tuple[Path, ...] = ()  # as of a binding, for partners of the true label
 
     @property
     def kind(self) -> str:
         """Kind of work, for estimates of time."""
-        return f"train {self.method} {_length(self.config.budget)}"
+        partners = f" {self.partners.kind}" if self.partners else ""
+        return f"train {self.method}{partners} {_length(self.config.budget)}"
 
     def run(self, out: Path) -> dict[str, Any]:
         """Write the run; its steps, rows and loss, and the time of interrupted calls."""
         earlier: list[float] = []
         options: dict[str, Any] = {"method": self.method, "config": self.config}
+        if self.partners is not None:
+            arguments = (self.partners, self.data, self.labelled, self.config.seed)
+            options["partners"] = Control(*arguments)
         run = train(self.data, out, overwrite=True, on_resume=earlier.append, **options)
         found = {"steps": run.steps, "rows": run.n_rows, "final_loss": run.final_loss}
         return {**found, "earlier_cpu_s": sum(earlier)}
@@ -79,6 +86,7 @@ class ScoreTask:
     config: EvaluateConfig
     paper_statistic: bool
     every_subset: bool = False
+    retrieval: bool = False
 
     @property
     def kind(self) -> str:
@@ -94,9 +102,11 @@ class ScoreTask:
             config=self.config,
             paper_statistic=self.paper_statistic,
             every_subset=self.every_subset,
+            retrieval=self.retrieval,
         )
         write_atomically(out, result.model_dump_json(indent=1) + "\n")
-        document = result.model_dump(mode="json", include={"n_test", "n_classes", "per_subset"})
+        kept = {"n_test", "n_classes", "per_subset", "retrieval"}
+        document = result.model_dump(mode="json", include=kept)
         (score,) = result.per_seed
         return {**score.model_dump(mode="json"), **document}
 

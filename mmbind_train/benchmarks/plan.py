@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from mmbind_data.binding import bind
 from mmbind_data.errors import UsageError, suggest
 from mmbind_data.spec.store import LABEL
-from mmbind_train.benchmarks import bind_settings, pairing_accuracy
+from mmbind_train.benchmarks import bind_settings, controls, pairing_accuracy
 from mmbind_train.benchmarks.bind_settings import BindSettings
 from mmbind_train.benchmarks.jobs import BindTask, Job, ScoreTask, TrainTask
 from mmbind_train.benchmarks.node_stores import NodeStore, NodeStores
@@ -110,6 +110,11 @@ class _RowPlan:
     def node(self, name: str) -> NodeStore:
         return self.stores.nodes[self.split, name]
 
+    @property
+    def labelled(self) -> tuple[Path, ...]:
+        """Converted stores that know all labels: to judge pairs, and for one control."""
+        return tuple(path for _, path in sorted(self.stores.sources.items()))
+
     def bind_job(self) -> Job:
         row, shared = self.row, self.row.shared or self.protocol.shared
         if row.method not in PAIRED_METHODS:  # it takes the common pairs, so that its run is shared
@@ -118,10 +123,9 @@ class _RowPlan:
         if LABEL not in shared:  # the protocol's map is for rows that bind by label
             options = replace(options, label_map={})
         inputs = [self.node(name) for name in row.inputs or self.protocol.inputs]
-        labelled = tuple(path for _, path in sorted(self.stores.sources.items()))
         code = code_digest(*BIND_CODE)
         key = job_key("bind", [one.key for one in inputs], shared, repr(options), code)
-        task = BindTask(tuple(one.path for one in inputs), shared, options, labelled)
+        task = BindTask(tuple(one.path for one in inputs), shared, options, self.labelled)
         title = f"bind by {', '.join(shared)} for {self.title}"
         return Job(key, task, self.work / "bound" / f"{key}.zarr", (), title)
 
@@ -129,9 +133,12 @@ class _RowPlan:
         method, config = self.row.method, self.protocol.train_config(self.row, self.seed)
         data = bound or self.node(self.row.data or "")
         path = data.out if isinstance(data, Job) else data.path
-        code = code_digest(*TRAIN_CODE)
+        code, partners = code_digest(*TRAIN_CODE), self.row.partners
         key = job_key("train", method, data.key, config.model_dump(mode="json"), code)
-        task, needs = TrainTask(path, method, config), (bound.key,) if bound else ()
+        if partners is not None:
+            key = job_key(key, partners.model_dump(mode="json"), code_digest(controls))
+        task = TrainTask(path, method, config, partners, self.labelled)
+        needs = (bound.key,) if bound else ()
         return Job(key, task, self.work / "runs" / key, needs, f"train {self.title}")
 
     def score_job(self, run: Job, condition: Condition) -> Job:
@@ -139,9 +146,10 @@ class _RowPlan:
         config = self.protocol.evaluate_config(self.row, condition, self.seed)
         finetune, held_out = self.node(FINETUNE), self.node(self.selection.held_out)
         statistic, document = self.selection.paper_statistic, config.model_dump(mode="json")
-        keys = (run.key, finetune.key, held_out.key)
+        keys = (run.key, finetune.key, held_out.key, condition.retrieval)
         key = job_key("score", *keys, document, statistic, once, code_digest(*SCORE_CODE))
-        task = ScoreTask(run.out, finetune.path, held_out.path, config, statistic, once)
+        stores = run.out, finetune.path, held_out.path
+        task = ScoreTask(*stores, config, statistic, once, condition.retrieval)
         title = f"test {self.title}" + ("" if once else f", {condition.name}")
         return Job(key, task, self.work / "scores" / f"{key}-result.json", (run.key,), title)
 

@@ -25,6 +25,7 @@ from mmbind_data.spec.validation_messages import (
     first_fault,
 )
 from mmbind_train.benchmarks.bind_settings import BindSettings, bind_options, changed_settings
+from mmbind_train.benchmarks.controls import PartnersOf
 from mmbind_train.config import EvaluateConfig, TrainConfig
 
 FOLDER = "protocols"
@@ -37,6 +38,8 @@ SET_ELSEWHERE = {
     "evaluate": {
         "seeds": "seeds",
         "modalities": "modalities",
+        "finetune_modalities": "conditions",
+        "test_modalities": "conditions",
         "labels_per_class": "conditions",
         "label_fraction": "conditions",
     },
@@ -98,6 +101,11 @@ class Condition(Model):
     label_fraction: float | None = Field(default=None, gt=0, le=1)
     steps: int | None = Field(default=None, ge=0, description="of the fine-tuning")
     modalities: tuple[Name, ...] | None = Field(default=None, description="null: the protocol's")
+    finetune_modalities: tuple[Name, ...] | None = Field(
+        default=None, description="of a transfer: whose labels serve test_modalities"
+    )
+    test_modalities: tuple[Name, ...] | None = None
+    retrieval: bool = Field(default=False, description="of a transfer: also find one by the other")
 
 
 class Row(Model):
@@ -110,6 +118,7 @@ class Row(Model):
     inputs: tuple[Role, ...] | None = Field(default=None, description="nodes that are bound")
     data: Role | None = Field(default=None, description="a node in place of a bound store")
     bind: BindSettings = BindSettings()
+    partners: PartnersOf | None = Field(default=None, description="null: of the bound store")
     train: dict[str, JsonValue] = Field(default={})
     evaluate: dict[str, JsonValue] = Field(default={})
     finetune: Finetune | None = Field(default=None, description="null: the protocol's")
@@ -159,6 +168,9 @@ class Protocol(Model):
     train: dict[str, JsonValue] = Field(default={}, description="of TrainConfig, where it differs")
     evaluate: dict[str, JsonValue] = Field(default={}, description="of EvaluateConfig, likewise")
     conditions: tuple[Condition, ...] = Field(min_length=1)
+    averages: dict[str, tuple[str, ...]] = Field(
+        default={}, description="further columns: means over conditions, split by split"
+    )
     finetune: Finetune = Field(
         default="each",
         description="each: anew for every condition, on its modalities; once: on all modalities of "
@@ -195,8 +207,11 @@ class Protocol(Model):
         if condition.steps is not None:
             document = merged(document, {"budget": {"steps": condition.steps, "epochs": None}})
         given = None if self.finetuned_once(row) else condition.modalities
+        transfer = condition.test_modalities is not None
         document |= {
-            "modalities": given or self.modalities,
+            "modalities": None if transfer else given or self.modalities,
+            "finetune_modalities": condition.finetune_modalities,
+            "test_modalities": condition.test_modalities,
             "labels_per_class": condition.labels_per_class,
             "label_fraction": condition.label_fraction,
             "seeds": [seed],
@@ -293,8 +308,8 @@ def differences(protocol: Protocol, row: Row) -> list[str]:
 
     found = [
         name
-        for name in ("shared", "inputs", "finetune")
-        if getattr(row, name) not in (None, getattr(protocol, name))
+        for name in ("shared", "inputs", "partners", "finetune")
+        if getattr(row, name) not in (None, getattr(protocol, name, None))
     ]
     found += [f"bind.{name}" for name in changed_settings(protocol.bind, row.bind)]
     common = row.model_copy(update={"train": {}, "evaluate": {}})
@@ -337,6 +352,11 @@ def _check_names(protocol: Protocol) -> None:
     if missing := sorted(known - set(protocol.nodes)):
         what = f"no node {', '.join(missing)}"
         _refuse(what, "nodes", "every node that is read", protocol.nodes)
+    columns = [one.name for one in protocol.conditions]
+    for name, parts in protocol.averages.items():
+        if name in columns or not parts or not set(parts) <= set(columns):
+            what = f"average {name} is not of other conditions"
+            _refuse(what, f"averages.{name}", columns, parts)
     for condition in protocol.conditions if protocol.finetune == "once" else ():
         if not set(condition.modalities or ()) <= set(protocol.modalities):
             what = f"condition {condition.name} has modalities that nothing is fine-tuned on"
@@ -388,6 +408,9 @@ def _check_row(protocol: Protocol, row: Row) -> None:
     if row.method not in PAIRED_METHODS and (given := row.bind.given()):
         what = f"{row.method} does not read pairs"
         _refuse(what, f"{at}.bind", "no options", given, "Leave them out.")
+    if row.method not in PAIRED_METHODS and row.partners is not None:
+        what = f"{row.method} does not read partners"
+        _refuse(what, f"{at}.partners", "none", row.partners.kind, "Leave them out.")
     protocol.bind_options(row, 0)
     if row.data is not None and (row.shared or row.inputs):
         what = "a row with a node for data takes neither shared nor inputs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,7 @@ from mmbind_train.benchmarks.statistics import Difference, Reached, Score, Summa
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
 WATERMARK = "generated data"
 MADE_UP = "GENERATED DATA: these figures show that it runs and nothing else."
+RETRIEVAL = ["same recording in first 5", "same class first"]
 LEVEL = "95 % t interval over the means of splits, exact sign-flip p"
 ONE_SPLIT = "One split: the intervals cover its seeds alone, not other people."
 CLASSIFIER = (
@@ -97,7 +99,8 @@ def check_folder(
         for part in (selection.rows, selection.splits, protocol.conditions)
     )
     figures = set(product(rows, splits, selection.seeds, conditions))
-    lost = [one.key for one in before.scores if one.key not in figures]
+    made = [one.key for one in before.scores if one.condition not in before.protocol.averages]
+    lost = [key for key in made if key not in figures]
     if changed := changed_settings(before.protocol, protocol):
         what, expected, got = "made with other settings", "the same", f"other {', '.join(changed)}"
     elif lost:
@@ -175,13 +178,15 @@ def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
     paper = results.protocol.paper.figures
     late = conditions if all(s.paper_statistic is not None for s in results.summaries) else []
     head = ["method", *conditions, *(f"{name}, last 60 % of epochs" for name in late)]
-    head += ["pairs"] * paired + ["paper"] * bool(paper)
+    found_by = any(one.recall_5 is not None for one in results.summaries)
+    head += RETRIEVAL * found_by + ["pairs"] * paired + ["paper"] * bool(paper)
     lines = []
     for row in dict.fromkeys(one.row for one in results.summaries):
         found = {one.condition: one for one in results.summaries if one.row == row}
         line = [row]
         line += [_accuracy(found[name]) if name in found else "" for name in conditions]
         line += [_percent(found[name].paper_statistic) if name in found else "" for name in late]
+        line += _retrieval(found.values()) * found_by
         line += [_pairing(next(iter(found.values())))] * paired
         line += ["; ".join(_paper_figure(one) for one in paper.get(row, ()))] * bool(paper)
         lines.append(line)
@@ -273,6 +278,12 @@ def markdown(results: Results) -> str:
     text += [f"- {versions}"]
     text += [f"- source {name}: content digest {one}" for name, one in results.sources.items()]
     return "\n".join(text) + "\n"
+
+
+def _retrieval(summaries: Iterable[Summary]) -> list[str]:
+    """Of the first condition that has a retrieval."""
+    one = next((one for one in summaries if one.recall_5 is not None), None)
+    return ["", ""] if one is None else [_percent(one.recall_5), _percent(one.same_class_1)]
 
 
 def _percent(share: float | None, spread: float | None = None) -> str:

@@ -38,7 +38,14 @@ from mmbind_train.benchmarks.plan import (
 from mmbind_train.benchmarks.protocol import Protocol, read_nodes
 from mmbind_train.benchmarks.results import Failure, Results, check_folder, write_results
 from mmbind_train.benchmarks.scheduler import run_jobs
-from mmbind_train.benchmarks.statistics import Score, compare, reached, summarise
+from mmbind_train.benchmarks.statistics import (
+    Score,
+    averaged_scores,
+    compare,
+    mean_retrieval,
+    reached,
+    summarise,
+)
 from mmbind_train.training.cache_keys import versions
 
 SHIPPED_GENERATORS = ("motionsense", "utd-mhad")
@@ -105,6 +112,7 @@ def benchmark(
     planned, chains = plan_jobs(protocol, selection, stores, folder)
     failed = run_jobs(planned, processes=processes, progress=progress)
     scores = tuple(_read_score(protocol, one) for one in chains if one.score.key not in failed)
+    scores = (*scores, *averaged_scores(scores, protocol.averages))
     summaries = summarise(scores)
     results = Results(
         generated=generated,
@@ -239,6 +247,7 @@ def _read_score(protocol: Protocol, chain: JobChain) -> Score:
         finetune_steps=budget.n_steps(score["n_finetune"]),
         finetune_cpu_s=found["cpu_seconds"],
         joules=found["joules"],
+        **mean_retrieval(score.get("retrieval", ())),
     )
 
 

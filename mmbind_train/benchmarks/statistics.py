@@ -20,7 +20,7 @@ MOST_EXACT, RESAMPLES = 16, 99_999  # splits whose changes of sign are all tried
 # what a summary averages; None where a score has none
 MEANS = (
     "accuracy", "macro_f1", "paper_statistic", "n_pairs", "pretrain_cpu_s", "finetune_cpu_s",
-    "joules",
+    "joules", "recall_5", "same_class_1", "mean_rank",
 )  # fmt: skip
 PairKey = tuple[str, int]  # split, seed: what two paired scores have in common
 
@@ -46,6 +46,15 @@ class Score(Model):
     finetune_steps: int
     finetune_cpu_s: float
     joules: float | None
+    recall_5: float | None = Field(
+        default=None,
+        description="of a transfer, both directions: share of test samples whose own recording is "
+        "among the first 5 by the other modality",
+    )
+    same_class_1: float | None = Field(
+        default=None, description="likewise: share whose first result is of their class"
+    )
+    mean_rank: float | None = Field(default=None, description="likewise: of the own recording")
 
     @property
     def key(self) -> tuple[str, str, int, str]:
@@ -72,6 +81,9 @@ class Summary(Model):
     pretrain_cpu_s: float
     finetune_cpu_s: float
     joules: float | None
+    recall_5: float | None = None
+    same_class_1: float | None = None
+    mean_rank: float | None = None
 
 
 class Difference(Model):
@@ -125,6 +137,35 @@ def _summary(scores: Sequence[Score]) -> Summary:
         pairing_accuracy=_mean(pairing),
         pairing_accuracy_std=spread(pairing),
     )
+
+
+def averaged_scores(
+    scores: Sequence[Score], averages: Mapping[str, Sequence[str]]
+) -> tuple[Score, ...]:
+    """Scores of further conditions: means over others of the same row, split and seed.
+
+    A row, split and seed that lacks one of the conditions gets none.
+    """
+    found, known = [], {score.key: score for score in scores}
+    names = ("accuracy", "macro_f1", "paper_statistic", "recall_5", "same_class_1", "mean_rank")
+    for condition, parts in averages.items():
+        for at in dict.fromkeys(score.key[:3] for score in scores):
+            both = [known[(*at, part)] for part in parts if (*at, part) in known]
+            if len(both) == len(parts):
+                means: dict[str, Any] = {
+                    name: _mean([getattr(one, name) for one in both]) for name in names
+                }
+                found.append(both[0].model_copy(update={"condition": condition, **means}))
+    return tuple(found)
+
+
+def mean_retrieval(found: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The fields of a score about retrieval, both directions together, from `RetrievalResult`s."""
+    return {
+        "recall_5": _mean([one["recording"]["5"] for one in found]),
+        "same_class_1": _mean([one["same_class"]["1"] for one in found]),
+        "mean_rank": _mean([one["mean_rank"] for one in found]),
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,10 +2,13 @@
 
 Rows that are neighbours on disk are a block. An epoch takes the blocks in random order; as many
 rows as fit into memory are a window, and the rows of a window are shuffled. So samples are read in
-runs, and `Reading` reports how much worse than a shuffle of all rows that is.
+runs, and `Reading` reports how much worse than a shuffle of all rows that is. Rows that an
+objective adds to a batch, such as partners, belong to the window and may be anywhere on disk.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from pydantic import Field
@@ -41,14 +44,20 @@ class Reading(Model):
         )
 
 
+# from an order (n,), a batch size and a generator to an order with rows added: `Objective.arrange`
+Arrange = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+
 class WindowReader:
     """The windows of rows whose samples are on disk: whole batches of ``batch`` rows.
 
     ``n_bytes`` are for the samples of a window; a UsageError if not even one batch fits.
     """
 
-    def __init__(self, rows: TrainingSet, batch: int, seed: int, n_bytes: int) -> None:
-        self._rows, self._seed = rows, seed
+    def __init__(
+        self, rows: TrainingSet, batch: int, seed: int, n_bytes: int, arrange: Arrange
+    ) -> None:
+        self._rows, self._batch, self._seed, self._arrange = rows, batch, seed, arrange
         sizes = np.array([sample_bytes(one) for one in rows.modalities.values()])
         taken = rows.present * sizes
         row_bytes = max(1, int(taken.sum(axis=1).max(initial=0)))
@@ -66,22 +75,28 @@ class WindowReader:
         self.reading = measure_reading(self._block, self._size, self.order(0))
 
     def order(self, epoch: int) -> np.ndarray:
-        """Every row once: the order in which an epoch that begins takes them."""
-        self._order = block_order(self._block, self._size, self._seed, epoch)
-        self._place, self._begin = np.argsort(self._order), -1
+        """The rows of an epoch that begins, in their order: every row once, and those added."""
+        rng = np.random.default_rng((self._seed, epoch, 1))
+        some = np.arange(min(len(self._rows), self._batch))
+        added = len(self._arrange(some, self._batch, np.random.default_rng(0))) / max(1, len(some))
+        order = block_order(self._block, max(1, int(self._size / added)), self._seed, epoch)
+        self._order = self._arrange(order, self._batch, rng)
+        first = np.arange(0, len(self._order), self._batch)
+        self._place, self._begin = dict(zip(self._order[first].tolist(), first, strict=True)), -1
         return self._order
 
     def load(self, chosen: np.ndarray) -> tuple[TrainingSet, np.ndarray]:
         """Rows in memory, and the numbers of the chosen rows among them.
 
-        ``chosen``, (B,) int, are consecutive rows of the epoch's order, of one window.
+        ``chosen``, (B,) int, is a batch of the epoch's order.
         """
-        begin = int(self._place[chosen[0]]) // self._size * self._size
+        place = int(self._place[int(chosen[0])])
+        begin = place // self._size * self._size
         if begin != self._begin:
             self._loaded = self._rows  # frees the last window before the next one is read
             self._loaded = self._rows.select(self._order[begin : begin + self._size]).loaded()
             self._begin = begin
-        return self._loaded, self._place[chosen] - begin
+        return self._loaded, np.arange(place, place + len(chosen)) - begin
 
 
 def find_blocks(rows: TrainingSet, column: np.ndarray, size: int) -> np.ndarray:

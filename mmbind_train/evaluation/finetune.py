@@ -90,7 +90,7 @@ def finetune(
         used = [name for k, name in enumerate(rows.modalities) if chosen.present[:, k].any()]
         encoders: list[nn.Module] = [model.encoders[name] for name in used]
         if start.space == "embedding":
-            encoders += [model.heads[name] for name in used]
+            encoders += dict.fromkeys(model.head(name) for name in used)
         weights = [weight for module in encoders for weight in module.parameters()]
         held = [weight.detach().clone() for weight in weights]
         rate = config.encoder_rate if config.learns == "all" else 0.0

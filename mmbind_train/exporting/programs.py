@@ -40,7 +40,7 @@ class ModalityPart(nn.Module):
     def __init__(self, info: RunInfo, model: AdaptiveModel, name: str) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(model.encoders[name]).cpu().eval()
-        self.head = copy.deepcopy(model.heads[name]).cpu().eval()
+        self.head = copy.deepcopy(model.head(name)).cpu().eval()
         self.modality, self.statistics = info.modalities[name], info.statistics[name]
         self.recentre = info.config.recentre
 

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmbind_data.embedding.encoders import build_encoder, encoder_dim, reference_of
+from mmbind_data.errors import UsageError
 from mmbind_data.spec.descriptor import Modality
 from mmbind_train.config import NetworkOptions, Space
+
+EVERY = "every_modality"  # name of a head that all share
 
 
 class AdaptiveModel(nn.Module):
@@ -45,6 +48,16 @@ class AdaptiveModel(nn.Module):
         self.dim = max(self.dims.values()) + self.n_prompt
         self.embedding_dim = options.embedding_dim
         self.dummy_value = options.dummy_value
+        self.shared_head = options.shared_head
+        if options.shared_head and len(set(self.dims.values())) > 1:
+            sizes = ", ".join(f"{name} {size}" for name, size in self.dims.items())
+            raise UsageError(
+                cannot="share a head",
+                problem="features differ in length",
+                at="network.shared_head",
+                expected="the compact encoders, whose features have one length",
+                got=sizes,
+            )
         self.encoders, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, one in modalities.items():
             self.encoders[name] = build_encoder(
@@ -54,7 +67,14 @@ class AdaptiveModel(nn.Module):
             hidden = reference_of(one).hidden if variant == "reference" else size
             entry = nn.Linear(self.dims[name] + self.n_prompt, hidden)
             leave = nn.Linear(hidden, self.embedding_dim)
-            self.heads[name] = nn.Sequential(nn.ReLU(), entry, nn.ReLU(), leave)
+            self.heads[self._head(name)] = nn.Sequential(nn.ReLU(), entry, nn.ReLU(), leave)
+
+    def head(self, name: str) -> nn.Module:
+        """The projection head of a modality."""
+        return self.heads[self._head(name)]
+
+    def _head(self, name: str) -> str:
+        return EVERY if self.shared_head else name
 
     def features(
         self,
@@ -121,7 +141,7 @@ class AdaptiveModel(nn.Module):
         columns = []
         for k, name in enumerate(self.modalities):
             own = features[:, k, : self.dims[name]]
-            columns.append(self.heads[name](torch.cat([own, prompt], dim=-1)))
+            columns.append(self.head(name)(torch.cat([own, prompt], dim=-1)))
         return functional.normalize(torch.stack(columns, dim=1), dim=-1)
 
     def represent(self, inputs: Mapping[str, Tensor], present: Tensor, space: Space) -> Tensor:

@@ -22,7 +22,7 @@ from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.networks.decoders import decoded_values, decoder_of, row_errors
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.objectives.info_nce import soft_info_nce, weighted_info_nce
-from mmbind_train.objectives.soft_targets import PairGraph
+from mmbind_train.objectives.pair_graph import PairGraph
 
 
 class Objective(nn.Module):
@@ -40,6 +40,15 @@ class Objective(nn.Module):
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Loss of the rows with numbers ``chosen``, (B,), from what forward returned for them."""
         raise NotImplementedError
+
+    def arrange(self, order: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch, batch by batch, from their shuffled order, (n,) int: as they are.
+
+        An objective that needs certain rows in one batch adds them; the first row of each batch is
+        of the order, and no other batch begins with it.
+        """
+        del batch, rng
+        return order
 
 
 class Temperature(nn.Module):
@@ -74,14 +83,12 @@ class Contrasting(Objective):
         return self.auxiliary["temperature"](z) if self.config.learn_temperature else z
 
     def soft_loss(
-        self, z: Tensor, chosen: np.ndarray, partners: np.ndarray, *, across: bool = False
+        self, z: Tensor, chosen: np.ndarray, target: np.ndarray, *, across: float = 0.0
     ) -> Tensor:
-        """`soft_info_nce` of some rows whose targets are the given partners and themselves."""
-        target = partners.astype(np.float32)
-        np.fill_diagonal(target, 1)
+        """`soft_info_nce` of some rows with targets of shape (B, B)."""
         return soft_info_nce(
             z,
-            target=torch.from_numpy(target).to(z.device),
+            target=torch.from_numpy(target.astype(np.float32)).to(z.device),
             same_modality=self.config.pairs.same_modality,
             across=across,
             **self._arguments(chosen, z.device),
@@ -127,7 +134,7 @@ class Contrast(Contrasting):
 class SoftContrast(Contrasting):
     """Agreement of the modalities of a row and of its partners: `soft_info_nce`.
 
-    ``graph`` has the pairs of the rows; each row is also its own partner, with weight 1.
+    ``graph`` has the pairs of the rows. Half of every batch are partners of the other half.
     """
 
     def __init__(
@@ -142,8 +149,13 @@ class SoftContrast(Contrasting):
 
     def loss(self, outputs: Tensor, chosen: np.ndarray) -> Tensor:
         """Mean cross entropy between targets and similarities."""
-        partners = self.graph.among(chosen, steps=self.config.pairs.steps)
-        return self.soft_loss(outputs, chosen, partners, across=True)
+        pairs = self.config.pairs
+        target = self.graph.among(chosen, steps=pairs.steps)
+        return self.soft_loss(outputs, chosen, target, across=pairs.across)
+
+    def arrange(self, order: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+        """Half a batch of the order, and a partner of each."""
+        return self.graph.with_partners(order, batch, rng)
 
 
 class Classify(Contrasting):
@@ -188,9 +200,9 @@ class Classify(Contrasting):
         entropy = total / (label >= 0).sum().clamp(min=1)
         if not self.contrast:
             return entropy
-        partners = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
+        alike = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
         z = outputs[:, self.n_classes :].view(len(outputs), len(self.rows.modalities), -1)
-        return entropy + self.soft_loss(z, chosen, partners)
+        return entropy + self.soft_loss(z, chosen, alike | np.eye(len(codes), dtype=bool))
 
 
 class Decode(Objective):

@@ -161,12 +161,12 @@ def row_batches(
     """Batches of row numbers without end; the order is a pure function of seed and epoch.
 
     A last batch that is not full is left out, unless all rows fit into one batch. ``order_of``
-    gives the rows in the order of an epoch that begins; all shuffled by default.
+    gives the rows of an epoch that begins, in their order; all shuffled by default.
     """
     for epoch in itertools.count() if n_rows else ():
         shuffled = np.random.default_rng((seed, epoch)).permutation
         order = order_of(epoch) if order_of else shuffled(n_rows)
-        for start in range(0, max(1, n_rows - batch + 1), batch):
+        for start in range(0, max(1, len(order) - batch + 1), batch):
             yield order[start : start + batch]
 
 

@@ -22,7 +22,7 @@ from mmbind_train.config import PairOptions, Space, TrainConfig
 from mmbind_train.data.training_set import ROW_COLUMNS, TrainingSet
 from mmbind_train.objectives.generated import with_generated
 from mmbind_train.objectives.modules import Classify, Contrast, Reconstruct, SoftContrast, Translate
-from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph, published_weights
+from mmbind_train.objectives.pair_graph import PairGraph, incomplete_rows, published_weights
 from mmbind_train.training.run import PretrainingRun
 
 SHARED = "shared modality"
@@ -102,8 +102,9 @@ def imagebind(training: PretrainingRun) -> None:
 
 
 def mmbind(training: PretrainingRun) -> None:
-    """Pseudo-paired and incomplete rows: eq. 3, or soft targets over all partners of a sample.
+    """Source samples and their partners by soft targets, or eq. 3 over the rows of the table.
 
+    Soft targets read the pairs of the pseudo rows as a graph over the incomplete rows.
     With labels: rows of one label are partners, and a classifier is learnt too.
 
     Source: MMBind paper, section 5.2 (D_S = X_A, X_B and X_P).
@@ -111,8 +112,8 @@ def mmbind(training: PretrainingRun) -> None:
     config, pairs = training.config, training.config.pairs
     if has_soft_targets(training.rows, pairs):
         rows = incomplete_rows(training.rows)
-        graph = pair_graph(training.rows, rows)
-        return training.run("soft contrast", SoftContrast(training.model, rows, config, graph))
+        objective = SoftContrast(training.model, rows, config, training.graph(rows))
+        return training.run("soft contrast", objective)
     kinds = [*pairs.rows, *(["mean"] if "pseudo" in pairs.rows else [])]
     rows = training.rows.select(np.isin(training.rows.kind, kinds))
     if pairs.weights == "none":
@@ -133,9 +134,16 @@ def has_soft_targets(rows: TrainingSet, pairs: PairOptions) -> bool:
 def upper_bound(training: PretrainingRun) -> None:
     """Naturally paired rows: what could be learnt if the nodes lacked nothing.
 
+    With soft targets it has the objective of `mmbind`, where a row's own modalities are all its
+    positives; with hard ones that of the paper.
+
     Source: MMBind paper, section 6.1.2, "Theoretical Upper Bound".
     """
-    _supervised_or_hard(training, training.rows)
+    rows, config = training.rows, training.config
+    if config.pairs.targets == "hard" or training.labelled:
+        return _supervised_or_hard(training, rows)
+    objective = SoftContrast(training.model, rows, config, PairGraph.without_links(len(rows)))
+    return training.run("soft contrast", objective)
 
 
 # All methods by name; METHODS["mmbind"].kinds are the rows that mmbind may see.
@@ -208,6 +216,13 @@ def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
         fix = f"Set it to hard, or leave {' and '.join(unused)} out."
         at, expected, got = "pairs.targets", "hard", "soft"
         _refuse(name, "an option of hard targets", at, expected, got, fix)
+
+
+def check_partners(name: str, rows: TrainingSet, config: TrainConfig) -> None:
+    """Refuse, with a UsageError, other partners for a method that does not read any."""
+    if METHODS[name].pretrain is not mmbind or not has_soft_targets(rows, config.pairs):
+        problem, expected = "it reads no graph of partners", "mmbind with soft targets"
+        _refuse(name, problem, "partners", expected, name, "Leave partners out.")
 
 
 def check_method(name: str, data: Dataset | BoundDataset) -> None:

@@ -29,11 +29,18 @@ from mmbind_train.data.training_set import (
     measure_statistics,
 )
 from mmbind_train.networks.model import AdaptiveModel
+from mmbind_train.objectives.pair_graph import Partners
 from mmbind_train.training.cache_keys import code_digest, job_key
 from mmbind_train.training.checkpoint import EVERY, Checkpoints, interrupted_key, open_checkpoints
 from mmbind_train.training.hardware import CPU_ALONE, Hardware, choose_hardware
 from mmbind_train.training.logs import Log, check_tensorboard
-from mmbind_train.training.methods import METHODS, check_method, check_pairs, find_method
+from mmbind_train.training.methods import (
+    METHODS,
+    check_method,
+    check_pairs,
+    check_partners,
+    find_method,
+)
 from mmbind_train.training.run import PretrainingRun
 from mmbind_train.training.run_folder import DataInfo, HardwareInfo, RunInfo, save_run
 
@@ -44,6 +51,7 @@ def train(
     *,
     method: str = "mmbind",
     config: TrainConfig | None = None,
+    partners: Partners | None = None,
     sources: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -68,6 +76,10 @@ def train(
         A key of `METHODS`.
     config : TrainConfig, optional
         The same seed gives the same weights on the same machine.
+    partners : callable (TrainingSet) -> PairGraph, optional
+        Partners of mmbind's soft targets in place of the pairs of the table, such as a control of
+        what right pairs are worth; its text, ``str(partners)``, is recorded in the run and must say
+        which it is. The nodes of the graph are the rows of `incomplete_rows`.
     sources : mapping of source id to path, optional
         Current locations of the sources of a bound store.
     overwrite : bool
@@ -110,6 +122,9 @@ def train(
     if tensorboard:
         check_tensorboard()
     rows, steps, key = _prepare(opened, method, config, hardware, staging_path(out) / KEPT)
+    if partners is not None:
+        check_partners(method, rows, config)
+        key = job_key(key, str(partners))
     samples = recordings_of(opened)
     opened = replace(opened)  # training reads no tables: their memory is free for it
     processes = hardware.processes
@@ -117,6 +132,7 @@ def train(
 
     def learn(checkpoints: Checkpoints, **options: Any) -> tuple[PretrainingRun, RunInfo]:
         options |= {"steps": steps, "hardware": hardware, "checkpoints": checkpoints}
+        options["partners"] = partners
         training = pretrain(rows, opened, method, config, **options)
         return training, describe(training, opened, method, str(data))
 
@@ -148,6 +164,7 @@ def describe(
     binder = data.info.binder if training.classifier and isinstance(data, BoundDataset) else ()
     return RunInfo(
         method=method,
+        partners=None if training.partners is None else str(training.partners),
         config=training.config,
         data=DataInfo(path=path, kind=data.info.kind, content_digest=data.info.content_digest),
         modalities=dict(rows.modalities),
@@ -183,13 +200,14 @@ def pretrain(
 ) -> PretrainingRun:
     """Make a network for the rows of a store, from `read_rows`, and run the method's stages.
 
-    ``options`` are log, progress, checkpoints and on_message of `PretrainingRun`.
+    ``options`` are partners, log, progress, checkpoints and on_message of `PretrainingRun`.
     """
     with hardware.fork_rng():
         torch.manual_seed(config.seed)
         training = PretrainingRun(
             rows=rows,
             shared=data.info.shared if isinstance(data, BoundDataset) else (),
+            judged=isinstance(data, BoundDataset) and data.info.judged,
             model=AdaptiveModel(rows.modalities, config.network).to(hardware.device),
             statistics=measure_statistics(rows),
             config=config,

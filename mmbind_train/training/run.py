@@ -19,6 +19,7 @@ from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.data.windows import WindowReader
 from mmbind_train.networks.model import AdaptiveModel, Classifier
 from mmbind_train.objectives.modules import Classify, Objective
+from mmbind_train.objectives.pair_graph import PairGraph, Partners, pair_graph
 from mmbind_train.training.checkpoint import Checkpoints
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.logs import Log
@@ -41,8 +42,16 @@ class PretrainingRun:
     progress: Progress | None = None
     checkpoints: Checkpoints | None = None
     on_message: Callable[[str], None] | None = None
+    judged: bool = False  # the weights of pairs are the probabilities that they are right
+    partners: Partners | None = None  # in place of the pairs of the table
     stages: list[StageInfo] = field(default_factory=list)  # so far
     classifier: Classifier | None = None  # the last one that a stage has learnt
+
+    def graph(self, own: TrainingSet) -> PairGraph:
+        """Partners of the samples, which ``own`` has once each: by the table, or as asked."""
+        if self.partners is not None:
+            return self.partners(self.rows)
+        return pair_graph(self.rows, own, relative=not self.judged)
 
     @property
     def labelled(self) -> bool:
@@ -66,17 +75,22 @@ class PretrainingRun:
         if not labels:
             objective.rows = objective.rows.without_labels()
         rows, steps, number = objective.rows, round(share * self.steps), len(self.stages)
-        rng = torch.Generator().manual_seed(self.config.seed + number)
+        seed, budget = self.config.seed, self.config.budget
+        rng = torch.Generator().manual_seed(seed + number)
         hardware, processes, windows = self.hardware, self.hardware.processes, None
         if steps and rows.on_disk:
             n_bytes = window_bytes(self.config.memory)
-            windows = WindowReader(rows, self.config.budget.batch, self.config.seed, n_bytes)
+            windows = WindowReader(rows, budget.batch, seed, n_bytes, objective.arrange)
             if self.on_message is not None:
                 self.on_message(str(windows.reading))
         objective.to(hardware.device)
         network, autocast = processes.together(objective).train(), hardware.autocast()
         for kept in frozen:
             self.model.encoders[kept].eval()
+
+        def shuffled(epoch: int) -> np.ndarray:
+            order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+            return objective.arrange(order, budget.batch, np.random.default_rng((seed, epoch, 1)))
 
         def loss_of(chosen: np.ndarray) -> Tensor:
             loaded, numbers = windows.load(chosen) if windows else (rows, chosen)
@@ -98,13 +112,13 @@ class PretrainingRun:
             loss_of,
             n_rows=len(rows),
             n_steps=steps,
-            budget=self.config.budget,
-            seed=self.config.seed,
+            budget=budget,
+            seed=seed,
             stage=name,
             log=self.log,
             progress=self.progress,
             checkpoint=checkpoint,
-            order_of=windows.order if windows else None,
+            order_of=windows.order if windows else shuffled,
         )
         if isinstance(objective, Classify):
             self.classifier = objective.classifier

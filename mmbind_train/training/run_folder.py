@@ -73,6 +73,9 @@ class RunInfo(Model):
     spec: Literal["mmbind-run"] = "mmbind-run"
     spec_version: Literal["1.0"] = "1.0"
     method: str
+    partners: str | None = Field(
+        default=None, description="what replaced the pairs of the store, such as a control"
+    )
     config: TrainConfig
     data: DataInfo
     modalities: dict[str, Modality]

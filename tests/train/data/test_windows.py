@@ -139,7 +139,7 @@ def test_every_row_comes_once_an_epoch_in_little_memory(
 ) -> None:
     rows, n_bytes = stored(world, method), n_batches_held * BATCH * ROW_BYTES
     whole, statistics = rows.loaded(), measure_statistics(rows)
-    one = WindowReader(rows, BATCH, 0, n_bytes)
+    one = WindowReader(rows, BATCH, 0, n_bytes, lambda order, *_: order)
     assert (one.reading.n_windows > 2) == (n_batches_held == 3)
     assert one.reading.blocks_per_window > 2
     n_batches, loaded = len(rows) // BATCH, []

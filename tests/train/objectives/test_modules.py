@@ -21,7 +21,7 @@ from mmbind_train.objectives.modules import (
     SoftContrast,
     Temperature,
 )
-from mmbind_train.objectives.soft_targets import incomplete_rows, pair_graph
+from mmbind_train.objectives.pair_graph import incomplete_rows, pair_graph
 
 START = 0.2
 
@@ -91,7 +91,7 @@ def test_rows_of_one_sample_are_no_negatives_of_one_another(rows: TrainingSet) -
     far = np.flatnonzero(~same_sample(rows.sample)[row] & ~same_sample(rows.sample)[other])[:3]
     chosen = np.array([row, other, *far])
     z = functional.normalize(torch.randn(len(chosen), len(rows.modalities), 8), dim=-1)
-    apart = np.zeros((len(chosen), len(chosen)))
+    apart = np.eye(len(chosen))
     present, weight = (torch.from_numpy(x[chosen]) for x in (rows.present, rows.weight))
     exclude = torch.zeros(len(chosen), len(chosen), dtype=torch.bool)
     exclude[0, 1] = exclude[1, 0] = True

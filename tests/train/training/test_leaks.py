@@ -35,7 +35,7 @@ from mmbind_train.evaluation.evaluate import evaluate
 from mmbind_train.evaluation.finetune import Pretrained, finetune
 from mmbind_train.evaluation.metrics import predict
 from mmbind_train.objectives.modules import Contrast, Objective, SoftContrast, Translate
-from mmbind_train.objectives.soft_targets import published_weights
+from mmbind_train.objectives.pair_graph import PairGraph, incomplete_rows, published_weights
 from mmbind_train.training.logs import METRICS, Log
 from mmbind_train.training.loop import learning_rate_factor, row_batches
 from mmbind_train.training.methods import METHODS
@@ -76,11 +76,17 @@ def embeddings(objective: Objective, n: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("method", LEARNING)
 def test_every_method_learns_alike(world: World, tmp_path: Path, method: str) -> None:
-    """No noise, rate, batch or order of rows that one method has alone."""
+    """No noise, rate, batch or order of rows that one method has alone, but for partners."""
     start, budget = learn(world, method, SMALL), SMALL.budget
     training = recorded(start, METHODS[method].pretrain, steps=4, log=Log(tmp_path))
     for number, objective in enumerate(training.objectives):
-        order = row_batches(len(objective.rows), budget.batch, SMALL.seed)
+
+        def order_of(epoch: int, objective: Objective = objective) -> np.ndarray:
+            shuffled = np.random.default_rng((SMALL.seed, epoch)).permutation(len(objective.rows))
+            rng = np.random.default_rng((SMALL.seed, epoch, 1))
+            return objective.arrange(shuffled, budget.batch, rng)
+
+        order = row_batches(len(objective.rows), budget.batch, SMALL.seed, order_of)
         rng = torch.Generator().manual_seed(SMALL.seed + number)
         given = training.batches[number]
         assert len(given) == training.stages[number].steps > 0
@@ -139,6 +145,32 @@ def test_weights_are_the_table_s_and_reach_the_loss(world: World) -> None:
         objective.rows = tripled
         torch.testing.assert_close(objective.loss(z, chosen), 3 * after)
         assert not torch.isclose(before, after)
+
+
+def test_weights_of_pairs_decide_what_is_learnt(world: World) -> None:
+    """Soft targets: other weights, no pairs, or other partners give another network."""
+    data = open_store(world.bound)
+    rows = read_rows(data, "mmbind", SMALL)
+    pseudo = rows.kind == "pseudo"
+
+    def learnt(**changes: Any) -> dict[str, Tensor]:
+        changed = replace(rows, **changes.pop("rows", {}))
+        training = pretrain(changed, data, "mmbind", SMALL, steps=3, **changes)
+        return training.model.state_dict()
+
+    def differ(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+        return any(not torch.equal(one[key], two[key]) for key in one)
+
+    plain, again = learnt(), learnt()
+    assert not differ(plain, again)
+    weight = np.where(pseudo, np.linspace(0.1, 1, len(rows)), 1).astype(np.float32)
+    assert differ(plain, learnt(rows={"weight": weight}))
+    nobody = np.where(pseudo, 0, rows.weight).astype(np.float32)
+    alone = learnt(rows={"weight": nobody})
+    assert differ(plain, alone)
+    own = incomplete_rows(rows)
+    without = learnt(partners=lambda _: PairGraph.without_links(len(own)))
+    assert not differ(alone, without)
 
 
 def test_every_channel_has_constants_of_its_own(world: World) -> None:

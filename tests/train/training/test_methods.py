@@ -34,7 +34,7 @@ from mmbind_train.data.batch import make_batch, same_sample, standardise
 from mmbind_train.objectives.generated import with_generated
 from mmbind_train.objectives.info_nce import weighted_info_nce
 from mmbind_train.objectives.modules import Contrast, Translate
-from mmbind_train.objectives.soft_targets import published_weights
+from mmbind_train.objectives.pair_graph import published_weights
 from mmbind_train.training.logs import METRICS
 from mmbind_train.training.methods import METHODS, mmbind, one_modality_rows
 from mmbind_train.training.pretrain import count_samples, plan_training, pretrain, read_rows, train
@@ -82,7 +82,7 @@ def test_rows_masks_and_labels_of_each_stage(world: World) -> None:
         "dcm": [("contrast", *own)],
         "imagebind": [("reconstruct", *own), ("contrast", *own)],
         "mmbind": [("soft contrast", *own)],
-        "upper_bound": [("contrast", {"natural": 36}, completed[1])],
+        "upper_bound": [("soft contrast", {"natural": 36}, completed[1])],
     }
     assert set(expected) == set(METHODS)
     for method, stages in expected.items():
