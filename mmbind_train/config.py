@@ -14,14 +14,15 @@ MEMORY = (
     "What does not fit is read in windows, whose size decides the order of rows"
 )
 Space = Literal["feature", "embedding"]
+Recipe = Literal["default", "paper", "published"]
 PublishedRule = Literal["published", "raw", "published_mmfi"]
 WeightsFrom = Literal["table", "none"] | PublishedRule
 
 
 class LossOptions(Model):
-    """How eq. 3 is read. The defaults are the equation as printed (`PAPER`).
+    """How eq. 3 is read: `PAPER` as printed, `ARTEFACT` as the published code computes it.
 
-    `ARTEFACT` is the published code's reading.
+    The defaults differ from the print in that a dummy is no view, and in taking the mean.
 
     Source: MMBind paper (SenSys 2025), section 5.2.2, eq. 3; published code,
     UTD/UTD-acc-bind/train/shared_files/contrastive_design_3M_Weighted.py.
@@ -48,7 +49,7 @@ class LossOptions(Model):
     )
 
 
-PAPER = LossOptions()
+PAPER = LossOptions(dummy_views=True, reduction="sum")
 ARTEFACT = LossOptions(positive_in_denominator=True, denominator="pooled", dummy_views=True)
 
 
@@ -155,6 +156,9 @@ class PairOptions(Model):
     rows: tuple[Literal["pseudo", "incomplete"], ...] = Field(
         default=("pseudo", "incomplete"), min_length=1, description="kinds that hard targets use"
     )
+    partners: int | None = Field(
+        default=None, ge=1, description="of an anchor that hard targets use; null: all of the table"
+    )
     weights: WeightsFrom = Field(
         default="table",
         description="table: of the bound store; else of similarities s as the paper's code has "
@@ -206,13 +210,15 @@ class TrainConfig(Model):
     memory: float | None = Field(default=None, gt=0, description=MEMORY)
 
 
-def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
+def recipe(name: Recipe) -> TrainConfig:
     """The options of a named recipe: ours, the paper's text, or the paper's published code.
 
-    ``paper``: eq. 3 as printed, one row per pair, weighted. ``published``: the code's loss (pooled
-    denominator, dummies as views), its weights, pseudo rows without the shared modality, no
-    augmentation. Networks are chosen separately (`NetworkOptions.variant`), and so is a dummy input
-    other than zero, which the code has for MM-Fi (`NetworkOptions.dummy_value`).
+    ``paper``: eq. 3 as printed over all rows of D_S, weighted by the table, dummies among the
+    views; nothing is masked or augmented, and of an anchor's partners the first is used.
+    ``published``: the code's loss (pooled denominator), its weights, pseudo rows without the shared
+    modality. Both leave to other options what the paper has besides: its encoders
+    (`NetworkOptions.variant`), 200 to 300 epochs of Adam at a constant rate (`Budget`; ours is
+    AdamW with warm-up and a cosine), for MM-Fi a dummy other than 0 (`NetworkOptions.dummy_value`).
 
     Source: MMBind paper, section 5.2; published code, UTD/UTD-acc-bind/train.
 
@@ -222,11 +228,16 @@ def recipe(name: Literal["default", "paper", "published"]) -> TrainConfig:
     ('hard', 'pooled')
     """
     if name == "paper":
-        return TrainConfig(loss=PAPER, pairs=PairOptions(targets="hard"))
+        return TrainConfig(
+            loss=PAPER,
+            pairs=PairOptions(targets="hard", partners=1),
+            mask_same_sample=False,
+            augmentation=NO_AUGMENTATION,
+        )
     if name == "published":
         return TrainConfig(
             loss=ARTEFACT,
-            pairs=PairOptions(targets="hard", weights="published", shared_input=False),
+            pairs=PairOptions(targets="hard", partners=1, weights="published", shared_input=False),
             mask_same_sample=False,
             augmentation=NO_AUGMENTATION,
         )

@@ -29,7 +29,7 @@ from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.objectives.pair_graph import PairGraph, incomplete_rows, pair_graph
 
 CANDIDATES = 50  # neighbours that are compared once more by time warping
-MINING_STEPS = 200  # optimiser steps of each encoder that mines positives
+MINING_STEPS = 60  # optimiser steps of each encoder that mines positives
 
 
 class PartnersOf(Model):

@@ -17,18 +17,8 @@ from mmbind_data.progress import Progress
 from mmbind_data.store import partitioning
 from mmbind_data.store.dataset import Dataset, open_dataset
 from mmbind_data.store.partitioning import partition
-from mmbind_train.benchmarks.protocol import (
-    FINETUNE,
-    TEST,
-    VALIDATION,
-    Node,
-    People,
-    Protocol,
-    Share,
-    SourceData,
-    Split,
-    read_nodes,
-)
+from mmbind_train.benchmarks.protocol import FINETUNE, TEST, VALIDATION, Protocol, read_nodes
+from mmbind_train.benchmarks.protocol_parts import Node, People, Share, SourceData, Split
 from mmbind_train.training.cache_keys import code_digest, job_key
 
 GENERATED = "GENERATED"  # a file of this name marks raw data that was not measured

@@ -20,13 +20,11 @@ from mmbind_train.benchmarks.protocol import (
     PAIRED_METHODS,
     TEST,
     VALIDATION,
-    Condition,
     Protocol,
-    Row,
-    Split,
     load_protocol,
     merged,
 )
+from mmbind_train.benchmarks.protocol_parts import Condition, Row, Split
 from mmbind_train.evaluation import evaluate
 from mmbind_train.training import pretrain
 from mmbind_train.training.cache_keys import code_digest, job_key

@@ -11,13 +11,13 @@ from dataclasses import replace
 from importlib.resources import files
 from itertools import combinations, product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from mmbind_data.binding.options import BindOptions
 from mmbind_data.errors import FormatError, UsageError, suggest
-from mmbind_data.spec.descriptor import DatasetId, Model, Name
+from mmbind_data.spec.descriptor import Model, Name
 from mmbind_data.spec.validation_messages import (
     DocumentFault,
     DocumentFaultError,
@@ -25,8 +25,18 @@ from mmbind_data.spec.validation_messages import (
     first_fault,
 )
 from mmbind_train.benchmarks.bind_settings import BindSettings, bind_options, changed_settings
-from mmbind_train.benchmarks.controls import PartnersOf
-from mmbind_train.config import EvaluateConfig, TrainConfig
+from mmbind_train.benchmarks.protocol_parts import (
+    Condition,
+    Finetune,
+    Node,
+    Paper,
+    People,
+    Role,
+    Row,
+    SourceData,
+    Split,
+)
+from mmbind_train.config import EvaluateConfig, TrainConfig, recipe
 
 FOLDER = "protocols"
 FINETUNE, TEST, VALIDATION = "C", "T", "V"  # nodes that every protocol names alike
@@ -44,103 +54,6 @@ SET_ELSEWHERE = {
         "label_fraction": "conditions",
     },
 }
-Role = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z_]*$")]
-
-
-class SourceData(Model):
-    """One dataset and how it is converted."""
-
-    dataset: DatasetId
-    preset: str = "default"
-    modalities: tuple[Name, ...] | None = None
-    placements: tuple[str, ...] | None = None
-    options: dict[str, str] = Field(default={})
-
-
-class Share(Model):
-    """Whole groups of a column, chosen by a hash of their names, where there are no people.
-
-    A sample without a name there is a group of its own.
-    """
-
-    column: Name
-    low: float = Field(ge=0, lt=1, description="sha256 of the name, as a number from 0 to 1")
-    high: float = Field(gt=0, le=1)
-
-
-People = tuple[str, ...] | Share
-
-
-class Node(Model):
-    """What one store holds; the split names the people whose samples it holds."""
-
-    source: str
-    modalities: tuple[Name, ...]
-    people: tuple[Role, ...] | None = Field(
-        default=None, description="roles of the split whose people it has; null: the node's name"
-    )
-    labels: Literal["all", "none"] = "none"
-    classes: tuple[str, ...] | None = Field(default=None, description="label texts that it has")
-
-
-class Split(Model):
-    """Who plays which role."""
-
-    name: str
-    people: dict[Role, People]
-
-
-Finetune = Literal["each", "once"]
-
-
-class Condition(Model):
-    """One column of the table: what an evaluation is given."""
-
-    name: str
-    labels_per_class: int | None = Field(default=None, ge=1)
-    label_fraction: float | None = Field(default=None, gt=0, le=1)
-    steps: int | None = Field(default=None, ge=0, description="of the fine-tuning")
-    modalities: tuple[Name, ...] | None = Field(default=None, description="null: the protocol's")
-    finetune_modalities: tuple[Name, ...] | None = Field(
-        default=None, description="of a transfer: whose labels serve test_modalities"
-    )
-    test_modalities: tuple[Name, ...] | None = None
-    retrieval: bool = Field(default=False, description="of a transfer: also find one by the other")
-
-
-class Row(Model):
-    """One line of the table: a method, and the options in which it differs from the others."""
-
-    name: str
-    method: str
-    title: str | None = None
-    shared: tuple[str, ...] | None = None
-    inputs: tuple[Role, ...] | None = Field(default=None, description="nodes that are bound")
-    data: Role | None = Field(default=None, description="a node in place of a bound store")
-    bind: BindSettings = BindSettings()
-    partners: PartnersOf | None = Field(default=None, description="null: of the bound store")
-    train: dict[str, JsonValue] = Field(default={})
-    evaluate: dict[str, JsonValue] = Field(default={})
-    finetune: Finetune | None = Field(default=None, description="null: the protocol's")
-
-
-class PaperFigure(Model):
-    """What the paper reports for a row; accuracy and F1 between 0 and 1."""
-
-    accuracy: float | None = Field(default=None, ge=0, le=1)
-    macro_f1: float | None = Field(default=None, ge=0, le=1)
-    pairing_accuracy: float | None = Field(default=None, ge=0, le=1)
-    condition: str | None = Field(
-        default=None, description="its column here; null: none is the same"
-    )
-
-
-class Paper(Model):
-    """The table of the paper, and why its figures cannot be compared directly."""
-
-    where: str
-    figures: dict[str, tuple[PaperFigure, ...]] = Field(default={})
-    remarks: tuple[str, ...] = ()
 
 
 class Protocol(Model):
@@ -171,6 +84,12 @@ class Protocol(Model):
     averages: dict[str, tuple[str, ...]] = Field(
         default={}, description="further columns: means over conditions, split by split"
     )
+    baselines: tuple[str, ...] | None = Field(
+        default=None, description="rows that are; null: those of all methods but mmbind and natural"
+    )
+    claims: tuple[tuple[str, str], ...] = Field(
+        default=(), description="further pairs of rows whose difference is reported"
+    )
     finetune: Finetune = Field(
         default="each",
         description="each: anew for every condition, on its modalities; once: on all modalities of "
@@ -197,7 +116,8 @@ class Protocol(Model):
 
     def train_config(self, row: Row, seed: int) -> TrainConfig:
         """Everything that the row's pre-training depends on."""
-        document = merged(merged(TrainConfig().model_dump(mode="json"), self.train), row.train)
+        base = recipe(row.recipe or "default").model_dump(mode="json")
+        document = merged(merged(base, self.train), row.train)
         return TrainConfig.model_validate({**document, "seed": seed}, strict=False)
 
     def evaluate_config(self, row: Row, condition: Condition, seed: int) -> EvaluateConfig:
@@ -308,7 +228,7 @@ def differences(protocol: Protocol, row: Row) -> list[str]:
 
     found = [
         name
-        for name in ("shared", "inputs", "partners", "finetune")
+        for name in ("shared", "inputs", "recipe", "partners", "finetune")
         if getattr(row, name) not in (None, getattr(protocol, name, None))
     ]
     found += [f"bind.{name}" for name in changed_settings(protocol.bind, row.bind)]
@@ -363,8 +283,11 @@ def _check_names(protocol: Protocol) -> None:
             at = f"conditions.{condition.name}.modalities"
             _refuse(what, at, protocol.modalities, condition.modalities or ())
     rows = [row.name for row in protocol.rows]
-    if protocol.against and protocol.against not in rows:
-        _refuse("rows are compared with an unknown row", "against", rows, protocol.against)
+    named = [protocol.against] if protocol.against else []
+    named += [*(protocol.baselines or ()), *(one for pair in protocol.claims for one in pair)]
+    if unknown := [one for one in named if one not in rows]:
+        at = "against, baselines, claims"
+        _refuse("rows are compared with an unknown row", at, rows, ", ".join(unknown))
     if figures := sorted(set(protocol.paper.figures) - set(rows)):
         what = f"the paper's figures name rows that are not here: {', '.join(figures)}"
         _refuse(what, "paper.figures", rows, figures)

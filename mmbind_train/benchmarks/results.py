@@ -17,7 +17,8 @@ from mmbind_data.errors import OutputError
 from mmbind_data.spec.descriptor import Model
 from mmbind_train.benchmarks.jobs import write_atomically
 from mmbind_train.benchmarks.plan import JobSelection
-from mmbind_train.benchmarks.protocol import TEST, VALIDATION, PaperFigure, Protocol, changed_paths
+from mmbind_train.benchmarks.protocol import TEST, VALIDATION, Protocol, changed_paths
+from mmbind_train.benchmarks.protocol_parts import PaperFigure
 from mmbind_train.benchmarks.statistics import Difference, Reached, Score, Summary
 
 RESULTS, PARQUET, MARKDOWN, FIGURE = "results.json", "results.parquet", "results.md", "results.png"
@@ -222,6 +223,7 @@ def difference_rows(results: Results) -> list[str]:
 def remarks(results: Results) -> list[str]:
     """What a reader of the table must know."""
     protocol, validation = results.protocol, results.on == "validation"
+    transfer = all(one.test_modalities is not None for one in protocol.conditions)
     counts = sorted({one.n for one in results.summaries})
     found = [
         (results.generated, MADE_UP),
@@ -231,7 +233,7 @@ def remarks(results: Results) -> list[str]:
         (validation, ON_VALIDATION),
         (results.changes, f"Not the protocol as shipped: {'; '.join(results.changes)}."),
         *((True, one) for one in protocol.remarks),
-        (not set(FIXED) <= protocol.evaluate.keys(), CLASSIFIER),
+        (not transfer and not set(FIXED) <= protocol.evaluate.keys(), CLASSIFIER),
     ]
     if protocol.finetune == "once":
         pairs = {_pairing(one): one.row for one in results.summaries}

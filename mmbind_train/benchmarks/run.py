@@ -113,7 +113,7 @@ def benchmark(
     failed = run_jobs(planned, processes=processes, progress=progress)
     scores = tuple(_read_score(protocol, one) for one in chains if one.score.key not in failed)
     scores = (*scores, *averaged_scores(scores, protocol.averages))
-    summaries = summarise(scores)
+    summaries, others = summarise(scores), (protocol.baselines, protocol.claims)
     results = Results(
         generated=generated,
         on=request.on,
@@ -126,7 +126,7 @@ def benchmark(
         nodes={f"{at}/{name}": one.content_digest for (at, name), one in stores.nodes.items()},
         scores=scores,
         summaries=summaries,
-        differences=compare(scores, protocol.against),
+        differences=compare(_compared(protocol, scores), protocol.against, *others),
         reached=reached(summaries, protocol.reach),
         failures=tuple(
             Failure(cell=job.title, reason=failed[job.key]) for job in planned if job.key in failed
@@ -134,6 +134,11 @@ def benchmark(
     )
     write_results(out, results)
     return results
+
+
+def _compared(protocol: Protocol, scores: Sequence[Score]) -> list[Score]:
+    """The scores whose differences are told: the averages alone, where there are any."""
+    return [one for one in scores if not protocol.averages or one.condition in protocol.averages]
 
 
 def plan_benchmark(

@@ -173,13 +173,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Difference, ...]:
-    """Each row against one of them, or the best baseline of the same condition.
+def compare(
+    scores: Sequence[Score],
+    against: str | None = None,
+    baselines: Sequence[str] | None = None,
+    claims: Sequence[tuple[str, str]] = (),
+) -> tuple[Difference, ...]:
+    """Each row against one of them, or the best baseline of the same condition; then the claims.
 
-    The best baseline is the one of highest mean accuracy among all rows but those of `REFERENCES`,
-    over the splits and seeds that all have, so that a failed job on a hard split is no advantage.
-    It is chosen on the same scores, which makes the difference rather too small than too large.
-    Baselines that have no split and seed in common have no best one: no difference is given.
+    The best baseline is the one of highest mean accuracy among ``baselines``, or among all rows but
+    those of `REFERENCES`, over the splits and seeds that all have, so that a failed job on a hard
+    split is no advantage. It is chosen on the same scores, which makes the difference rather too
+    small than too large. Baselines that have no split and seed in common have no best one: no
+    difference is given. ``claims`` are pairs of rows that are compared besides.
     """
     found = []
     for condition in dict.fromkeys(score.condition for score in scores):
@@ -188,13 +194,16 @@ def compare(scores: Sequence[Score], against: str | None = None) -> tuple[Differ
             row: {(s.split, s.seed): s.accuracy for s in here if s.row == row}
             for row in dict.fromkeys(score.row for score in here)
         }
-        best = against or _best({s.row: rows[s.row] for s in here if s.method not in REFERENCES})
-        if best in rows:
-            found += [
-                difference(row, best, condition, rows[row], rows[best])
-                for row in rows
-                if row != best
-            ]
+        usual = {s.row for s in here if s.method not in REFERENCES}
+        known = [row for row in rows if row in (usual if baselines is None else baselines)]
+        best = against or _best({row: rows[row] for row in known})
+        pairs = [(row, best) for row in rows if row != best and best in rows]
+        pairs += [pair for pair in claims if set(pair) <= set(rows) and pair not in pairs]
+        found += [
+            difference(row, other, condition, rows[row], rows[other])
+            for row, other in pairs
+            if other is not None
+        ]
     return tuple(one for one in found if one is not None)
 
 

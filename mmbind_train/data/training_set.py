@@ -24,7 +24,7 @@ from mmbind_train.data.stored import Part, StoredSamples, sample_bytes
 DEFAULT_BOUNDS = InputBounds()
 MEASURED_AT_ONCE = 256  # samples
 
-ROW_COLUMNS = ("index", "sample", "kind", "weight", "similarity", "label")
+ROW_COLUMNS = ("index", "sample", "kind", "rank", "weight", "similarity", "label")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class TrainingSet:
     index: np.ndarray  # (n_rows, n_modalities), int64: row of `values`, -1 = lacks the modality
     sample: np.ndarray  # (n_rows, n_modalities or more), int64: code of the source sample, or -1
     kind: np.ndarray  # (n_rows,), str: pseudo, incomplete, natural or mean
+    rank: np.ndarray  # (n_rows,), int64: of a pseudo row among those of its anchor, from 0
     weight: np.ndarray  # (n_rows,), float32
     similarity: np.ndarray  # (n_rows,), float32: of pseudo rows, else NaN
     label: np.ndarray  # (n_rows,), int64: index into `label_names`, -1 = none
@@ -144,13 +145,14 @@ def gather_bound(
         **_common_fields(columns, bound.info.sources),
         sample=codes.reshape(len(table), len(names)),
         kind=np.array(table["kind"].to_pylist(), dtype=object),
+        rank=table["rank"].to_numpy().astype(np.int64),
         weight=table["weight"].to_numpy().astype(np.float32),
         similarity=table["similarity"].to_numpy(zero_copy_only=False).astype(np.float32),
         label=np.full(len(table), -1, np.int64),
         label_names=(),
     )
     if (rows.kind == "mean").any():
-        return averaged(rows.loaded(), table["rank"].to_numpy())
+        return averaged(rows.loaded())
     return rows.loaded() if load else rows
 
 
@@ -209,6 +211,7 @@ def gather_store(
         **_common_fields(columns, [store.info]),
         sample=np.stack([np.where(one.index >= 0, chosen, -1) for one in columns], axis=1),
         kind=np.full(len(chosen), "natural", dtype=object),
+        rank=np.zeros(len(chosen), np.int64),
         weight=np.ones(len(chosen), np.float32),
         similarity=np.full(len(chosen), np.nan, np.float32),
         label=store.column("label")[chosen].astype(np.int64),
@@ -252,16 +255,15 @@ def _common_fields(
     }
 
 
-def averaged(rows: TrainingSet, rank: np.ndarray) -> TrainingSet:
+def averaged(rows: TrainingSet) -> TrainingSet:
     """Put each group of mean rows, from a rank 0 to the next, into one row of their means.
 
-    From ranks, (n_rows,) int. The weight of a mean is the sum of its rows' weights, and it has the
-    codes of all their samples.
+    The weight of a mean is the sum of its rows' weights, and it has the codes of all their samples.
 
     Source: MMBind paper, section 7 ("a weighted sum of multiple similar samples").
     """
     member = rows.kind == "mean"
-    first = np.flatnonzero(~member | (rank == 0))
+    first = np.flatnonzero(~member | (rows.rank == 0))
     group = np.searchsorted(first, np.arange(len(rows)), side="right") - 1
     index = np.full((len(first), len(rows.modalities)), -1, np.int64)
     values = rows.arrays()

@@ -115,7 +115,10 @@ def mmbind(training: PretrainingRun) -> None:
         objective = SoftContrast(training.model, rows, config, training.graph(rows))
         return training.run("soft contrast", objective)
     kinds = [*pairs.rows, *(["mean"] if "pseudo" in pairs.rows else [])]
-    rows = training.rows.select(np.isin(training.rows.kind, kinds))
+    chosen = np.isin(training.rows.kind, kinds)
+    if pairs.partners is not None:
+        chosen &= (training.rows.kind != "pseudo") | (training.rows.rank < pairs.partners)
+    rows = training.rows.select(chosen)
     if pairs.weights == "none":
         rows = replace(rows, weight=np.ones_like(rows.weight))
     elif pairs.weights != "table":
@@ -209,7 +212,7 @@ def find_method(name: str) -> Method:
 def check_pairs(name: str, rows: TrainingSet, config: TrainConfig) -> None:
     """Refuse, with a UsageError, options of hard targets that soft ones would ignore."""
     default, unused = TrainConfig(), ["loss"] if config.loss != TrainConfig().loss else []
-    for option in ("shared_input", "weights", "rows"):
+    for option in ("shared_input", "weights", "partners", "rows"):
         if getattr(config.pairs, option) != getattr(default.pairs, option):
             unused.insert(0, f"pairs.{option}")
     if METHODS[name].pretrain is mmbind and unused and has_soft_targets(rows, config.pairs):

@@ -76,7 +76,7 @@ class PretrainingRun:
             objective.rows = objective.rows.without_labels()
         rows, steps, number = objective.rows, round(share * self.steps), len(self.stages)
         seed, budget = self.config.seed, self.config.budget
-        rng = torch.Generator().manual_seed(seed + number)
+        rng = torch.Generator().manual_seed(stage_seed(seed, number))
         hardware, processes, windows = self.hardware, self.hardware.processes, None
         if steps and rows.on_disk:
             n_bytes = window_bytes(self.config.memory)
@@ -86,7 +86,7 @@ class PretrainingRun:
         objective.to(hardware.device)
         network, autocast = processes.together(objective).train(), hardware.autocast()
         for kept in frozen:
-            self.model.encoders[kept].eval()
+            self.model.encoders[kept].eval().requires_grad_(False)
 
         def shuffled(epoch: int) -> np.ndarray:
             order = np.random.default_rng((seed, epoch)).permutation(len(rows))
@@ -120,11 +120,17 @@ class PretrainingRun:
             checkpoint=checkpoint,
             order_of=windows.order if windows else shuffled,
         )
+        self.model.requires_grad_(True)
         if isinstance(objective, Classify):
             self.classifier = objective.classifier
         reading = windows.reading if windows else None
         options = {"labels": labels, "final_loss": loss, "reading": reading}
         self.stages.append(_describe(rows, name=name, steps=steps, **options))
+
+
+def stage_seed(seed: int, number: int) -> int:
+    """Seed of the augmentation of a stage, from 0: no other seed and stage has the same."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _describe(rows: TrainingSet, **fields: Any) -> StageInfo:

@@ -91,7 +91,7 @@ def paired_rows(seed: int = 0) -> TrainingSet:
     similarity = np.where(kind == "pseudo", 0.8, np.nan).astype(np.float32)
     return TrainingSet(
         modalities=MODALITIES, values=values, index=index, sample=sample, kind=kind,
-        weight=np.ones(4 * N, np.float32), similarity=similarity,
+        weight=np.ones(4 * N, np.float32), similarity=similarity, rank=np.zeros(4 * N, np.int64),
         label=np.full(4 * N, -1, np.int64), label_names=(), subjects={}, stretched={},
     )  # fmt: skip
 

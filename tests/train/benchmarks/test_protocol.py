@@ -15,13 +15,8 @@ from mmbind_data.errors import FormatError, UsageError
 from mmbind_data.matching.rule import MatchRule
 from mmbind_train.benchmarks.bind_settings import RandomEmbedding
 from mmbind_train.benchmarks.plan import BenchmarkRequest, apply_request
-from mmbind_train.benchmarks.protocol import (
-    Protocol,
-    Row,
-    differences,
-    list_protocols,
-    load_protocol,
-)
+from mmbind_train.benchmarks.protocol import Protocol, differences, list_protocols, load_protocol
+from mmbind_train.benchmarks.protocol_parts import Row
 from mmbind_train.config import EvaluateConfig, TrainConfig
 
 KNOWN = {

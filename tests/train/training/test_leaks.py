@@ -40,7 +40,7 @@ from mmbind_train.training.logs import METRICS, Log
 from mmbind_train.training.loop import learning_rate_factor, row_batches
 from mmbind_train.training.methods import METHODS
 from mmbind_train.training.pretrain import pretrain, read_rows, train
-from mmbind_train.training.run import PretrainingRun
+from mmbind_train.training.run import PretrainingRun, stage_seed
 from mmbind_train.training.run_folder import load_run
 
 SMALL = TrainConfig(
@@ -87,7 +87,7 @@ def test_every_method_learns_alike(world: World, tmp_path: Path, method: str) ->
             return objective.arrange(shuffled, budget.batch, rng)
 
         order = row_batches(len(objective.rows), budget.batch, SMALL.seed, order_of)
-        rng = torch.Generator().manual_seed(SMALL.seed + number)
+        rng = torch.Generator().manual_seed(stage_seed(SMALL.seed, number))
         given = training.batches[number]
         assert len(given) == training.stages[number].steps > 0
         for batch, chosen in zip(given, order, strict=False):
