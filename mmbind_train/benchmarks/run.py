@@ -236,7 +236,8 @@ def _read_score(protocol: Protocol, chain: JobChain) -> Score:
     score = found["found"]
     if protocol.finetuned_once(chain.row):
         score |= _subset_score(score, chain.condition.modalities or protocol.modalities)
-    budget = protocol.evaluate_config(chain.row, chain.condition, chain.seed).budget
+    config = protocol.evaluate_config(chain.row, chain.condition, chain.seed)
+    steps = 0 if config.learns == "means" else config.budget.n_steps(score["n_finetune"])
     names = ("accuracy", "macro_f1", "paper_statistic", "n_finetune", "n_test", "n_classes")
     return Score(
         **{name: score[name] for name in names},
@@ -249,7 +250,7 @@ def _read_score(protocol: Protocol, chain: JobChain) -> Score:
         pairing_accuracy=bound.get("pairing_accuracy"),
         pretrain_steps=run["found"]["steps"],
         pretrain_cpu_s=run["cpu_seconds"],
-        finetune_steps=budget.n_steps(score["n_finetune"]),
+        finetune_steps=steps,
         finetune_cpu_s=found["cpu_seconds"],
         joules=found["joules"],
         **mean_retrieval(score.get("retrieval", ())),

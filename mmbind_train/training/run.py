@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mmbind_data.progress import Progress
 from mmbind_data.signal.normalise import Statistics
-from mmbind_train.config import TrainConfig
+from mmbind_train.config import Budget, TrainConfig
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.stored import window_bytes
 from mmbind_train.data.training_set import TrainingSet
@@ -88,10 +89,6 @@ class PretrainingRun:
         for kept in frozen:
             self.model.encoders[kept].eval().requires_grad_(False)
 
-        def shuffled(epoch: int) -> np.ndarray:
-            order = np.random.default_rng((seed, epoch)).permutation(len(rows))
-            return objective.arrange(order, budget.batch, np.random.default_rng((seed, epoch, 1)))
-
         def loss_of(chosen: np.ndarray) -> Tensor:
             loaded, numbers = windows.load(chosen) if windows else (rows, chosen)
             batch = make_batch(loaded, numbers, self.statistics, self.config.augmentation, rng)
@@ -118,7 +115,7 @@ class PretrainingRun:
             log=self.log,
             progress=self.progress,
             checkpoint=checkpoint,
-            order_of=windows.order if windows else shuffled,
+            order_of=windows.order if windows else partial(arranged_rows, objective, budget, seed),
         )
         self.model.requires_grad_(True)
         if isinstance(objective, Classify):
@@ -126,6 +123,12 @@ class PretrainingRun:
         reading = windows.reading if windows else None
         options = {"labels": labels, "final_loss": loss, "reading": reading}
         self.stages.append(_describe(rows, name=name, steps=steps, **options))
+
+
+def arranged_rows(objective: Objective, budget: Budget, seed: int, epoch: int) -> np.ndarray:
+    """All rows of an epoch, shuffled, as the objective arranges them for batches."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(objective.rows))
+    return objective.arrange(order, budget.batch, np.random.default_rng((seed, epoch, 1)))
 
 
 def stage_seed(seed: int, number: int) -> int:
