@@ -1,4 +1,4 @@
-"""mmbind bind --shared MODALITY A B [C ...] -o OUT."""
+"""mmbind bind --shared MODALITY A B [C ...] [-o OUT]."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 
 @click.command("bind")
 @click.argument("stores", nargs=-1, required=True, type=click.Path(), metavar="A B [C ...]")
-@options.out(help="The bound store.")
+@options.out(required=False, default="bound.zarr", show_default=True, help="The bound store.")
 @click.option("--shared", required=True, multiple=True, help=SHARED)
 @options.choice("--recipe", ["default", "paper"], "Where the options below begin.", "default")
 @click.option("--embed", help="raw, autoencoder, contrastive, or PATH.npy.")

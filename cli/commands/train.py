@@ -1,8 +1,10 @@
-"""mmbind train DATA -o RUN."""
+"""mmbind train DATA [-o RUN]."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +24,7 @@ PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 
 @click.command("train")
 @click.argument("data", type=click.Path())
-@options.out(help="Folder of the run.")
+@options.out(required=False, help="Folder of the run.  [default: run, beside DATA]")
 @click.option("--method", default="mmbind", show_default=True, metavar="NAME", help=METHOD)
 @options.choice("--recipe", ["default", "paper", "published"], RECIPE, "default")
 @options.natural("--steps", help="Optimiser steps.  [default: 700]")
@@ -41,7 +43,7 @@ PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 @options.overwrite(help="Replace the run.")
 @reported
 def command(
-    data: str, out: str, config: str | None, dry_run: bool, screen: Screen, **chosen: Any
+    data: str, out: str | None, config: str | None, dry_run: bool, screen: Screen, **chosen: Any
 ) -> Report:
     """Pre-train encoders on DATA: a bound store, or natural pairs for upper_bound."""
     from mmbind_train.config import TrainConfig, recipe
@@ -49,7 +51,7 @@ def command(
     from mmbind_train.training.pretrain import plan_training, train
 
     settings = read_config(TrainConfig, config, _changes(chosen), recipe(chosen["recipe"]))
-    method = chosen["method"]
+    method, out = chosen["method"], out or str(Path(data).absolute().parent / "run")
     request: dict[str, Any] = {name: chosen[name] for name in ("method", "sources", "overwrite")}
     if dry_run:
         counts = plan_training(data, out, config=settings, **request)
@@ -77,18 +79,32 @@ def command(
 
 
 def _report(out: str, info: RunInfo, remarks: list[str]) -> Report:
+    from mmbind_data.binding.verdict import judge_pairing
+
     result = {
         "path": out,
         "method": info.method,
         "n_rows": info.n_rows,
+        "n_pairs": [one.n_pairs for one in info.stages],
         "steps": info.steps,
         "final_loss": info.final_loss,
         "modalities": list(info.modalities),
     }
     loss = "" if info.final_loss is None else f", loss {info.final_loss:.3f}"
-    rows = ", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no"
-    line = f"{out}: {info.method}, {info.steps} steps on {rows} rows{loss}"
-    return Report(result, [line], notes(remarks), echo_issues=False)
+    lines = [f"{out}: {info.method}, {info.steps} steps on {_material(info)}{loss}"]
+    if info.data.quality:
+        verdict = judge_pairing(info.data.quality, info.data.shared)
+        result["verdict"] = asdict(verdict)
+        lines.append(str(verdict))
+    return Report(result, lines, notes(remarks), echo_issues=False)
+
+
+def _material(info: RunInfo) -> str:
+    """What a training has read, in words."""
+    pairs = next((one.n_pairs for one in info.stages if one.n_pairs is not None), None)
+    if pairs is not None:
+        return f"{pairs:,} pairs among {sum(info.n_rows.values()):,} samples"
+    return (", ".join(f"{n} {kind}" for kind, n in info.n_rows.items()) or "no") + " rows"
 
 
 def _changes(chosen: dict[str, Any]) -> dict[str, Any]:

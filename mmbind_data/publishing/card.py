@@ -195,9 +195,16 @@ def _limits(facts: Facts) -> list[str]:
     ]
     if facts.bound.pairing_accuracy is not None:
         wrong = 1 - facts.bound.pairing_accuracy
+        right = facts.bound.quality.all_right if facts.bound.quality else None
+        partners = "" if right is None else f", {1 - right:.1%} of all partners by weight"
+        weight = (
+            "the probability that its partner is right"
+            if facts.bound.judged
+            else ("how similar its partner is, not whether it is right")
+        )
         found.append(
-            f"{wrong:.1%} of the judged pairs join different labels; the weight of a row "
-            "tells how similar its partners are, not whether they are right."
+            f"{wrong:.1%} of the judged first partners have another label than their anchor"
+            f"{partners}; the weight of a row tells {weight}."
         )
     trained = any(one.embedding.get("name") in TRAINED for one in facts.bound.binder)
     if trained and not facts.bundle.encoder:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmbind_data.binding.verdict import judge_pairing
 from mmbind_data.reports.calibration import calibrate, chance, wilson
 from mmbind_data.reports.html import Section
 from mmbind_data.reports.plots import calibration_plot, heat_map, histogram
@@ -52,6 +53,7 @@ def what_was_bound(bound: BoundDataset, samples: Samples) -> Section:
     words = [*shared, *(one.path for one in info.sources), "-o", bound.path.name]
     data = {
         "info": info,
+        "verdict": judge_pairing(info.quality, info.shared) if info.quality else None,
         "licences": [(", ".join(ids), *terms) for terms, ids in licences.items()],
         "citations": citations.values(),
         "bindings": head,
@@ -240,7 +242,7 @@ def weights(bound: BoundDataset, judged: JudgedPairs) -> Section:
     statistics = (len, np.min, np.median, np.mean, np.max)
     data = {
         "rules": dict.fromkeys(one.weight_rule for one in bound.info.binder),
-        "shared_by_partners": max(one.top_k for one in bound.info.binder) > 1,
+        "shared_by_partners": any(one.weight_rule == "shares" for one in bound.info.binder),
         "n_effective": known.sum() ** 2 / max(float((known**2).sum()), 1e-300),
         "n_rows": len(known),
         "drawing": histogram(

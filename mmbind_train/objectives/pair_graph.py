@@ -48,6 +48,11 @@ class PairGraph:
         nothing = np.empty(0, dtype=np.int64)
         return cls.of_links(nothing, nothing, np.empty(0), n)
 
+    @property
+    def n_pairs(self) -> int:
+        """Pairs of different samples, each counted once."""
+        return int(self.likely.nnz) // 2
+
     def among(self, chosen: np.ndarray, *, steps: int = 1) -> np.ndarray:
         """How likely some samples belong together: (B,) int -> (B, B) float32, 1 for the same one.
 

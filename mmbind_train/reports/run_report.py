@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
+from mmbind_data.binding.verdict import Verdict, judge_pairing
 from mmbind_data.errors import FormatError
 from mmbind_data.reports.html import DOING, Section, check_page, render_page, write_page
 from mmbind_data.reports.plots import cloud_plot, curve_plot, heat_map
@@ -75,7 +76,7 @@ def report_run(
         foot="Curves are those of the training; labels of a map were read for its colours only.",
         glance={"info": info, "judged": judged},
         sections=[
-            Section("stages", "What was read", {"stages": info.stages}),
+            Section("stages", "What was read", {"stages": info.stages, "verdict": _verdict(info)}),
             _curves(curves),
             None if judged is None else Section("accuracy", "Accuracy", {"judged": judged}),
             None if judged is None else _classes(judged),
@@ -90,6 +91,12 @@ def report_run(
         "stages": [one.name for one in info.stages],
         "n_mapped": mapped.data["n_samples"] if mapped else 0,
     }
+
+
+def _verdict(info: RunInfo) -> Verdict | None:
+    """What to think of the pairs that were trained on; None where none were read, or judged."""
+    data = info.data
+    return judge_pairing(data.quality, data.shared) if data.quality else None
 
 
 def read_evaluation(path: str | Path) -> Result:

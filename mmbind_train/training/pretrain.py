@@ -161,12 +161,20 @@ def describe(
 ) -> RunInfo:
     """The contents of run.json after a training."""
     rows, hardware, stages = training.rows, training.hardware, training.stages
-    binder = data.info.binder if training.classifier and isinstance(data, BoundDataset) else ()
+    bound = data.info if isinstance(data, BoundDataset) else None
+    binder = bound.binder if training.classifier and bound else ()
+    reads_pairs = "pseudo" in METHODS[method].kinds and training.partners is None
     return RunInfo(
         method=method,
         partners=None if training.partners is None else str(training.partners),
         config=training.config,
-        data=DataInfo(path=path, kind=data.info.kind, content_digest=data.info.content_digest),
+        data=DataInfo(
+            path=path,
+            kind=data.info.kind,
+            content_digest=data.info.content_digest,
+            shared=bound.shared if bound else (),
+            quality=bound.quality if bound and reads_pairs else None,
+        ),
         modalities=dict(rows.modalities),
         statistics=dict(training.statistics),
         subjects=dict(rows.subjects),

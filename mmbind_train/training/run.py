@@ -19,7 +19,7 @@ from mmbind_train.data.stored import window_bytes
 from mmbind_train.data.training_set import TrainingSet
 from mmbind_train.data.windows import WindowReader
 from mmbind_train.networks.model import AdaptiveModel, Classifier
-from mmbind_train.objectives.modules import Classify, Objective
+from mmbind_train.objectives.modules import Classify, Objective, SoftContrast
 from mmbind_train.objectives.pair_graph import PairGraph, Partners, pair_graph
 from mmbind_train.training.checkpoint import Checkpoints
 from mmbind_train.training.hardware import CPU_ALONE, Hardware
@@ -122,6 +122,8 @@ class PretrainingRun:
             self.classifier = objective.classifier
         reading = windows.reading if windows else None
         options = {"labels": labels, "final_loss": loss, "reading": reading}
+        if isinstance(objective, SoftContrast) and self.shared:
+            options["n_pairs"] = objective.graph.n_pairs
         self.stages.append(_describe(rows, name=name, steps=steps, **options))
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from mmbind_data.errors import FormatError, IntegrityError
 from mmbind_data.signal.normalise import Statistics
 from mmbind_data.spec.descriptor import Modality, Model
+from mmbind_data.spec.store import PairQuality
 from mmbind_data.spec.validation_messages import fault_of
 from mmbind_data.store.dataset import read_table
 from mmbind_data.store.lineage import COLUMNS
@@ -36,6 +37,10 @@ class DataInfo(Model):
     path: str
     kind: Literal["converted", "bound"]
     content_digest: str
+    shared: tuple[str, ...] = Field(default=(), description="of a bound store")
+    quality: PairQuality | None = Field(
+        default=None, description="of the pairs of a bound store, as `mmbind bind` found it"
+    )
 
 
 class StageInfo(Model):
@@ -46,6 +51,9 @@ class StageInfo(Model):
     n_rows: dict[str, int]
     n_present: dict[str, int]
     labels: bool
+    n_pairs: int | None = Field(
+        default=None, description="different pairs of samples; null: rows are trained on, not pairs"
+    )
     final_loss: float | None
     reading: Reading | None = Field(default=None, description="null: all samples in memory")
 

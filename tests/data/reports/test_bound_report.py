@@ -149,7 +149,7 @@ def test_figures_are_those_of_the_tables(stores: dict[str, Path], sensor: Sensor
         )
     )
     assert number(glance["pseudo-paired rows"]) == len(pairs)
-    assert glance["pairing accuracy"] == f"{100 * n_right / len(pairs):.1f} %"
+    assert glance["first partners right"] == f"{100 * n_right / len(pairs):.1f} %"
     median = statistics.median(pair.similarity for pair in pairs)
     assert glance["median similarity"] == f"{median:.3f}"
     rows = table_of(page, "Rows by kind")

@@ -44,7 +44,7 @@ def test_shipped_protocol_fits_the_datasets(name: str) -> None:
     protocol = load_protocol(name)
     assert protocol.name == name
     assert {row.method for row in protocol.rows} <= KNOWN
-    assert protocol.validation_splits
+    assert protocol.validation_splits or name == "utd-transfer-final"
     for source in protocol.sources.values():
         descriptor = load_descriptor(source.dataset)
         preset = descriptor.presets[source.preset]
@@ -62,7 +62,10 @@ def test_shipped_protocol_fits_the_datasets(name: str) -> None:
 @pytest.mark.parametrize("name", list_protocols())
 def test_nobody_who_is_tested_helps_to_choose(name: str) -> None:
     protocol = load_protocol(name)
-    assert protocol.validation_remark is None  # so V and T are apart, by the rule below
+    if "transfer" in name:  # each person is tested once: nobody is left, which is told
+        assert protocol.validation_remark or not protocol.validation_splits
+    else:
+        assert protocol.validation_remark is None  # so V and T are apart, by the rule below
     if name.startswith("utd") and not name.endswith("final"):
         used = {
             person
@@ -269,11 +272,9 @@ def test_what_a_row_with_a_recipe_does_not_take_over_is_told(tmp_path: Path) -> 
         path.write_text(json.dumps(document))
         return load_protocol(path)
 
-    with pytest.raises(FormatError, match=r"row mmbind differs in bind.group_by, bind.weight_rule"):
+    with pytest.raises(FormatError, match=r"row mmbind differs in bind.group_by at"):
         read()
-    with pytest.raises(FormatError, match=r"row mmbind differs in bind.weight_rule at"):
-        read(group_by="trial")
-    protocol = read(group_by="trial", weight_rule="none")
+    protocol = read(group_by="trial")  # how pairs are weighed is part of the recipe
     assert differences(protocol, protocol.rows[2]) == ["bind.recipe"]
     assert protocol.bind_options(protocol.rows[2], 0).rule.top_k == 1  # as the recipe has it
     # what says in other words what holds anyway is no difference
