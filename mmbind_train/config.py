@@ -147,6 +147,12 @@ class PairOptions(Model):
         le=2,
         description="2: partners of a partner, samples of the same source, are soft targets too",
     )
+    drawn: float = Field(
+        default=0.5,
+        ge=0,
+        le=0.5,
+        description="share of a batch that are partners, drawn by probability, of its other rows",
+    )
     across: float = Field(
         default=1.0,
         ge=0,

@@ -158,7 +158,7 @@ def test_python_of_the_architecture_page_runs(tmp_path: Path) -> None:
 def test_the_protocols_page_has_every_protocol_and_figure() -> None:
     page = (ROOT / "docs" / "protocols.md").read_text()
     assert set(
-        re.findall(r"`((?:utd|mmfi|pamap2|sun|motion|cross)[a-z0-9-]*-[a-z0-9-]+)`", page)
+        re.findall(r"`((?:utd|mmfi|pamap2|sun|motion|cross|transfer)[a-z0-9-]*-[a-z0-9-]+)`", page)
     ) == {*list_protocols()}
     for name, path in list_protocols().items():
         if re.search(r"cross-node-(sensor|label)$", name):

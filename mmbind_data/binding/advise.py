@@ -139,8 +139,9 @@ def advise(
     Returns
     -------
     list of Advice
-        Best first: by score, then name. A candidate whose accuracy can be estimated comes before
-        one without labels.
+        Sensors first, the best first: by score, then name; one whose accuracy can be estimated
+        comes before one without labels. The label is last: it says what a sample shows, not how it
+        was done, so its share of right pairs is no measure beside that of a sensor.
 
     Raises
     ------
@@ -184,7 +185,9 @@ def advise(
             expected="a modality, or labels, that both have and that can be compared",
             got="; ".join(f"{name}: {why}" for name, why in refused.items()) or modalities,
         )
-    return sorted(found, key=lambda one: (one.expected is None, -one.score, one.shared))
+    return sorted(
+        found, key=lambda one: (one.shared == LABEL, one.expected is None, -one.score, one.shared)
+    )
 
 
 def candidates(a: Dataset, b: Dataset) -> tuple[list[str], dict[str, str]]:

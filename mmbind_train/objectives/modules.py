@@ -134,7 +134,7 @@ class Contrast(Contrasting):
 class SoftContrast(Contrasting):
     """Agreement of the modalities of a row and of its partners: `soft_info_nce`.
 
-    ``graph`` has the pairs of the rows. Half of every batch are partners of the other half.
+    ``graph`` has the pairs of the rows. A share of every batch are partners of its other rows.
     """
 
     def __init__(
@@ -154,8 +154,8 @@ class SoftContrast(Contrasting):
         return self.soft_loss(outputs, chosen, target, across=pairs.across)
 
     def arrange(self, order: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
-        """Half a batch of the order, and a partner of each."""
-        return self.graph.with_partners(order, batch, rng)
+        """Samples of the order, and partners of some of them."""
+        return self.graph.with_partners(order, batch, self.config.pairs.drawn, rng)
 
 
 class Classify(Contrasting):

@@ -79,18 +79,20 @@ class PairGraph:
         drawn[~alone] = self.likely.indices[place[~alone]]
         return drawn
 
-    def with_partners(self, order: np.ndarray, batch: int, rng: np.random.Generator) -> np.ndarray:
+    def with_partners(
+        self, order: np.ndarray, batch: int, share: float, rng: np.random.Generator
+    ) -> np.ndarray:
         """Samples in the order of an epoch, (n,) int, with partners behind those of each batch.
 
-        The larger half of a batch is of the order given, the rest are partners of these, drawn anew
+        A ``share`` of each batch, half at most, are partners of as many of its samples, drawn anew
         for every epoch. So a target's share of partners does not depend on how many samples there
         are: in a batch of samples at random it falls as 1 / n.
         """
-        half = -(-batch // 2)
+        n_drawn = int(share * batch)
         parts = []
-        for start in range(0, len(order), half):
-            anchors = order[start : start + half]
-            parts += [anchors, self.draw(anchors[: batch - half], rng)]
+        for start in range(0, len(order), batch - n_drawn):
+            anchors = order[start : start + batch - n_drawn]
+            parts += [anchors, self.draw(anchors[:n_drawn], rng)]
         return np.concatenate(parts)
 
 

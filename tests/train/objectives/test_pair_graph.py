@@ -85,7 +85,7 @@ def test_the_share_of_partners_does_not_fall_as_data_grows(n: int) -> None:
     """Of the targets of shared sensor and of modalities that nobody recorded together."""
     graph, side = random_graph(n)
     rng = np.random.default_rng(1)
-    order = graph.with_partners(rng.permutation(n)[:640], 64, rng)
+    order = graph.with_partners(rng.permutation(n)[:640], 64, 0.5, rng)
     assert len(order) == 1280
     shares, met = [], []
     for batch in order.reshape(-1, 64):
