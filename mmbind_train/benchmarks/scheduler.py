@@ -25,8 +25,9 @@ def run_jobs(
 ) -> dict[str, str]:
     """Do the jobs that are not done yet.
 
-    Every job comes after those that it needs. Each process has one thread; the results do not
-    depend on their number. The key of each job that failed, or that needs one that failed, and why.
+    Jobs begin in their order, as far as those that they need are done. Each process has one thread;
+    the results do not depend on their number. The key of each job that failed, or that needs one
+    that failed, and why.
 
     Raises
     ------
@@ -76,11 +77,14 @@ def _run_in_pool(
     with process_pool(processes, cannot="run a benchmark", option="--jobs") as pool:
         try:
             while waiting or running:
+                unfinished = {*waiting, *(one.key for one in running.values())}
                 for key, job in list(waiting.items()):
-                    unfinished = {*waiting, *(one.key for one in running.values())}
+                    if len(running) == processes:
+                        break
                     if reason := _failed_need(job, failed):
                         failed[key] = reason
                         count(waiting.pop(key))
+                        unfinished.discard(key)
                     elif unfinished.isdisjoint(job.needs):
                         running[pool.submit(run_job, waiting.pop(key))] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
