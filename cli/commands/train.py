@@ -36,6 +36,7 @@ PRECISION = "Of features; auto: bfloat16 on CUDA devices that have it."
 @options.source()
 @options.device()
 @options.choice("--precision", ["auto", "float32", "bfloat16"], PRECISION, "auto")
+@click.option("--deterministic", is_flag=True, help="The same weights every time on a GPU, slower.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the encoders (needs C++).")
 @click.option("--memory", type=click.FloatRange(0, min_open=True), metavar="GIB", help=MEMORY)
 @click.option("--tensorboard", is_flag=True, help="Event files for TensorBoard in the run.")
@@ -60,7 +61,9 @@ def command(
         return Report({"n_rows": counts}, [line])
     processes = join_processes(chosen["device"])
     hardware = choose_hardware(
-        chosen["device"], chosen["precision"], compiled=chosen["compiled"], processes=processes
+        *(chosen[name] for name in ("device", "precision")),
+        **{name: chosen[name] for name in ("compiled", "deterministic")},
+        processes=processes,
     )
     screen = screen if processes.first else Screen(quiet=True)
     remarks: list[str] = []

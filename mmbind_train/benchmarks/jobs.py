@@ -21,6 +21,7 @@ from mmbind_train.benchmarks.controls import Control, PartnersOf
 from mmbind_train.benchmarks.pairing_accuracy import PAIRED, judge_pairs
 from mmbind_train.config import Budget, EvaluateConfig, TrainConfig
 from mmbind_train.evaluation.evaluate import evaluate
+from mmbind_train.training.hardware import CPU_ALONE, Hardware
 from mmbind_train.training.pretrain import train
 
 POWERCAP = Path("/sys/class/powercap")
@@ -55,6 +56,7 @@ class TrainTask:
     data: Path
     method: str
     config: TrainConfig
+    hardware: Hardware = CPU_ALONE
     partners: PartnersOf | None = None
     labelled: tuple[Path, ...] = ()  # as of a binding, for partners of the true label
 
@@ -68,6 +70,7 @@ class TrainTask:
         """Write the run; its steps, rows and loss, and the time of interrupted calls."""
         earlier: list[float] = []
         options: dict[str, Any] = {"method": self.method, "config": self.config}
+        options["hardware"] = self.hardware
         if self.partners is not None:
             arguments = (self.partners, self.data, self.labelled, self.config.seed)
             options["partners"] = Control(*arguments)
@@ -84,6 +87,7 @@ class ScoreTask:
     finetune: Path
     held_out: Path
     config: EvaluateConfig
+    hardware: Hardware
     paper_statistic: bool
     every_subset: bool = False
     retrieval: bool = False
@@ -103,6 +107,7 @@ class ScoreTask:
             paper_statistic=self.paper_statistic,
             every_subset=self.every_subset,
             retrieval=self.retrieval,
+            hardware=self.hardware,
         )
         write_atomically(out, result.model_dump_json(indent=1) + "\n")
         kept = {"n_test", "n_classes", "per_subset", "retrieval"}

@@ -28,6 +28,7 @@ from mmbind_train.benchmarks.protocol_parts import Condition, Row, Split
 from mmbind_train.evaluation import evaluate
 from mmbind_train.training import pretrain
 from mmbind_train.training.cache_keys import code_digest, job_key
+from mmbind_train.training.hardware import CPU_ALONE, Hardware, choose_hardware
 from mmbind_train.training.methods import METHODS
 
 # modules that compute the result of each kind of job: a change of one repeats these jobs alone
@@ -58,6 +59,7 @@ class JobSelection:
     seeds: tuple[int, ...]
     held_out: str
     paper_statistic: bool = False
+    hardware: Hardware = CPU_ALONE
 
 
 def plan_jobs(
@@ -135,9 +137,17 @@ class _RowPlan:
         key = job_key("train", method, data.key, config.model_dump(mode="json"), code)
         if partners is not None:
             key = job_key(key, partners.model_dump(mode="json"), code_digest(controls))
-        task = TrainTask(path, method, config, partners, self.labelled)
+        key, hardware = self._on_device(key), self.selection.hardware
+        task = TrainTask(path, method, config, hardware, partners, self.labelled)
         needs = (bound.key,) if bound else ()
         return Job(key, task, self.work / "runs" / key, needs, f"train {self.title}")
+
+    def _on_device(self, key: str) -> str:
+        """The key of a job whose figures depend on the hardware, which may round otherwise."""
+        hardware = self.selection.hardware
+        if hardware == CPU_ALONE:
+            return key
+        return job_key(key, str(hardware.device), hardware.bfloat16)
 
     def score_job(self, run: Job, condition: Condition) -> Job:
         once = self.protocol.finetuned_once(self.row)
@@ -146,8 +156,9 @@ class _RowPlan:
         statistic, document = self.selection.paper_statistic, config.model_dump(mode="json")
         keys = (run.key, finetune.key, held_out.key, condition.retrieval)
         key = job_key("score", *keys, document, statistic, once, code_digest(*SCORE_CODE))
-        stores = run.out, finetune.path, held_out.path
-        task = ScoreTask(*stores, config, statistic, once, condition.retrieval)
+        stores, key = (run.out, finetune.path, held_out.path), self._on_device(key)
+        hardware = self.selection.hardware
+        task = ScoreTask(*stores, config, hardware, statistic, once, condition.retrieval)
         title = f"test {self.title}" + ("" if once else f", {condition.name}")
         return Job(key, task, self.work / "scores" / f"{key}-result.json", (run.key,), title)
 
@@ -175,6 +186,7 @@ class BenchmarkRequest:
     generated: bool = False  # the data is made up; without `data` it is generated
     steps: int | None = None  # optimiser steps of every training, to try a protocol out
     label_model: str | None = None  # another sentence model
+    device: str = "auto"  # as of a training
 
 
 def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tuple[str, ...]]:
@@ -211,7 +223,8 @@ def apply_request(request: BenchmarkRequest) -> tuple[Protocol, JobSelection, tu
         seeds = (*seeds, *more)[: request.seeds]
         changes.append(f"{request.seeds} seeds")
     held_out = TEST if on_test else VALIDATION
-    selection = JobSelection(rows, splits, seeds, held_out, request.paper_statistic)
+    hardware = choose_hardware(request.device, doing="run a benchmark")
+    selection = JobSelection(rows, splits, seeds, held_out, request.paper_statistic, hardware)
     return protocol, selection, tuple(changes)
 
 

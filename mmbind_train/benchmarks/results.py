@@ -11,7 +11,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mmbind_data.errors import OutputError
 from mmbind_data.spec.descriptor import Model
@@ -58,6 +58,7 @@ class Results(Model):
     protocol: Protocol
     protocol_digest: str
     versions: dict[str, str]
+    device: str = Field(default="cpu", description="of trainings and evaluations")
     sources: dict[str, str]
     nodes: dict[str, str]
     scores: tuple[Score, ...]

@@ -86,7 +86,7 @@ def benchmark(
     work : path, optional
         Folder of stores, runs and scores; protocols may share it. ``out``/work by default.
     jobs : int, optional
-        Processes; as many as there are cores by default. Results do not depend on it.
+        Processes; by default as many as there are cores, on a GPU one. Results do not depend on it.
     command : str
         What the user typed, for the record.
 
@@ -101,7 +101,8 @@ def benchmark(
     """
     out, work = Path(out), Path(work) if work is not None else Path(out) / "work"
     protocol, selection, changes = apply_request(request)
-    processes = jobs or cores()
+    device = selection.hardware.device
+    processes = jobs or (cores() if device.type == "cpu" else 1)
     raw, generated = _find_data(protocol, request, work)
     if request.data is None:
         _generate(raw)
@@ -122,6 +123,7 @@ def benchmark(
         protocol=protocol,
         protocol_digest=text_digest(canonical_json(protocol.model_dump(mode="json"))),
         versions=versions(),
+        device=str(device),
         sources=dict(stores.digests),
         nodes={f"{at}/{name}": one.content_digest for (at, name), one in stores.nodes.items()},
         scores=scores,

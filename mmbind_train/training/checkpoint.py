@@ -71,7 +71,7 @@ class Checkpoint:
             "losses": list(losses),
             "augmentation": self.rng.get_state(),
             "random": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "device": _device_generator(self.network),
             "logs": training.log.sizes(),
             "cpu_s": time.process_time() - training.begin_cpu_s,
         }
@@ -94,8 +94,8 @@ class Checkpoint:
         losses.extend(state["losses"])
         self.rng.set_state(state["augmentation"])
         torch.set_rng_state(state["random"])
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"])
+        if state["device"] is not None:
+            torch.cuda.set_rng_state(state["device"], _device(self.network))
         return int(state["step"])
 
 
@@ -137,6 +137,16 @@ def interrupted_key(folder: Path) -> str | None:
         return str(_read(folder / FIRST)["key"])
     except DAMAGE:
         return None
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _device_generator(network: nn.Module) -> torch.Tensor | None:
+    """State of the global generator of the network's device; None: that of the CPU, saved apart."""
+    device = _device(network)
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 def _read(path: Path) -> dict[str, Any]:

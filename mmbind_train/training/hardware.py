@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -121,17 +122,36 @@ class Hardware:
     """A device and how to use it.
 
     With bfloat16 features are computed in it where torch's autocast does; weights and losses are
-    float32. ``compiled`` applies torch.compile to the encoders.
+    float32. ``compiled`` applies torch.compile to the encoders. ``deterministic``: a GPU, too,
+    computes the same weights every time, more slowly.
     """
 
     device: torch.device = CPU
     bfloat16: bool = False
     compiled: bool = False
     processes: Processes = ALONE
+    deterministic: bool = False
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which features are computed."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    @contextmanager
+    def determinism(self) -> Iterator[None]:
+        """Context in which kernels without determinism are not used, if that was asked for."""
+        if not self.deterministic:
+            yield
+            return
+        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        # read when CUDA's matrix library is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(mode=True)
+        torch.backends.cudnn.benchmark = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0])
+            torch.backends.cudnn.benchmark = before[1]
 
     def fork_rng(self) -> AbstractContextManager[object]:
         """Context that restores the state of torch's global generators at its end."""
@@ -147,6 +167,7 @@ def choose_hardware(
     precision: Precision = "auto",
     *,
     compiled: bool = False,
+    deterministic: bool = False,
     processes: Processes = ALONE,
     doing: str = "train",
 ) -> Hardware:
@@ -164,7 +185,7 @@ def choose_hardware(
     chosen = processes.device or _device(device, doing)
     native = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     bfloat16 = native if precision == "auto" else precision == "bfloat16"
-    return Hardware(chosen, bfloat16, compiled, processes)
+    return Hardware(chosen, bfloat16, compiled, processes, deterministic)
 
 
 def _device(name: str, doing: str) -> torch.device:

@@ -192,6 +192,7 @@ def describe(
             precision="bfloat16" if hardware.bfloat16 else "float32",
             compiled=hardware.compiled,
             processes=hardware.processes.count,
+            deterministic=hardware.deterministic,
         ),
     )
 
@@ -210,7 +211,7 @@ def pretrain(
 
     ``options`` are partners, log, progress, checkpoints and on_message of `PretrainingRun`.
     """
-    with hardware.fork_rng():
+    with hardware.fork_rng(), hardware.determinism():
         torch.manual_seed(config.seed)
         training = PretrainingRun(
             rows=rows,
@@ -326,6 +327,7 @@ def _prepare(
     if isinstance(data, BoundDataset):
         digests += [one.content_digest for one in data.info.sources]
     how = [str(hardware.device), hardware.bfloat16, hardware.compiled, processes.count]
+    how += [hardware.deterministic, torch.get_num_threads()]
     options, code = config.model_dump(mode="json"), code_digest(sys.modules[__name__])
     keys = [
         job_key("training", method, options, digests, steps, how, loaded, code)

@@ -73,6 +73,7 @@ class HardwareInfo(Model):
     precision: Literal["float32", "bfloat16"]
     compiled: bool
     processes: int
+    deterministic: bool = False
 
 
 class RunInfo(Model):

@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 import pytest
 import torch
+from pretended import pretended_device
 from smallstores import World, make_world
 
 from mmbind_data.store.bound import open_bound
 from mmbind_train.data.training_set import TrainingSet, gather_bound
+
+pretended_device()  # torch counts its devices when gradients are computed for the first time
 
 
 @pytest.fixture(scope="session")

@@ -73,9 +73,29 @@ def test_bfloat16_computes_nearly_the_same(world: World, tmp_path: Path, method:
     assert rough.hardware is not None
     assert rough.hardware.model_dump() == {
         "device": "cpu", "precision": "bfloat16", "compiled": False, "processes": 1,
+        "deterministic": False,
     }  # fmt: skip
     stored = load_file(tmp_path / "rough" / WEIGHTS)
     assert {one.dtype for one in stored.values()} == {torch.float32}
+
+
+def test_deterministic_kernels_are_asked_for_while_training(world: World, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def look(done: int, total: int, text: str) -> None:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+
+    runs = [
+        train(
+            world.bound, tmp_path / str(number), config=CONFIG, progress=look,
+            hardware=choose_hardware("cpu", deterministic=asked),
+        )
+        for number, asked in enumerate((False, True))
+    ]  # fmt: skip
+    assert seen == [False] * 8 + [True] * 8
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert [one.hardware and one.hardware.deterministic for one in runs] == [False, True]
+    assert runs[0].final_loss == runs[1].final_loss
 
 
 @needs_cuda
