@@ -124,8 +124,10 @@ def private_names(source: str) -> set[str]:
     """Names with a leading underscore that a module takes from another object or from mmbind."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
-            found.add(node.attr)
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner not in ("self", "cls") and not owner.startswith("torch"):
+                found.add(node.attr)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmbind"):
             found |= {alias.name for alias in node.names}
     private = {name for name in found if name.startswith("_") and not name.startswith("__")}

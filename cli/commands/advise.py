@@ -32,8 +32,8 @@ def command(a: str, b: str, max_samples: int, seed: int) -> Report:
     Labels are looked at where there are some; nothing is trained and nothing is written.
     """
     from mmbind_data.binding.advise import advise, candidates
-    from mmbind_data.binding.verdict import judge_pairing
     from mmbind_data.spec.store import PairQuality
+    from mmbind_data.spec.verdict import judge_pairing
     from mmbind_data.store.dataset import open_dataset
 
     stores = open_dataset(a), open_dataset(b)

@@ -94,7 +94,7 @@ def _preview(
 
 
 def _report(out: str, info: BoundInfo) -> Report:
-    from mmbind_data.binding.verdict import describe_quality, judge_pairing
+    from mmbind_data.spec.verdict import describe_quality, judge_pairing
 
     result: dict[str, Any] = {
         "path": out,

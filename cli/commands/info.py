@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from mmbind_data.binding.verdict import describe_quality
 from mmbind_data.spec.store import BoundInfo, DatasetInfo
+from mmbind_data.spec.verdict import describe_quality
 from mmbind_data.store.root import locate_store, read_info
 
 from ..output import Report, reported

@@ -82,7 +82,7 @@ def command(
 
 
 def _report(out: str, info: RunInfo, remarks: list[str]) -> Report:
-    from mmbind_data.binding.verdict import judge_pairing
+    from mmbind_data.spec.verdict import judge_pairing
 
     result = {
         "path": out,
@@ -99,6 +99,7 @@ def _report(out: str, info: RunInfo, remarks: list[str]) -> Report:
         verdict = judge_pairing(info.data.quality, info.data.shared)
         result["verdict"] = asdict(verdict)
         lines.append(str(verdict))
+    lines += [f"unlike the paper: {one}" for one in info.departures]
     return Report(result, lines, notes(remarks), echo_issues=False)
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from mmbind_data.binding.pairing import BindingStep
-from mmbind_data.binding.verdict import judge_pairing
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.spec.store import PairQuality
+from mmbind_data.spec.verdict import judge_pairing
 from mmbind_data.store.pair_table import PairTable
 
 N_BINS = 200  # of 0.01 each

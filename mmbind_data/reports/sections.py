@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmbind_data.binding.verdict import judge_pairing
 from mmbind_data.reports.calibration import calibrate, chance, wilson
 from mmbind_data.reports.html import Section
 from mmbind_data.reports.plots import calibration_plot, heat_map, histogram
@@ -25,6 +24,7 @@ from mmbind_data.reports.tables import (
     pseudo_rows,
     share,
 )
+from mmbind_data.spec.verdict import judge_pairing
 from mmbind_data.store.bound import BoundDataset
 from mmbind_data.store.dataset import DESCRIPTOR
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
-from mmbind_data.binding.verdict import Verdict, judge_pairing
 from mmbind_data.errors import FormatError
 from mmbind_data.reports.html import DOING, Section, check_page, render_page, write_page
 from mmbind_data.reports.plots import cloud_plot, curve_plot, heat_map
 from mmbind_data.reports.tables import fold_classes
 from mmbind_data.spec.validation_messages import fault_of
+from mmbind_data.spec.verdict import Verdict, judge_pairing
 from mmbind_data.store.dataset import open_dataset
 from mmbind_train.data.batch import make_batch
 from mmbind_train.data.training_set import gather_store

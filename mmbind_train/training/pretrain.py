@@ -15,10 +15,11 @@ import torch
 from mmbind_data.io.atomic import KEPT, check_output, resumable, staging_path
 from mmbind_data.progress import Progress
 from mmbind_data.spec.label_synonyms import synonym_map
+from mmbind_data.spec.store import BoundInfo
 from mmbind_data.store.bound import BoundDataset, open_store
 from mmbind_data.store.dataset import Dataset
 from mmbind_data.store.lineage import recordings_of
-from mmbind_train.config import TrainConfig
+from mmbind_train.config import TrainConfig, recipe
 from mmbind_train.data.anchor_labels import bound_by_label, with_anchor_labels
 from mmbind_train.data.leak_checks import check_bound
 from mmbind_train.data.stored import check_memory, fits, needed_memory, window_bytes
@@ -180,6 +181,7 @@ def describe(
         subjects=dict(rows.subjects),
         stretched=dict(rows.stretched),
         n_rows=dict(stages[-1].n_rows) if stages else {},
+        departures=departures(training.config, bound),
         stages=tuple(stages),
         classes=rows.label_names if training.classifier else (),
         wordings=synonym_map(*binder),
@@ -195,6 +197,27 @@ def describe(
             deterministic=hardware.deterministic,
         ),
     )
+
+
+def departures(config: TrainConfig, bound: BoundInfo | None) -> tuple[str, ...]:
+    """In what a training with the options of recipe paper differs from the text still.
+
+    Nothing for trainings with other options: `recipe` says what these are.
+
+    Source: MMBind paper, sections 5.1, 5.2 and 6.1.
+    """
+    paper, options = recipe("paper"), ("loss", "pairs", "mask_same_sample", "augmentation")
+    if any(getattr(config, name) != getattr(paper, name) for name in options):
+        return ()
+    found = ["AdamW with warm-up and a cosine in place of Adam at a constant rate"]
+    if config.network.variant == "compact":
+        found.append("mmbind's encoders in place of the published ones (--encoder reference)")
+    rules = {one.weight_rule for one in bound.binder} if bound else set()
+    if rules - {"minmax_mean1"}:
+        found.append(
+            f"pairs are weighed by {', '.join(sorted(rules))} (mmbind bind --recipe paper)"
+        )
+    return tuple(found)
 
 
 def pretrain(

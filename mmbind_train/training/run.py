@@ -78,16 +78,14 @@ class PretrainingRun:
         rows, steps, number = objective.rows, round(share * self.steps), len(self.stages)
         seed, budget = self.config.seed, self.config.budget
         rng = torch.Generator().manual_seed(stage_seed(seed, number))
-        hardware, processes, windows = self.hardware, self.hardware.processes, None
-        if steps and rows.on_disk:
-            n_bytes = window_bytes(self.config.memory)
-            windows = WindowReader(rows, budget.batch, seed, n_bytes, objective.arrange)
-            if self.on_message is not None:
-                self.on_message(str(windows.reading))
+        hardware, processes = self.hardware, self.hardware.processes
+        windows = self._windows(objective) if steps and rows.on_disk else None
         objective.to(hardware.device)
+        for kept in frozen:
+            self.model.encoders[kept].requires_grad_(False)
         network, autocast = processes.together(objective).train(), hardware.autocast()
         for kept in frozen:
-            self.model.encoders[kept].eval().requires_grad_(False)
+            self.model.encoders[kept].eval()
 
         def loss_of(chosen: np.ndarray) -> Tensor:
             loaded, numbers = windows.load(chosen) if windows else (rows, chosen)
@@ -125,6 +123,15 @@ class PretrainingRun:
         if isinstance(objective, SoftContrast) and self.shared:
             options["n_pairs"] = objective.graph.n_pairs
         self.stages.append(_describe(rows, name=name, steps=steps, **options))
+
+    def _windows(self, objective: Objective) -> WindowReader:
+        """Windows of rows that are on disk, announced."""
+        n_bytes, batch = window_bytes(self.config.memory), self.config.budget.batch
+        arguments = objective.rows, batch, self.config.seed, n_bytes, objective.arrange
+        windows = WindowReader(*arguments)
+        if self.on_message is not None:
+            self.on_message(str(windows.reading))
+        return windows
 
 
 def arranged_rows(objective: Objective, budget: Budget, seed: int, epoch: int) -> np.ndarray:

@@ -92,6 +92,9 @@ class RunInfo(Model):
     subjects: dict[str, tuple[str, ...]]
     stretched: dict[str, tuple[int, int]]
     n_rows: dict[str, int]
+    departures: tuple[str, ...] = Field(
+        default=(), description="of recipe paper: in what this training differs from the text"
+    )
     stages: tuple[StageInfo, ...] = ()
     classes: tuple[str, ...] = Field(
         default=(), description="what the classifier learnt along with the encoders tells apart"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch.utils import backend_registration
 from torch.utils._pytree import tree_map_only
 
 NAME = "pretended"
@@ -39,7 +38,7 @@ class PretendedTensor(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs, name = dict(kwargs or {}), function._schema.name
+        kwargs, name = dict(kwargs or {}), function.name()
         mine: list[PretendedTensor] = []
         plain: list[torch.Tensor] = []
         tree_map_only(
@@ -96,7 +95,7 @@ class _Module:
 def pretended_device() -> torch.device:
     """The device; registered with torch at the first call, for this whole process."""
     if torch._C._get_privateuse1_backend_name() != NAME:
-        backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
+        torch.utils.backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
         library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
         library.impl("empty.memory_format", _empty, "PrivateUse1")  # type: ignore[no-untyped-call]
         library.impl("empty_strided", _empty_strided, "PrivateUse1")  # type: ignore[no-untyped-call]

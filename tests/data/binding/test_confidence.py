@@ -12,13 +12,13 @@ from smallstores import write_small_store
 from mmbind_data.binding.bind import bind
 from mmbind_data.binding.confidence import COEFFICIENTS, INTERCEPT, domain_gap, pair_probabilities
 from mmbind_data.binding.options import BindOptions
-from mmbind_data.binding.verdict import describe_quality, judge_pairing
 from mmbind_data.binding.writing import PARTNERS
 from mmbind_data.conversion.convert import convert
 from mmbind_data.matching.candidates import Matches
 from mmbind_data.matching.rule import MatchRule
 from mmbind_data.spec.descriptor import Axis, Modality
 from mmbind_data.spec.store import BoundInfo, PairQuality
+from mmbind_data.spec.verdict import describe_quality, judge_pairing
 from mmbind_data.store.bound import open_bound
 from mmbind_data.store.dataset import open_dataset
 from mmbind_data.store.partitioning import partition

@@ -250,6 +250,20 @@ def test_ablations_and_published_switches(world: World) -> None:
     assert plain.weight[plain.kind == "pseudo"].std() > 0
 
 
+def test_recipe_paper_takes_one_partner_and_names_its_departures(
+    world: World, tmp_path: Path
+) -> None:
+    bind([world.A, world.B], tmp_path / "soft", shared="acc")  # ten partners, probabilities
+    paper = recipe("paper").model_copy(update={"budget": SMALL.budget, "network": SMALL.network})
+    soft = train(tmp_path / "soft", tmp_path / "run", config=paper)
+    assert soft.n_rows == {"incomplete": 36, "pseudo": 36}
+    assert [text.split()[0] for text in soft.departures] == ["AdamW", "mmbind's", "pairs"]
+    assert "probability" in soft.departures[2]
+    one = train(world.bound, tmp_path / "one", config=paper)
+    assert [text.split()[0] for text in one.departures] == ["AdamW", "mmbind's"]
+    assert train(world.bound, tmp_path / "ours", config=SMALL).departures == ()
+
+
 def test_recipes_of_the_paper_and_of_its_code(world: World) -> None:
     paper, published = recipe("paper"), recipe("published")
     assert (paper.loss, paper.pairs.targets) == (PAPER, "hard")
