@@ -29,7 +29,13 @@ from mmbind_train.benchmarks.protocol import list_protocols
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/protocols.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/protocols.md",
+    "docs/results.md",
+]
 FEW = ["--steps", "2"]  # the commands as written, but short
 TRAINS = ("train", "evaluate")
 
@@ -60,7 +66,7 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """All mmbind commands of the README's runnable blocks, in order."""
     runnable = re.findall(r"<!-- run: \w+ -->\n```console\n(.*?)```", README, flags=re.DOTALL)
-    assert len(runnable) == 8
+    assert len(runnable) == 7
     lines = [line for block in runnable for line in block.splitlines()]
     assert all(line.startswith("$ mmbind ") for line in lines)
     return [shlex.split(line)[2:] for line in lines]
